@@ -1,0 +1,57 @@
+# Every target sets up what it needs first; nothing is installed by hand.
+#   make demo    set up, start the service, stream text and video through it
+#   make test    set up, run all tests
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first Python 3.11 or 3.12 that really runs (a pyenv shim may stand there and not run).
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+EXTRAS ?= dev
+HOST ?= 127.0.0.1
+VIDEO ?= sample
+
+.PHONY: setup install-serving demo serve test check bench lock clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# What the container image installs: only what serving needs. CI runs it too (see tests/live/test_install.py).
+install-serving:
+	$(MAKE) setup EXTRAS=
+
+demo: setup
+	$(BIN)/python -m clients.demo --video '$(VIDEO)'
+
+serve: setup
+	MLSERVER_HOST=$(HOST) exec $(BIN)/mlserver start .
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+# Upgrade within pyproject.toml's ranges and pin what was found.
+lock:
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	{ echo '# Exact versions that the tests pass with; refresh with: make lock'; \
+	  $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
+
+clean:
+	rm -rf $(VENV) results *.egg-info
