@@ -1,0 +1,1 @@
+"""What is computed: MLModel subclasses, one task a file."""

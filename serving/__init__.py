@@ -1,0 +1,1 @@
+"""How streams are served: MLServer's edges, extended. Knows no model and no tensor's meaning."""

@@ -1,0 +1,1 @@
+"""Pure functions on images and detections; cv2 and numpy only."""

@@ -1,0 +1,44 @@
+"""TextModel: a prompt in, its words out one by one, as a language model would send tokens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from .base import StreamingModel
+from .parameters import number
+from .tensors import TEXT, bytes_output, text_elements
+
+DEFAULT_DELAY = 0.5  # seconds before each word
+MAX_DELAY = 10.0
+
+
+class TextModel(StreamingModel):
+    """Splits prompts at single spaces.
+
+    Input `prompt` BYTES [n]; output `output` BYTES [1], one word a response, every word but a
+    prompt's first with the space before it: joined, the responses are the prompt again.
+
+    Request parameter `delay`: seconds before each word, 0 to 10 (setting `delay`, 0.5).
+    Response parameter `prompt_index`: which prompt of several the word belongs to.
+    """
+
+    async def load(self) -> bool:
+        self._delay = float(self.setting("delay", DEFAULT_DELAY))
+        return True
+
+    async def respond(self, request: InferenceRequest) -> AsyncIterator[InferenceResponse]:
+        delay = number(request, "delay", self._delay, 0, MAX_DELAY)
+        prompts = text_elements(self.input(request, "prompt"))
+        for index, prompt in enumerate(prompts):
+            parameters = {"prompt_index": index} if len(prompts) > 1 else {}
+            for word in words(prompt):
+                if delay:
+                    await asyncio.sleep(delay)
+                yield self.response(request, [bytes_output("output", [word], TEXT)], **parameters)
+
+
+def words(prompt: str) -> list[str]:
+    """`prompt` cut before each single space; `"".join(words(prompt)) == prompt`, always."""
+    first, *rest = prompt.split(" ")
+    return [first, *(" " + word for word in rest)]

@@ -1,0 +1,220 @@
+"""gRPC messages <-> V2 requests and responses.
+
+Raw tensors stay where they were received: `split_raw` finds them in the message without copying,
+and their data are numpy views of those bytes. Both dialects share these messages; Triton's
+parameters have two kinds more (`double_param`, `uint64_param`) which MLServer's protobuf carries as
+unknown fields.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    Parameters,
+    RequestInput,
+    RequestOutput,
+    TensorData,
+)
+from pydantic import ValidationError
+
+from .errors import BadRequestError
+from .raw_tensors import BYTES, DTYPES, Buffer, decode_raw, encode_raw, flat
+from .wire_format import split_raw, tag, varint
+
+# The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+# Field numbers in the protocol's messages.
+RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
+DOUBLE_PARAM, UINT64_PARAM = 4, 5
+# Below this, letting protobuf copy the tensors costs less than looking for them.
+SMALL_MESSAGE_BYTES = 16 * 1024
+INT64 = range(-(2**63), 2**63)
+UINT64 = range(2**64)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRequest:
+    """A request as it came over gRPC: which model, the request, and the form of its tensors."""
+
+    model_name: str
+    model_version: str
+    payload: InferenceRequest
+    raw: bool
+
+
+def decode_message(message: bytes) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
+    """The protobuf of a ModelInferRequest, and its raw tensors as views of `message`.
+
+    Raises:
+        BadRequestError: it is not such a message.
+    """
+    try:
+        if len(message) < SMALL_MESSAGE_BYTES:
+            request = pb.ModelInferRequest.FromString(message)
+            return request, list(request.raw_input_contents)
+        header, raw = split_raw(message, RAW_INPUT_CONTENTS)
+        return pb.ModelInferRequest.FromString(header), raw
+    except (DecodeError, ValueError) as error:
+        raise BadRequestError("The message is not a ModelInferRequest.") from error
+
+
+def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> DecodedRequest:
+    """The V2 request in a message.
+
+    Raises:
+        BadRequestError: a datatype is unknown, or data and shapes disagree.
+    """
+    left = list(reversed(raw))
+    inputs = []
+    for tensor in request.inputs:
+        shape = list(tensor.shape)
+        if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
+            raise BadRequestError(
+                f"Input '{tensor.name}' has the unknown datatype '{tensor.datatype[:30]}'."
+            )
+        if any(size < 0 for size in shape):
+            raise BadRequestError(f"Input '{tensor.name}' has a negative size in shape {shape}.")
+        data: Any
+        if raw and not tensor.HasField("contents"):
+            if not left:
+                raise BadRequestError(
+                    f"There are {len(raw)} raw_input_contents for {len(request.inputs)} inputs; "
+                    "send one for each input."
+                )
+            data = decode_raw(tensor.name, tensor.datatype, shape, left.pop())
+        else:
+            fields = tensor.contents.ListFields()
+            data = list(fields[0][1]) if fields else []
+        inputs.append(
+            RequestInput.model_construct(
+                name=tensor.name,
+                shape=shape,
+                datatype=tensor.datatype,
+                parameters=decode_parameters(tensor.parameters),
+                data=TensorData.model_construct(root=data),
+            )
+        )
+    if left:
+        raise BadRequestError(
+            f"There are {len(raw)} raw_input_contents for {len(request.inputs)} inputs; send one "
+            "for each input."
+        )
+    payload = InferenceRequest.model_construct(
+        id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
+    )
+    if request.outputs:
+        payload.outputs = [
+            RequestOutput.model_construct(
+                name=output.name, parameters=decode_parameters(output.parameters)
+            )
+            for output in request.outputs
+        ]
+    return DecodedRequest(request.model_name, request.model_version, payload, bool(raw))
+
+
+def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
+    """Parameters of every kind, Triton's `double_param` and `uint64_param` too."""
+    if not parameters:
+        return None
+    found = {}
+    for name, parameter in parameters.items():
+        kind = parameter.WhichOneof("parameter_choice")
+        found[name] = getattr(parameter, kind) if kind else _unknown_kind(parameter)
+    try:
+        return Parameters(**found)
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        raise BadRequestError(f"Parameter '{field}' has the wrong type.") from error
+
+
+def _unknown_kind(parameter: pb.InferParameter) -> float | int | None:
+    for field in UnknownFieldSet(parameter):
+        if field.field_number == DOUBLE_PARAM and field.wire_type == 1:
+            return float(struct.unpack("<d", struct.pack("<Q", field.data))[0])
+        if field.field_number == UINT64_PARAM and field.wire_type == 0:
+            return int(field.data)
+    return None
+
+
+def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Parameters) -> None:
+    """Write parameters into a message's map; headers travel as metadata, not here."""
+    values = dict(parameters.model_extra or {})
+    if parameters.content_type is not None:
+        values["content_type"] = parameters.content_type
+    for name, value in values.items():
+        if value is None:
+            continue
+        slot = target[name]
+        if isinstance(value, bool | np.bool_):
+            slot.bool_param = bool(value)
+        elif isinstance(value, int | np.integer) and int(value) in INT64:
+            slot.int64_param = int(value)
+        elif isinstance(value, int | np.integer) and int(value) in UINT64:
+            slot.MergeFromString(tag(UINT64_PARAM, 0) + varint(int(value)))
+        elif isinstance(value, float | np.floating):
+            slot.MergeFromString(tag(DOUBLE_PARAM, 1) + struct.pack("<d", float(value)))
+        elif isinstance(value, str):
+            slot.string_param = value
+        else:
+            slot.string_param = orjson.dumps(value, default=str).decode()
+
+
+def encode_response(response: InferenceResponse, raw: bool) -> bytes:
+    """The serialised ModelInferResponse, its tensors raw or as typed contents."""
+    message = pb.ModelInferResponse(
+        model_name=response.model_name,
+        model_version=response.model_version or "",
+        id=response.id or "",
+    )
+    if response.parameters is not None:
+        encode_parameters(message.parameters, response.parameters)
+    # Typed contents have no field for FP16, and raw is all or nothing.
+    raw = raw or any(_datatype(output) == "FP16" for output in response.outputs)
+    tensors: list[Any] = []
+    for output in response.outputs:
+        data = output.data.root if isinstance(output.data, TensorData) else output.data
+        datatype = _datatype(output)
+        tensor = message.outputs.add(name=output.name, datatype=datatype, shape=output.shape)
+        if output.parameters is not None:
+            encode_parameters(tensor.parameters, output.parameters)
+        if raw:
+            tensors.append(encode_raw(datatype, data))
+        else:
+            elements = flat(data)
+            if datatype == BYTES:
+                elements = [e.encode() if isinstance(e, str) else e for e in elements]
+            getattr(tensor.contents, CONTENTS[datatype]).extend(elements)
+    if not tensors:
+        return message.SerializeToString()
+    # Appended to the serialised rest, which protobuf allows, large tensors are copied once.
+    parts: list[Any] = [message.SerializeToString()]
+    for encoded in tensors:
+        size = encoded.nbytes if isinstance(encoded, np.ndarray) else len(encoded)
+        parts += [tag(RAW_OUTPUT_CONTENTS, 2) + varint(size), encoded]
+    return b"".join(parts)
+
+
+def _datatype(output: Any) -> str:
+    return str(getattr(output.datatype, "value", output.datatype))

@@ -1,0 +1,190 @@
+"""One stream from its first request to its last response: routing, ids, errors.
+
+Both edges drive it. A stream has one task from its first item to its last, and every generator
+that was opened is closed by it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.context import model_context
+from mlserver.errors import ModelNotFound
+from mlserver.handlers import DataPlane
+from mlserver.logging import logger
+from mlserver.registry import MultiModelRegistry
+from mlserver.settings import Settings
+from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import generate_uuid
+
+from .collect import collect
+from .errors import (
+    InternalError,
+    MLServerError,
+    NoSuchModelError,
+    NotReadyError,
+    UnsupportedError,
+    failure_of,
+)
+from .settings import StreamingSettings
+
+
+class StreamingDataPlane(DataPlane):  # type: ignore[misc]
+    """MLServer's data plane with streams that keep the stream contract (ARCHITECTURE.md).
+
+    Errors leave it as MLServerErrors only, their text fit for the caller.
+    """
+
+    def __init__(self, settings: Settings, model_registry: MultiModelRegistry):
+        super().__init__(settings, model_registry)
+        self.streaming = StreamingSettings.read(settings.model_repository_root)
+
+    async def infer(
+        self, payload: InferenceRequest, name: str, version: str | None = None
+    ) -> InferenceResponse:
+        """One request, one response; a stream-only model's responses are collected into one."""
+        model = await self.model(name, version)
+        requests = Requests(_one(payload), self, model)
+        with self._serving(model, requests):
+            payload = await anext(requests)
+            response = await self._cached(model, payload)
+            if error := failure_of(response):
+                raise error
+            response.id = payload.id
+            self._inference_middleware.response_middleware(response, model.settings)
+            return response
+
+    async def infer_stream(
+        self,
+        payloads: AsyncIterator[InferenceRequest],
+        name: str,
+        version: str | None = None,
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """The responses to a stream of requests to one model, as they are ready.
+
+        Iterate it in one task and close it there (`contextlib.aclosing`): the model's context
+        variables belong to that task.
+        """
+        model = await self.model(name, version)
+        requests = Requests(payloads, self, model)
+        with self._serving(model, requests):
+            first = True
+            async with aclosing(_responses(model, requests)) as responses:
+                async for response in responses:
+                    if not response.id:
+                        response.id = requests.last_id
+                    if first:
+                        # The Ce-* headers say the same on every response; once is enough.
+                        self._inference_middleware.response_middleware(response, model.settings)
+                        first = False
+                    yield response
+                    # A model that never awaits must not starve the others, nor outlive its client.
+                    await asyncio.sleep(0)
+
+    async def model(self, name: str, version: str | None = None) -> MLModel:
+        """The model that serves under this name.
+
+        Raises:
+            NoSuchModelError, NotReadyError
+        """
+        try:
+            model = await self._model_registry.get_model(name, version or None)
+        except ModelNotFound as error:
+            raise NoSuchModelError(name, version) from error
+        if not model.ready:
+            raise NotReadyError(name)
+        return model
+
+    def prepare(self, request: InferenceRequest, model: MLModel) -> None:
+        """Give a request its id and its headers."""
+        if request.id is None:
+            request.id = generate_uuid()
+        self._inference_middleware.request_middleware(request, model.settings)
+
+    async def _cached(self, model: MLModel, request: InferenceRequest) -> InferenceResponse:
+        """The model's answer, from MLServer's own response cache where that is on."""
+        cache = self._get_response_cache()
+        if cache is None or not model.settings.cache_enabled:
+            return await _predict(model, request)
+        key = f"{model.name}:{model.version}:{request.model_dump_json(exclude={'id'})}"
+        if value := await cache.lookup(key):
+            return InferenceResponse.model_validate_json(value)
+        response = await _predict(model, request)
+        if failure_of(response) is None:
+            await cache.insert(key, response.model_dump_json())
+        return response
+
+    @contextmanager
+    def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
+        """Count, time and name a model's work; what it raises becomes fit for the caller."""
+        labels = {"model": model.name, "version": model.version}
+        with (
+            self._ModelInferRequestDuration.labels(**labels).time(),
+            self._ModelInferRequestFailure.labels(**labels).count_exceptions(),
+            model_context(model.settings),
+        ):
+            try:
+                yield
+            except MLServerError:
+                raise
+            except Exception as error:
+                request_id = requests.last_id or generate_uuid()
+                logger.exception("Request '%s' to model '%s' failed.", request_id, model.name)
+                raise InternalError(request_id) from error
+        self._ModelInferRequestSuccess.labels(**labels).inc()
+
+
+class Requests:
+    """A stream's requests on their way into the model; knows the id of the one read last."""
+
+    def __init__(
+        self, payloads: AsyncIterator[InferenceRequest], plane: StreamingDataPlane, model: MLModel
+    ):
+        self.last_id: str | None = None
+        self._payloads = payloads
+        self._plane = plane
+        self._model = model
+
+    def __aiter__(self) -> "Requests":
+        return self
+
+    async def __anext__(self) -> InferenceRequest:
+        request = await anext(self._payloads)
+        self._plane.prepare(request, self._model)
+        self.last_id = request.id
+        return request
+
+
+def _overrides(model: MLModel, method: str) -> bool:
+    return getattr(type(model), method) is not getattr(MLModel, method)
+
+
+async def _predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
+    if _overrides(model, "predict"):
+        return await model.predict(request)
+    async with aclosing(_responses(model, _one(request))) as responses:
+        return await collect(model, responses)
+
+
+def _responses(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, None]:
+    if _overrides(model, "predict_stream"):
+        return model.predict_stream(requests)  # type: ignore[no-any-return]
+    if _overrides(model, "predict"):
+        return _predictions(model, requests)
+    raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
+
+
+async def _predictions(
+    model: MLModel, requests: AsyncIterator[InferenceRequest]
+) -> AsyncGenerator[InferenceResponse, None]:
+    """A unary-only model under a stream: each request gets its one response."""
+    async for request in requests:
+        response = await model.predict(request)
+        response.id = request.id
+        yield response
+
+
+async def _one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
+    yield request

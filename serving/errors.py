@@ -1,0 +1,79 @@
+"""What the service itself answers when it cannot serve, and how a runtime fails one request.
+
+MLServerError                a text for the caller and an HTTP status
+  BadRequestError       400  the request cannot be read
+  NoSuchModelError      404  nothing is served under this name or version
+  TooLargeError         413  a body or message past its limit
+  UnsupportedError      501  the model cannot be asked in this way
+  NotReadyError         503  the model is still loading
+  InternalError         500  everything unexpected: logged in full, answered in a fixed phrase
+  RequestFailedError    any  a runtime failed this request in band (the stream contract)
+"""
+
+from mlserver.errors import MLServerError
+from mlserver.types import InferenceResponse
+
+__all__ = [
+    "BadRequestError",
+    "InternalError",
+    "MLServerError",
+    "NoSuchModelError",
+    "NotReadyError",
+    "RequestFailedError",
+    "TooLargeError",
+    "UnsupportedError",
+    "failure_of",
+]
+
+
+class BadRequestError(MLServerError):
+    """The request cannot be read; 400, or the status given."""
+
+    def __init__(self, message: str, status_code: int = 400):
+        super().__init__(message, status_code)
+
+
+class NoSuchModelError(MLServerError):
+    def __init__(self, name: str, version: str | None):
+        what = f"version '{version}' of model '{name}'" if version else f"model '{name}'"
+        super().__init__(
+            f"There is no {what} here; POST /v2/repository/index lists what is served.", 404
+        )
+
+
+class TooLargeError(MLServerError):
+    def __init__(self, message: str):
+        super().__init__(message, 413)
+
+
+class UnsupportedError(MLServerError):
+    def __init__(self, message: str):
+        super().__init__(message, 501)
+
+
+class NotReadyError(MLServerError):
+    def __init__(self, name: str):
+        super().__init__(f"Model '{name}' is not ready yet; try again in a moment.", 503)
+
+
+class InternalError(MLServerError):
+    def __init__(self, request_id: str | None):
+        super().__init__(
+            f"The service failed on request '{request_id}'; its log says why under that id.", 500
+        )
+
+
+class RequestFailedError(MLServerError):
+    """What a runtime said with the response parameters `error` and `error_code`."""
+
+
+def failure_of(response: InferenceResponse) -> RequestFailedError | None:
+    """The error behind a response that fails its request; None for an ordinary response."""
+    if response.outputs or response.parameters is None:
+        return None
+    parameters = response.parameters.model_extra or {}
+    if "error" not in parameters:
+        return None
+    code = parameters.get("error_code")
+    known = isinstance(code, int) and 400 <= code <= 599
+    return RequestFailedError(str(parameters["error"]), code if known else 500)

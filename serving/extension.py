@@ -1,0 +1,58 @@
+"""The one place where our classes take the places of MLServer's.
+
+`mlserver.server.MLServer` composes a data plane and two edges by name; `install` binds those names
+to our subclasses. What each subclass borrows from the private side of its parent is listed in
+BORROWED, and a test fails, naming the one, when MLServer moves it.
+"""
+
+import re
+import sys
+
+import mlserver
+import mlserver.server
+
+from .data_plane import StreamingDataPlane
+from .grpc_server import StreamingGRPCServer
+from .rest_server import StreamingRESTServer
+
+OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
+
+# "module:object.attribute" of everything here and in the subclasses that MLServer does not document.
+BORROWED = (
+    "mlserver.server:DataPlane",
+    "mlserver.server:RESTServer",
+    "mlserver.server:GRPCServer",
+    "mlserver.handlers:DataPlane._create_response_cache",
+    "mlserver.middleware:InferenceMiddlewares.request_middleware",
+    "mlserver.middleware:InferenceMiddlewares.response_middleware",
+    "mlserver.context:model_context",
+    "mlserver.registry:MultiModelRegistry.get_model",
+    "mlserver.grpc.server:GRPCServer._create_server",
+    "mlserver.grpc.server:GRPCServer._get_options",
+    "mlserver.grpc.interceptors:LoggingInterceptor",
+    "mlserver.grpc.interceptors:PromServerInterceptor",
+    "mlserver.grpc.model_repository:ModelRepositoryServicer",
+    "mlserver.grpc.servicers:InferenceServicer",
+    "mlserver.rest.app:APIRoute",
+    "mlserver.tracing:get_tracer_provider",
+    "mlserver.utils:extract_headers",
+    "mlserver.utils:insert_headers",
+)
+
+
+def install() -> None:
+    """Bind MLServer's collaborators to ours. Twice is as good as once.
+
+    Raises:
+        SystemExit: MLServer is outside the supported range. (Not an ImportError: pydantic, which
+            runs the import, would wrap that into a page of text.)
+    """
+    version = tuple(int(part) for part in re.findall(r"\d+", mlserver.__version__)[:3])
+    if not OLDEST <= version < TOO_NEW:
+        sys.exit(
+            f"mlserver {mlserver.__version__} is not supported; install a version from "
+            f"{'.'.join(map(str, OLDEST))} up to, not including, {'.'.join(map(str, TOO_NEW))}."
+        )
+    mlserver.server.DataPlane = StreamingDataPlane
+    mlserver.server.RESTServer = StreamingRESTServer
+    mlserver.server.GRPCServer = StreamingGRPCServer

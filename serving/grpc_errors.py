@@ -1,0 +1,66 @@
+"""Errors in gRPC's words."""
+
+from __future__ import annotations
+
+import functools
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from mlserver.logging import logger
+
+from .errors import InternalError, MLServerError
+
+Code = grpc.StatusCode
+STATUS: dict[int, Code] = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    408: Code.DEADLINE_EXCEEDED,
+    413: Code.RESOURCE_EXHAUSTED,
+    415: Code.INVALID_ARGUMENT,
+    422: Code.FAILED_PRECONDITION,  # as MLServer has it
+    429: Code.RESOURCE_EXHAUSTED,
+    499: Code.CANCELLED,
+    500: Code.INTERNAL,
+    501: Code.UNIMPLEMENTED,
+    503: Code.UNAVAILABLE,
+    504: Code.DEADLINE_EXCEEDED,
+}
+# A status travels in an HTTP/2 header, which peers limit to 8 KiB.
+MAX_DETAILS = 1000
+
+
+def status_of(error: MLServerError) -> Code:
+    """The gRPC status for an error's HTTP status."""
+    known = STATUS.get(error.status_code)
+    if known is not None:
+        return known
+    return Code.INVALID_ARGUMENT if 400 <= error.status_code < 500 else Code.INTERNAL
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MLServerError) -> NoReturn:
+    """End the call with the error's status and text."""
+    await context.abort(status_of(error), str(error)[:MAX_DETAILS])
+
+
+def answers_errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Decorate a servicer's method: what it raises becomes the call's status."""
+
+    @functools.wraps(call)
+    async def answered(servicer: Any, request: Any, context: Any) -> Any:
+        try:
+            return await call(servicer, request, context)
+        except MLServerError as error:
+            await abort(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            internal = InternalError(getattr(request, "id", None) or call.__name__)
+            logger.exception("%s: %s", call.__name__, internal)
+            await context.abort(status_of(internal), str(internal))
+            raise AssertionError("abort returned") from error
+
+    return answered

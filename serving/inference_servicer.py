@@ -1,0 +1,132 @@
+"""inference.GRPCInferenceService as MLServer defines it, streams and errors as WIRE.md has them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.converters import ModelMetadataResponseConverter
+from mlserver.grpc.servicers import InferenceServicer
+from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import extract_headers, insert_headers
+
+from .converters import DecodedRequest, decode_message, decode_request, encode_response
+from .data_plane import StreamingDataPlane
+from .errors import MLServerError
+from .grpc_errors import abort, answers_errors
+from .substreams import Substreams
+
+SERVICE = "inference.GRPCInferenceService"
+
+Context = grpc.aio.ServicerContext
+
+
+class StreamingServicer(InferenceServicer):  # type: ignore[misc]
+    """`ModelInfer` and `ModelStreamInfer` take and give serialised messages (see `handlers`)."""
+
+    _data_plane: StreamingDataPlane
+
+    @answers_errors
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> Any:
+        ready = await self._data_plane.model_ready(request.name, request.version or None)
+        return pb.ModelReadyResponse(ready=ready)
+
+    @answers_errors
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> Any:
+        metadata = await self._data_plane.model_metadata(request.name, request.version or None)
+        return ModelMetadataResponseConverter.from_types(metadata)
+
+    @answers_errors
+    async def ModelInfer(self, message: bytes, context: Context) -> bytes:
+        request = decode(message, context)
+        response = await self._data_plane.infer(
+            request.payload, request.model_name, request.model_version
+        )
+        send_headers(response, context)
+        return encode_response(response, request.raw)
+
+    async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
+        # A coroutine that writes, not an async generator: MLServer's metrics interceptor awaits it.
+        async def write(response: InferenceResponse, raw: bool) -> None:
+            send_headers(response, context)
+            await context.write(encode_response(response, raw))
+
+        try:
+            async with Substreams(self._data_plane, write) as models:
+                async for message in messages:
+                    await self._route(message, models, context)
+        except MLServerError as error:
+            await abort(context, error)
+
+    async def _route(self, message: bytes, models: Substreams, context: Context) -> None:
+        name, request_id = "", ""
+        try:
+            head, raw = decode_message(message)
+            name, request_id = head.model_name, head.id
+            request = decode_request(head, raw)
+            insert_metadata(request.payload, context)
+        except MLServerError as error:
+            models.count()
+            await models.fail(name, request_id, error)
+        else:
+            await models.put(request)
+
+    @answers_errors
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> Any:
+        return await super().RepositoryIndex(request, context)
+
+    @answers_errors
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> Any:
+        await self._model_repository_handlers.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    @answers_errors
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> Any:
+        await self._model_repository_handlers.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """The service's methods. The two that carry tensors get the bytes as they came, so that
+        tensors need not be copied out of a protobuf."""
+        found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(self.ModelInfer),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.ModelStreamInfer),
+        }
+        for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
+            if method.name not in found:
+                found[method.name] = grpc.unary_unary_rpc_method_handler(
+                    getattr(self, method.name),
+                    request_deserializer=getattr(pb, method.input_type.name).FromString,
+                    response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+                )
+        return found
+
+
+def decode(message: bytes, context: Context) -> DecodedRequest:
+    """The request in a message, the call's metadata as its headers."""
+    request = decode_request(*decode_message(message))
+    insert_metadata(request.payload, context)
+    return request
+
+
+def insert_metadata(payload: InferenceRequest, context: Context) -> None:
+    insert_headers(payload, {key: value for key, value in context.invocation_metadata() or ()})
+
+
+def send_headers(response: InferenceResponse, context: Context) -> None:
+    """A response's headers as the call's trailing metadata, which takes ASCII only."""
+    headers: dict[str, Any] | None = extract_headers(response)
+    if headers:
+        context.set_trailing_metadata(
+            tuple(
+                (key.lower(), value)
+                for key, value in headers.items()
+                if isinstance(value, str) and value.isascii() and value.isprintable()
+            )
+        )

@@ -1,0 +1,97 @@
+"""Raw tensors of the V2 protocol: little-endian, row-major; used by gRPC and by binary HTTP."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .errors import BadRequestError
+
+Buffer = bytes | memoryview
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+BYTES = "BYTES"
+
+
+def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Any:
+    """A raw tensor: a list of bytes for BYTES, else a read-only numpy view of `raw`.
+
+    Raises:
+        BadRequestError: its size is not what shape and datatype say.
+    """
+    count = prod(shape)
+    if datatype == BYTES:
+        elements = unpack_bytes(name, raw)
+        if len(elements) != count:
+            raise BadRequestError(
+                f"Input '{name}' has shape {shape}, but its raw data holds {len(elements)} "
+                "element(s)."
+            )
+        return elements
+    dtype = DTYPES[datatype]
+    if len(raw) != count * dtype.itemsize:
+        raise BadRequestError(
+            f"Input '{name}' is {datatype} of shape {shape}, so {count * dtype.itemsize} bytes, "
+            f"but its raw data has {len(raw)}."
+        )
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def unpack_bytes(name: str, raw: Buffer) -> list[bytes]:
+    """The elements of a raw BYTES tensor: each a little-endian uint32 length, then the bytes.
+
+    Raises:
+        BadRequestError: a length overruns the data.
+    """
+    elements = []
+    at, end = 0, len(raw)
+    while at < end:
+        start = at + 4
+        size = int.from_bytes(raw[at:start], "little")
+        at = start + size
+        if start > end or at > end:
+            raise BadRequestError(
+                f"Input '{name}': the length of raw element {len(elements)} overruns its data."
+            )
+        elements.append(bytes(raw[start:at]))
+    return elements
+
+
+def pack_bytes(elements: Any) -> bytes:
+    """A BYTES tensor's elements (bytes or str) in their raw form."""
+    packed = []
+    for element in flat(elements):
+        data = element.encode() if isinstance(element, str) else bytes(element)
+        packed += [len(data).to_bytes(4, "little"), data]
+    return b"".join(packed)
+
+
+def encode_raw(datatype: str, data: Any) -> Any:
+    """A tensor's raw form: bytes, or the contiguous array that holds them."""
+    if datatype == BYTES:
+        return pack_bytes(data)
+    return np.ascontiguousarray(data, DTYPES[datatype])
+
+
+def flat(data: Any) -> list[Any]:
+    """A tensor's elements in row-major order, whatever it is kept in."""
+    if isinstance(data, np.ndarray):
+        return data.reshape(-1).tolist()  # type: ignore[no-any-return]
+    if not isinstance(data, list | tuple):
+        return [data]
+    if any(isinstance(element, list | tuple | np.ndarray) for element in data):
+        return [element for row in data for element in flat(row)]
+    return list(data)

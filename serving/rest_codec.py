@@ -1,0 +1,135 @@
+"""JSON bodies <-> V2 requests and responses."""
+
+import base64
+from typing import Any
+
+import numpy as np
+import orjson
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters, TensorData
+from pydantic import ValidationError
+
+from .errors import BadRequestError
+
+BASE64 = "base64"
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The JSON object that a request's body holds.
+
+    Raises:
+        BadRequestError: empty, not UTF-8, not JSON or not an object.
+    """
+    if not body:
+        raise BadRequestError("The request body is empty; send an inference request as JSON.")
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        try:
+            body.decode()
+        except UnicodeDecodeError as undecodable:
+            raise BadRequestError(
+                "The request body is not UTF-8 text "
+                f"(byte {undecodable.start} is 0x{body[undecodable.start]:02x}); encode it as "
+                "UTF-8.",
+                422,
+            ) from error
+        raise BadRequestError(f"The request body is not JSON: {error}.") from error
+    if not isinstance(parsed, dict):
+        raise BadRequestError("The request body must be a JSON object with a list of 'inputs'.")
+    return parsed
+
+
+def decode_request(parsed: dict[str, Any]) -> InferenceRequest:
+    """An InferenceRequest from its JSON object.
+
+    Raises:
+        BadRequestError: it is not one; the text names the first wrong field.
+    """
+    try:
+        return InferenceRequest.model_validate(parsed)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
+        raise BadRequestError(f"Field '{field}': {_sentence(first['msg'])}") from error
+
+
+def encode_response(response: InferenceResponse) -> bytes:
+    """Compact JSON of a response. Unset fields are left out, numpy arrays become lists.
+
+    BYTES elements that are not UTF-8 cannot stand in JSON: their tensor goes out as base64 and
+    its `content_type` says so.
+    """
+    # Built by hand: this is on the path of every event, and pydantic's dump costs more than all
+    # the rest of an event together.
+    found: dict[str, Any] = {"model_name": response.model_name}
+    if response.model_version:
+        found["model_version"] = response.model_version
+    if response.id:
+        found["id"] = response.id
+    if response.parameters is not None and (parameters := _parameters(response.parameters)):
+        found["parameters"] = parameters
+    found["outputs"] = [_output(output) for output in response.outputs]
+    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
+
+
+def _output(output: Any) -> dict[str, Any]:
+    data = output.data.root if isinstance(output.data, TensorData) else output.data
+    datatype = getattr(output.datatype, "value", output.datatype)
+    found = {"name": output.name, "shape": output.shape, "datatype": datatype}
+    parameters = _parameters(output.parameters) if output.parameters is not None else {}
+    if datatype == "BYTES":
+        data, encoded = _text(data)
+        if encoded:
+            parameters = {**parameters, "content_type": BASE64}
+    if parameters:
+        found["parameters"] = parameters
+    found["data"] = data
+    return found
+
+
+def _parameters(parameters: Parameters) -> dict[str, Any]:
+    known = {
+        name: value
+        for name, value in (
+            ("content_type", parameters.content_type),
+            ("headers", parameters.headers),
+        )
+        if value is not None
+    }
+    return {**known, **(parameters.model_extra or {})}
+
+
+def _text(data: Any) -> tuple[list[Any], bool]:
+    """BYTES elements as JSON strings, and whether base64 was needed."""
+    elements = data.reshape(-1).tolist() if isinstance(data, np.ndarray) else data
+    if not isinstance(elements, list | tuple):
+        elements = [elements]
+    try:
+        return [_decoded(element) for element in elements], False
+    except UnicodeDecodeError:
+        raw = [element.encode() if isinstance(element, str) else element for element in elements]
+        return [base64.b64encode(element).decode() for element in raw], True
+
+
+def _decoded(element: Any) -> Any:
+    if isinstance(element, bytes):
+        return element.decode()
+    if isinstance(element, list | tuple):
+        return [_decoded(inner) for inner in element]
+    return element
+
+
+def _plain(value: Any) -> Any:
+    """What orjson does not know by itself: odd arrays, numpy scalars, bytes in parameters."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, TensorData):
+        return value.root
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].lower() + text[1:]
+    return text if text.endswith(".") else text + "."

@@ -1,0 +1,90 @@
+"""MLServer's REST server with our inference calls, and one form for every error."""
+
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from mlserver.handlers import ModelRepositoryHandlers
+from mlserver.logging import logger
+from mlserver.rest import RESTServer
+from mlserver.settings import Settings
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from .data_plane import StreamingDataPlane
+from .errors import InternalError, MLServerError
+from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+
+
+class StreamingRESTServer(RESTServer):  # type: ignore[misc]
+    """Replaces the inference routes; health, metadata, repository and docs stay MLServer's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        data_plane: StreamingDataPlane,
+        model_repository_handlers: ModelRepositoryHandlers,
+    ):
+        super().__init__(settings, data_plane, model_repository_handlers)
+        endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
+        ours = {*UNARY_CALLS, *STREAM_CALLS}
+        kept = [
+            route
+            for route in self._app.router.routes
+            if getattr(route, "path", "").rpartition("/")[2] not in ours
+        ]
+        self._app.router.routes[:] = [*endpoints.routes(), *kept]
+        for error, handler in _HANDLERS.items():
+            self._app.add_exception_handler(error, handler)
+        self._expose_cors_headers()
+
+    def _expose_cors_headers(self) -> None:
+        """Pass `expose_headers` on: MLServer's app leaves it out of the middleware's arguments."""
+        cors = self._settings.cors_settings
+        for middleware in self._app.user_middleware:
+            if cors is not None and middleware.cls is CORSMiddleware:
+                middleware.kwargs["expose_headers"] = cors.expose_headers or []
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status, headers)
+
+
+async def _mlserver_error(request: Request, error: Any) -> Response:
+    return _error(error.status_code, str(error))
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    said = {
+        404: f"There is nothing at {request.url.path}; GET /v2/docs shows what there is.",
+        405: f"{request.method} is not for {request.url.path}; it takes "
+        f"{(error.headers or {}).get('Allow', 'another method')}.",
+    }
+    return _error(error.status_code, said.get(error.status_code, str(error.detail)), error.headers)
+
+
+async def _validation_error(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return _error(400, f"Field '{field}': {first['msg']}.")
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    # uvicorn logs the traceback: Starlette raises the error again once this is sent.
+    internal = InternalError(request.headers.get("x-request-id"))
+    logger.error("%s %s: %s", request.method, request.url.path, internal)
+    return _error(500, str(internal))
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+_HANDLERS: dict[Any, Any] = {
+    MLServerError: _mlserver_error,
+    HTTPException: _http_error,
+    RequestValidationError: _validation_error,
+    ClientDisconnect: _client_gone,
+    Exception: _unexpected_error,
+}

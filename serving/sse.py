@@ -1,0 +1,139 @@
+"""Server-sent events: how a stream of responses is written, and the HTTP response that writes it.
+
+The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import orjson
+from mlserver.types import InferenceResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .errors import MLServerError, failure_of
+from .hang_up import stop_on_hang_up
+from .rest_codec import encode_response
+
+KEEP_ALIVE = b": keep-alive\n\n"
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx: pass each event on at once
+}
+# gzip frame, 4 KiB window: 32 KiB of memory a stream instead of zlib's usual 256.
+GZIP_WINDOW, GZIP_MEMORY = 16 + 12, 5
+
+
+def encode_event(response: InferenceResponse) -> bytes:
+    """One response as one event."""
+    return b"data: %b\n\n" % encode_response(response)
+
+
+def encode_error_event(message: str) -> bytes:
+    """The event that ends a stream which failed after it had begun."""
+    return b"event: error\ndata: %b\n\n" % orjson.dumps({"error": message})
+
+
+class EventStreamResponse(Response):
+    """Sends a stream of inference responses as events.
+
+    Nothing is sent before the first response exists, or `grace` seconds have passed, so that an
+    error that comes first is raised to the app, which makes a real status of it. After that an
+    error is an event of its own, and the stream ends properly.
+    """
+
+    def __init__(
+        self,
+        responses: AsyncGenerator[InferenceResponse, None],
+        grace: float,
+        keepalive: float,
+        gzip: bool = False,
+        headers: dict[str, str] | None = None,
+    ):
+        """
+        Args:
+            responses: what to send; closed when the client hangs up.
+            grace: seconds to wait for the first response.
+            keepalive: seconds of silence after which a comment line is sent.
+            gzip: compress, each event flushed through at once.
+            headers: further HTTP headers.
+        """
+        self.background = None
+        self.status_code = 200
+        encoding = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if gzip else {}
+        # Starlette's own init_headers would add a Content-Length.
+        self.raw_headers = [
+            (name.lower().encode(), value.encode())
+            for name, value in {**HEADERS, **encoding, **(headers or {})}.items()
+        ]
+        self._responses = responses
+        self._grace = grace
+        self._keepalive = keepalive
+        self._gzip = zlib.compressobj(wbits=GZIP_WINDOW, memLevel=GZIP_MEMORY) if gzip else None
+        self._started = False
+        self._last_sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
+        with stop_on_hang_up(receive):
+            ticker = asyncio.create_task(self._keep_alive())
+            try:
+                async with aclosing(self._responses) as responses:
+                    await self._stream(responses)
+            except MLServerError as error:
+                if not self._started:
+                    raise
+                await self._write(encode_error_event(str(error)))
+            finally:
+                ticker.cancel()
+            await self._finish()
+
+    async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
+        first = await anext(responses, None)
+        if first is None:
+            return
+        failure = failure_of(first)
+        second = await anext(responses, None) if failure and not self._started else None
+        if failure and second is None and not self._started:
+            # The whole answer is one failed request: that is a status, not an event.
+            raise failure
+        await self._write(encode_event(first))
+        if second is not None:
+            await self._write(encode_event(second))
+        async for response in responses:
+            await self._write(encode_event(response))
+
+    async def _keep_alive(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._grace)
+        if not self._started:
+            await self._write(KEEP_ALIVE)
+        while True:
+            silent = loop.time() - self._last_sent
+            if silent >= self._keepalive:
+                await self._write(KEEP_ALIVE)
+                silent = 0.0
+            await asyncio.sleep(self._keepalive - silent)
+
+    async def _start(self) -> None:
+        self._started = True
+        await self._send(
+            {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        )
+
+    async def _write(self, data: bytes) -> None:
+        if not self._started:
+            await self._start()
+        if self._gzip is not None:
+            data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+        self._last_sent = asyncio.get_running_loop().time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _finish(self) -> None:
+        if not self._started:
+            await self._start()
+        rest = self._gzip.flush() if self._gzip is not None else b""
+        await self._send({"type": "http.response.body", "body": rest, "more_body": False})

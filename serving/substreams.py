@@ -1,0 +1,195 @@
+"""One gRPC stream, several models: each model's requests are a stream of their own.
+
+The reader of the wire hands each request to its model's substream; every substream is a task that
+writes its responses as they come. A model that fails ends its own requests only. Where a stream has
+but one model, that model's failure is the stream's, with a real status.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+
+from .converters import DecodedRequest
+from .data_plane import StreamingDataPlane
+from .errors import MLServerError, failure_of
+
+# Requests that wait for a model; past it the wire is not read, which stops the client.
+REQUESTS_AHEAD = 2
+# When the first answer of a stream is a failure: how long to wait for the client to say whether
+# it has more to ask. A client that has not is told by the stream's status.
+SOLE_REQUEST_SECONDS = 0.25
+
+Write = Callable[[InferenceResponse, bool], Awaitable[None]]
+
+
+class ModelEnded(Exception):
+    """The stream's only model has said all that it has to say."""
+
+
+class Substreams:
+    """The substreams of one gRPC stream.
+
+    Use it as a context manager around the reading of the wire: leaving it waits for the models to
+    finish.
+    """
+
+    def __init__(self, data_plane: StreamingDataPlane, write: Write):
+        """
+        Args:
+            write: sends one response, its tensors raw or not; awaited until the wire took it.
+        """
+        self._data_plane = data_plane
+        self._write_response = write
+        self._writing = asyncio.Lock()
+        self._tasks = asyncio.TaskGroup()
+        self._inputs: dict[tuple[str, str], MemoryObjectSendStream[InferenceRequest]] = {}
+        self._models: set[tuple[str, str]] = set()
+        self._requests = 0
+        self._more_or_end = asyncio.Event()
+        self._ended = False
+        self._wrote = False
+
+    async def __aenter__(self) -> "Substreams":
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> bool:
+        self._ended = True
+        self._more_or_end.set()
+        for requests in self._inputs.values():
+            requests.close()
+        try:
+            await self._tasks.__aexit__(*exception)  # type: ignore[arg-type]
+        except BaseExceptionGroup as group:
+            first = group.exceptions[0]
+            if not isinstance(first, ModelEnded):
+                raise first from first.__cause__
+            return True
+        return False
+
+    async def put(self, request: DecodedRequest) -> None:
+        """Hand a request to its model; waits while the model has enough to do.
+
+        Raises:
+            MLServerError: there is no such model, and nothing else on this stream.
+        """
+        self.count()
+        model = (request.model_name, request.model_version)
+        self._models.add(model)
+        while True:
+            if model not in self._inputs:
+                try:
+                    await self._data_plane.model(*model)
+                except MLServerError as error:
+                    await self.fail(request.model_name, request.payload.id or "", error)
+                    return
+                send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
+                self._inputs[model] = send
+                self._tasks.create_task(self._run(model, receive, request.raw))
+            try:
+                await self._inputs[model].send(request.payload)
+                return
+            except anyio.BrokenResourceError:
+                # The model ended its stream before this request: the request begins another.
+                self._inputs.pop(model).close()
+
+    async def fail(self, model_name: str, request_id: str, error: MLServerError) -> None:
+        """Answer one request with an error of its own; the first of a stream with a status.
+
+        Raises:
+            MLServerError: `error` itself, where nothing else is on this stream.
+        """
+        if self._requests <= 1:
+            raise error
+        await self._write(_failure(model_name, request_id, error), False)
+
+    def count(self) -> None:
+        """Another message has come, well-formed or not."""
+        self._requests += 1
+        if self._requests > 1:
+            self._more_or_end.set()
+
+    async def _run(
+        self,
+        model: tuple[str, str],
+        requests: MemoryObjectReceiveStream[InferenceRequest],
+        raw: bool,
+    ) -> None:
+        """Drive one model until it has answered all its requests."""
+        name, version = model
+        held: InferenceResponse | None = None
+        reading = _Reading(requests)
+        try:
+            async with aclosing(self._data_plane.infer_stream(reading, name, version)) as responses:
+                async for response in responses:
+                    if held is not None:
+                        await self._write(held, raw)
+                        held = None
+                    elif not self._wrote and failure_of(response) and await self._is_sole():
+                        held = response
+                        continue
+                    await self._write(response, raw)
+            if held is not None and (failure := failure_of(held)):
+                raise failure
+            if not self._ended and len(self._models) == 1:
+                raise ModelEnded
+        except MLServerError as error:
+            if len(self._models) == 1:
+                raise
+            for request_id in [reading.last_id, *_waiting(requests)]:
+                await self._write(_failure(name, request_id, error), raw)
+        finally:
+            requests.close()
+
+    async def _is_sole(self) -> bool:
+        """Whether the stream's first request is its only one."""
+        try:
+            async with asyncio.timeout(SOLE_REQUEST_SECONDS):
+                await self._more_or_end.wait()
+        except TimeoutError:
+            return False
+        return self._ended and self._requests == 1
+
+    async def _write(self, response: InferenceResponse, raw: bool) -> None:
+        self._wrote = True
+        async with self._writing:
+            await self._write_response(response, raw)
+
+
+class _Reading:
+    """Requests as a model reads them, remembering the id of the last."""
+
+    def __init__(self, requests: MemoryObjectReceiveStream[InferenceRequest]):
+        self.last_id = ""
+        self._requests = requests
+
+    def __aiter__(self) -> "_Reading":
+        return self
+
+    async def __anext__(self) -> InferenceRequest:
+        request = await anext(self._requests)
+        self.last_id = request.id or ""
+        return request
+
+
+def _waiting(requests: MemoryObjectReceiveStream[InferenceRequest]) -> list[str]:
+    """The ids of the requests that the model has not read."""
+    found = []
+    while True:
+        try:
+            found.append(requests.receive_nowait().id or "")
+        except (anyio.WouldBlock, anyio.EndOfStream):
+            return found
+
+
+def _failure(model_name: str, request_id: str, error: MLServerError) -> InferenceResponse:
+    return InferenceResponse.model_construct(
+        model_name=model_name,
+        id=request_id,
+        parameters=Parameters(error=str(error), error_code=error.status_code),
+        outputs=[],
+    )
