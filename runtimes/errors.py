@@ -1,7 +1,7 @@
 """What a runtime can raise, sorted by who is to blame.
 
-    MLServerError                       MLServer's own base: a text for the caller and an HTTP status
-      RequestError                400   the caller's fault: the request cannot be understood
+    MLServerError                     MLServer's base: a text for the caller, an HTTP status
+      RequestError              400   the caller's fault: the request cannot be understood
         ParameterError            400   a request parameter is out of its range
         ContentError              422   a well-formed tensor whose content cannot be read
       BusyError                   429   nobody's fault: try again later

@@ -17,7 +17,7 @@ from .rest_server import StreamingRESTServer
 
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
-# "module:object.attribute" of everything here and in the subclasses that MLServer does not document.
+# "module:object.attribute" of all, here and in the subclasses, that MLServer does not document.
 BORROWED = (
     "mlserver.server:DataPlane",
     "mlserver.server:RESTServer",
@@ -30,10 +30,12 @@ BORROWED = (
     "mlserver.grpc.server:GRPCServer._create_server",
     "mlserver.grpc.server:GRPCServer._get_options",
     "mlserver.grpc.interceptors:LoggingInterceptor",
-    "mlserver.grpc.interceptors:PromServerInterceptor",
+    "mlserver.grpc.interceptors:PromServerInterceptor._metrics_wrapper",
+    "mlserver.grpc.interceptors:PromServerInterceptor._compute_status_code",
+    "opentelemetry.instrumentation.grpc._aio_server:"
+    "OpenTelemetryAioServerInterceptor._intercept_aio_server_unary",
     "mlserver.grpc.model_repository:ModelRepositoryServicer",
     "mlserver.grpc.servicers:InferenceServicer",
-    "mlserver.rest.app:APIRoute",
     "mlserver.tracing:get_tracer_provider",
     "mlserver.utils:extract_headers",
     "mlserver.utils:insert_headers",

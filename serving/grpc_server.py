@@ -8,14 +8,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlserver.grpc import GRPCServer
-from mlserver.grpc.interceptors import LoggingInterceptor, PromServerInterceptor
+from mlserver.grpc.interceptors import LoggingInterceptor
 from mlserver.grpc.model_repository import ModelRepositoryServicer
 from mlserver.grpc.model_repository_pb2_grpc import add_ModelRepositoryServiceServicer_to_server
 from mlserver.tracing import get_tracer_provider
 from opentelemetry.instrumentation.grpc import filters
-from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
 
 from .inference_servicer import SERVICE, StreamingServicer
+from .interceptors import StreamMetrics, StreamTracing
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Idle streams live long: ping them, and let clients ping, so that a peer that has gone is noticed
@@ -32,13 +32,6 @@ OPTIONS = {
     # Two servers on one port would share its connections at random; say that it is taken.
     "grpc.so_reuseport": 0,
 }
-
-
-class CoroutineTracing(OpenTelemetryAioServerInterceptor):
-    """OpenTelemetry's interceptor for streams that are coroutines: it takes them for generators."""
-
-    def _intercept_aio_server_stream(self, behavior: Any, handler_call_details: Any) -> Any:
-        return self._intercept_aio_server_unary(behavior, handler_call_details)
 
 
 class StreamingGRPCServer(GRPCServer):  # type: ignore[misc]
@@ -68,14 +61,14 @@ class StreamingGRPCServer(GRPCServer):  # type: ignore[misc]
         if self._settings.debug:
             interceptors.append(LoggingInterceptor())
         if self._settings.metrics_endpoint:
-            interceptors.append(PromServerInterceptor(enable_handling_time_histogram=True))
+            interceptors.append(StreamMetrics(enable_handling_time_histogram=True))
         if self._settings.tracing_server:
             health_calls = filters.any_of(
                 filters.full_method_name(f"/{SERVICE}/ServerLive"),
                 filters.full_method_name(f"/{SERVICE}/ServerReady"),
             )
             interceptors.append(
-                CoroutineTracing(
+                StreamTracing(
                     get_tracer_provider(self._settings).get_tracer(__name__),
                     filter_=filters.negate(health_calls),
                 )

@@ -1,0 +1,99 @@
+"""MLServer's metrics and OpenTelemetry's tracing for streams that are coroutines.
+
+Both take a stream's handler for an async generator. Ours is a coroutine that writes, so that
+several models can answer on one stream; generators (reflection's, say) go the parents' way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from time import perf_counter
+from typing import Any
+
+import grpc
+from mlserver.grpc.interceptors import PromServerInterceptor
+from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
+
+STREAM_STREAM = "BIDI_STREAMING"
+
+
+class StreamTracing(OpenTelemetryAioServerInterceptor):
+    """One span a call, streams included."""
+
+    def _intercept_aio_server_stream(self, behavior: Any, handler_call_details: Any) -> Any:
+        if inspect.iscoroutinefunction(behavior):
+            return self._intercept_aio_server_unary(behavior, handler_call_details)
+        return super()._intercept_aio_server_stream(behavior, handler_call_details)
+
+
+class StreamMetrics(PromServerInterceptor):  # type: ignore[misc]
+    """The grpc_server_* metrics: calls started, handled, their seconds, messages each way."""
+
+    def _metrics_wrapper(
+        self,
+        method_call: tuple[str, str, str],
+        behavior: Any,
+        request_streaming: bool,
+        response_streaming: bool,
+    ) -> Any:
+        if not (request_streaming and response_streaming and inspect.iscoroutinefunction(behavior)):
+            return super()._metrics_wrapper(
+                method_call, behavior, request_streaming, response_streaming
+            )
+        service, method, _ = method_call
+        metrics = self._interceptor._metrics
+        labels = {"grpc_type": STREAM_STREAM, "grpc_service": service, "grpc_method": method}
+        started = metrics["grpc_server_started_counter"].labels(**labels)
+        seconds = metrics["grpc_server_handled_histogram"].labels(**labels)
+        received = metrics["grpc_server_stream_msg_received"].labels(**labels)
+        sent = metrics["grpc_server_stream_msg_sent"].labels(**labels)
+
+        async def counted(requests: AsyncIterator[Any], context: Any) -> None:
+            started.inc()
+            begun = perf_counter()
+            code = grpc.StatusCode.CANCELLED
+            try:
+                await behavior(_Counted(requests, received.inc), _Writing(context, sent.inc))
+                code = self._compute_status_code(context)
+            except Exception:
+                code = self._compute_status_code(context)
+                raise
+            finally:
+                self._interceptor.increase_grpc_server_handled_total_counter(
+                    STREAM_STREAM, service, method, code.name
+                )
+                seconds.observe(perf_counter() - begun)
+
+        return counted
+
+
+class _Counted:
+    """An async iterator that counts what it gives."""
+
+    def __init__(self, items: AsyncIterator[Any], count: Callable[[], None]):
+        self._items = items
+        self._count = count
+
+    def __aiter__(self) -> _Counted:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._items)
+        self._count()
+        return item
+
+
+class _Writing:
+    """A call's context that counts what is written; all else is the context's own."""
+
+    def __init__(self, context: Any, count: Callable[[], None]):
+        self._context = context
+        self._count = count
+
+    async def write(self, message: Any) -> None:
+        await self._context.write(message)
+        self._count()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)

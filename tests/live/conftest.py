@@ -1,0 +1,37 @@
+"""One service for all live tests of a session; a few tests start their own."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .service import ROOT, Service
+
+MODELS = Path(__file__).with_name("models")
+
+
+def make_folder(folder: Path, **settings: Any) -> Path:
+    """A folder to serve: the project's settings and models, and the tests' own models.
+
+    Args:
+        settings: override settings.json; `streaming` is merged into its block.
+    """
+    whole = json.loads((ROOT / "settings.json").read_text())
+    whole["streaming"] |= settings.pop("streaming", {})
+    # The ports come from the environment, and settings.json would win over it.
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(whole | settings))
+    shutil.copytree(ROOT / "model-settings", folder / "model-settings")
+    shutil.copytree(MODELS, folder / "model-settings", dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The project's service with the tests' models beside its own."""
+    folder = make_folder(tmp_path_factory.mktemp("service"))
+    with Service(folder, folder / "server.log") as running:
+        yield running
