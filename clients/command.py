@@ -1,0 +1,71 @@
+"""What all commands share: flags, each with an environment variable, and errors as one line."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from clients.errors import ClientError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+REST_PORT = 8080
+GRPC_PORT = 8081
+TIMEOUT_S = 30.0
+
+# Help shows every default and every environment variable.
+option = functools.partial(click.option, show_default=True, show_envvar=True)
+
+
+def server_options(*, port: int, model: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add --host, --port, --model and --timeout with this client's default port and model."""
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        option("--host", envvar="CLIENT_HOST", default="127.0.0.1", help="Host of the server."),
+        option(
+            "--port",
+            envvar="CLIENT_PORT",
+            default=port,
+            type=click.IntRange(1, 65535),
+            help="Port of the server.",
+        ),
+        option("--model", envvar="CLIENT_MODEL", default=model, help="Name of the model."),
+        option(
+            "--timeout",
+            envvar="CLIENT_TIMEOUT",
+            default=TIMEOUT_S,
+            type=click.FloatRange(min=0, min_open=True),
+            help="Seconds to wait for each response.",
+        ),
+    ]
+
+    def decorate(command: Callable[P, R]) -> Callable[P, R]:
+        decorated: Callable[..., Any] = command
+        for add in reversed(options):
+            decorated = add(decorated)
+        return decorated
+
+    return decorate
+
+
+def delay_option() -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add --delay, the text model's request parameter."""
+    return option(
+        "--delay",
+        envvar="CLIENT_DELAY",
+        type=float,
+        help="Seconds that the model waits before each word, 0 to 10 (left out: its own setting).",
+    )
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Let a ClientError end the command with its one line on stderr and exit status 1."""
+    try:
+        yield
+    except ClientError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,109 @@
+"""Start the service, stream text and a video through it, stop it: `make demo`.
+
+    python -m clients.demo --video sample
+
+Leaves the video and the service's log in the results folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from clients.command import option, reported
+from clients.errors import ClientError
+from clients.grpc_client import GrpcTextClient
+from clients.jpeg_stream import JpegStream
+from clients.service import HOST, Service, ServiceError
+from clients.sse_client import SseClient
+from clients.video_client import run_video
+from clients.video_report import VideoReport
+from clients.video_source import SAMPLE
+
+PROMPT = "What is the capital of France?"
+
+
+@click.command()
+@option(
+    "--video",
+    envvar="CLIENT_VIDEO",
+    default=SAMPLE,
+    help="A video file, or 'sample': a generated moving scene.",
+)
+@option(
+    "--results-dir",
+    envvar="CLIENT_RESULTS_DIR",
+    default=Path("results"),
+    type=click.Path(path_type=Path),
+    help="Folder for output.mp4 and server.log.",
+)
+def main(video: str, results_dir: Path) -> None:
+    """Start the service, stream a prompt over SSE and gRPC and a video through jpeg-model."""
+    output, log = results_dir / "output.mp4", results_dir / "server.log"
+    report = VideoReport()
+    # Leave the service's `with` block, and so stop it, also when this program is told to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with reported(), _log_shown():
+        click.echo("Starting the service ...")
+        began = time.perf_counter()
+        with Service(log) as service:
+            started = time.perf_counter() - began
+            sse = asyncio.run(_stream_sse(service.rest_port))
+            grpc = asyncio.run(_stream_grpc(service.grpc_port))
+            click.echo("Video:")
+            stream = JpegStream(host=HOST, port=service.grpc_port)
+            run_video(video, stream, output, report)
+    click.echo(
+        f"""
+Summary
+  service  ready in {started:.1f} s, log in {log}
+  SSE      {sse}
+  gRPC     {grpc}
+  video    {report}
+  result   {output}"""
+    )
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """Print the service's last words when it did not start."""
+    try:
+        yield
+    except ServiceError as error:
+        for line in error.log_lines:
+            click.echo(f"  {line}", err=True)
+        raise
+
+
+async def _stream_sse(port: int) -> str:
+    return await _print_words("SSE: ", SseClient(host=HOST, port=port).words(PROMPT))
+
+
+async def _stream_grpc(port: int) -> str:
+    async with GrpcTextClient(host=HOST, port=port) as client:
+        return await _print_words("gRPC:", client.words(PROMPT))
+
+
+async def _print_words(label: str, words: AsyncIterable[str]) -> str:
+    """Print words as they come; returns a summary. Raises ClientError for other words."""
+    began = time.perf_counter()
+    received: list[str] = []
+    click.echo(f"{label} ", nl=False)
+    async for word in words:
+        received.append(word)
+        click.echo(word, nl=False)
+    click.echo()
+    if "".join(received) != PROMPT:
+        raise ClientError(f"the words that came back are not the prompt '{PROMPT}'")
+    return f"{len(received)} words in {time.perf_counter() - began:.1f} s"
+
+
+if __name__ == "__main__":
+    main()

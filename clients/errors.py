@@ -1,0 +1,74 @@
+"""What can go wrong for a client, sorted by who is to blame.
+
+ClientError
+├── SourceError            the caller: what was to be sent cannot be read
+├── ResultError            the caller: where the result should go cannot be written
+├── UnreachableError       nobody answers at that host and port
+├── NoResponseError        the server is there and stays silent for longer than the timeout
+├── RefusedError           the server: it ended the call with an error status
+├── ErrorEventError        the server: it told of an error in the middle of a stream
+├── StreamCutError         the network: the stream broke off before its end
+├── ProtocolError          the server: its answer is not what the protocol allows
+└── ItemError              one item failed, the stream goes on
+    └── FrameError         ... and the item is a frame
+
+Each prints as one line that makes sense without its type.
+"""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """Anything that a client of ours raises on purpose. `str()` of it is one line."""
+
+    def __init__(self, message: str) -> None:
+        # Texts of servers and libraries come with line breaks.
+        super().__init__(" ".join(message.split()))
+
+
+class SourceError(ClientError):
+    """The prompt, file, camera or URL to send cannot be read."""
+
+
+class ResultError(ClientError):
+    """The result cannot be written where it was asked for."""
+
+
+class UnreachableError(ClientError):
+    """Nobody answers at the host and port: refused, no route, unknown name."""
+
+
+class NoResponseError(ClientError):
+    """The next response did not come within the timeout."""
+
+
+class RefusedError(ClientError):
+    """The server ended the call with an error status; `status` is an HTTP number or a gRPC name."""
+
+    def __init__(self, message: str, status: int | str) -> None:
+        super().__init__(f"the server answered {status}: {message}")
+        self.status = status
+
+
+class ErrorEventError(ClientError):
+    """The server sent an error event after the stream had begun."""
+
+
+class StreamCutError(ClientError):
+    """The stream broke off before its end."""
+
+
+class ProtocolError(ClientError):
+    """The server's answer is not what the protocol allows."""
+
+
+class ItemError(ClientError):
+    """One item of a stream failed; `code` is an HTTP status number, None if the client found it."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message if code is None else f"{message} (error {code})")
+        self.code = code
+
+
+class FrameError(ItemError):
+    """One frame failed; the frames after it are not affected."""

@@ -1,0 +1,240 @@
+"""Stream a model's text over gRPC: one prompt, or several on one stream.
+
+python -m clients.grpc_client "What is the capital of France?"
+
+async with GrpcTextClient(model="text-model") as client:
+    async for word in client.words("What is the capital of France?"):
+        print(word, end="", flush=True)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import click
+import grpc
+from mlserver.grpc.dataplane_pb2 import ModelInferResponse
+from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
+from clients.address import join_address
+from clients.command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from clients.errors import ItemError, NoResponseError
+from clients.grpc_channel import call_error, open_channel
+from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
+from clients.prompts import checked_prompt, read_lines, read_prompt
+
+
+@dataclass(frozen=True)
+class TextResponse:
+    """One response: a piece of the text, or the reason why the request `id` failed."""
+
+    id: str
+    text: str
+    error: ItemError | None = None
+
+
+class GrpcTextClient:
+    """One text model behind ModelStreamInfer; one channel, any number of streams at a time.
+
+    `timeout` is in seconds, for each response once all prompts are sent: until then nobody can tell
+    whether the server or the next prompt is late.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = GRPC_PORT,
+        model: str = "text-model",
+        timeout: float = TIMEOUT_S,
+    ) -> None:
+        self._host, self._port, self._model, self._timeout = host, port, model, timeout
+        self._address = join_address(host, port)
+
+    async def __aenter__(self) -> Self:
+        self._channel = open_channel(self._host, self._port)
+        self._stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._channel.close()
+
+    async def words(
+        self, prompt: str, parameters: Mapping[str, Parameter] | None = None
+    ) -> AsyncGenerator[str, None]:
+        """Unary-stream: one request, its answer piece by piece.
+
+        Raises what `responses` raises, and ItemError when the model could not answer the prompt.
+        """
+        async with aclosing(self.responses([prompt], parameters)) as responses:
+            async for response in responses:
+                if response.error is not None:
+                    raise response.error
+                yield response.text
+
+    async def responses(
+        self,
+        prompts: Iterable[str] | AsyncIterable[str],
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> AsyncGenerator[TextResponse, None]:
+        """Stream-stream: every prompt is a request of one stream, with the ids "0", "1", ...
+
+        Responses come while prompts are still being sent. A failed prompt is a response with
+        `error`; the stream goes on. Raises UnreachableError, NoResponseError, RefusedError (a gRPC
+        error; `status` is its name), StreamCutError or ProtocolError, and whatever `prompts`
+        raises.
+        """
+        call = self._stub.ModelStreamInfer()
+        sending = asyncio.create_task(self._send(call, prompts, parameters))
+        messages = aiter(call)
+        try:
+            while (message := await self._next(messages, sending)) is not None:
+                yield _text_response(message)
+            await sending
+        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+            # A failure to send cancels the call; its own reason is the better one to tell.
+            if sending.done() and not sending.cancelled() and (cause := sending.exception()):
+                raise cause from None
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise call_error(error, self._address) from error
+        finally:
+            sending.cancel()
+            call.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await sending
+
+    async def _send(
+        self,
+        call: Any,
+        prompts: Iterable[str] | AsyncIterable[str],
+        parameters: Mapping[str, Parameter] | None,
+    ) -> None:
+        index = 0
+        try:
+            async for prompt in _each(prompts):
+                request = bytes_request(
+                    checked_prompt(prompt).encode(),
+                    model=self._model,
+                    request_id=str(index),
+                    tensor="prompt",
+                    parameters=parameters,
+                )
+                await call.write(request)
+                index += 1
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The call is over; its reader gets the reason.
+            return
+        except BaseException:
+            call.cancel()
+            raise
+
+    async def _next(
+        self, messages: AsyncIterator[ModelInferResponse], sending: asyncio.Task[None]
+    ) -> ModelInferResponse | None:
+        try:
+            if sending.done():
+                async with asyncio.timeout(self._timeout):
+                    return await anext(messages, None)
+            message = asyncio.ensure_future(anext(messages, None))
+            try:
+                await asyncio.wait({message, sending}, return_when=asyncio.FIRST_COMPLETED)
+                return await asyncio.wait_for(message, self._timeout)
+            finally:
+                message.cancel()
+        except TimeoutError as error:
+            raise NoResponseError(
+                f"no response from {self._address} within {self._timeout:g} s"
+            ) from error
+
+
+async def _each(prompts: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+    if isinstance(prompts, AsyncIterable):
+        async for prompt in prompts:
+            yield prompt
+    else:
+        for prompt in prompts:
+            yield prompt
+
+
+def _text_response(message: ModelInferResponse) -> TextResponse:
+    if (failure := response_error(message)) is not None:
+        return TextResponse(message.id, "", ItemError(*failure))
+    return TextResponse(message.id, bytes_output(message, "output").decode(errors="replace"))
+
+
+@click.command()
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@server_options(port=GRPC_PORT, model="text-model")
+@delay_option()
+@option(
+    "--stdin-lines",
+    is_flag=True,
+    envvar="CLIENT_STDIN_LINES",
+    help="Send each line of standard input as a prompt of one stream, as soon as it is there.",
+)
+def main(
+    prompts: tuple[str, ...],
+    host: str,
+    port: int,
+    model: str,
+    timeout: float,
+    delay: float | None,
+    stdin_lines: bool,
+) -> None:
+    """Stream each PROMPT (standard input when left out) and print the words as they come.
+
+    Several prompts go over one stream; each answer has a line of its own.
+    """
+    if stdin_lines and prompts:
+        raise click.UsageError("--stdin-lines goes without PROMPT arguments")
+    with reported():
+        lines = read_lines(sys.stdin.fileno()) if stdin_lines else None
+        source = lines or prompts or [read_prompt(())]
+        client = GrpcTextClient(host=host, port=port, model=model, timeout=timeout)
+        parameters = {} if delay is None else {"delay": delay}
+        failed = asyncio.run(_print_responses(client, source, parameters))
+    if failed:
+        raise SystemExit(1)
+
+
+async def _print_responses(
+    client: GrpcTextClient,
+    prompts: Iterable[str] | AsyncIterable[str],
+    parameters: Mapping[str, Parameter],
+) -> int:
+    """Print words, a line for each request; returns how many requests failed."""
+    failed = 0
+    current: str | None = None
+    async with client:
+        try:
+            async for response in client.responses(prompts, parameters):
+                if current not in (None, response.id):
+                    click.echo()
+                current = response.id
+                if response.error is not None:
+                    failed += 1
+                    click.echo(f"Error: prompt {response.id}: {response.error}", err=True)
+                    current = None
+                else:
+                    click.echo(response.text, nl=False)
+        finally:
+            if current is not None:
+                click.echo()
+    return failed
+
+
+if __name__ == "__main__":
+    main()
