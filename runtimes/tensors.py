@@ -27,11 +27,7 @@ def elements(tensor: RequestInput) -> list[Any]:
         RequestError: their number is not the product of the shape.
     """
     data = tensor.data.root if isinstance(tensor.data, TensorData) else tensor.data
-    flat: list[Any]
-    if isinstance(data, np.ndarray):
-        flat = data.reshape(-1).tolist()
-    else:
-        flat = _flattened(data)
+    flat = data.reshape(-1).tolist() if isinstance(data, np.ndarray) else _flattened(data)
     shape = list(tensor.shape)
     if any(size < 0 for size in shape) or prod(shape) != len(flat):
         raise RequestError(

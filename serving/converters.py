@@ -138,7 +138,7 @@ def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters
     """Parameters of every kind, Triton's `double_param` and `uint64_param` too."""
     if not parameters:
         return None
-    found = {}
+    found: dict[str, Any] = {}
     for name, parameter in parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         found[name] = getattr(parameter, kind) if kind else _unknown_kind(parameter)
@@ -150,7 +150,7 @@ def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters
 
 
 def _unknown_kind(parameter: pb.InferParameter) -> float | int | None:
-    for field in UnknownFieldSet(parameter):
+    for field in UnknownFieldSet(parameter):  # type: ignore[attr-defined]
         if field.field_number == DOUBLE_PARAM and field.wire_type == 1:
             return float(struct.unpack("<d", struct.pack("<Q", field.data))[0])
         if field.field_number == UINT64_PARAM and field.wire_type == 0:
@@ -181,8 +181,14 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
             slot.string_param = orjson.dumps(value, default=str).decode()
 
 
-def encode_response(response: InferenceResponse, raw: bool) -> bytes:
-    """The serialised ModelInferResponse, its tensors raw or as typed contents."""
+def encode_response(
+    response: InferenceResponse, raw: bool, parameters: Mapping[str, Any] | None = None
+) -> bytes:
+    """The serialised ModelInferResponse, its tensors raw or as typed contents.
+
+    Args:
+        parameters: more parameters for the response.
+    """
     message = pb.ModelInferResponse(
         model_name=response.model_name,
         model_version=response.model_version or "",
@@ -190,6 +196,8 @@ def encode_response(response: InferenceResponse, raw: bool) -> bytes:
     )
     if response.parameters is not None:
         encode_parameters(message.parameters, response.parameters)
+    if parameters:
+        encode_parameters(message.parameters, Parameters(**parameters))
     # Typed contents have no field for FP16, and raw is all or nothing.
     raw = raw or any(_datatype(output) == "FP16" for output in response.outputs)
     tensors: list[Any] = []

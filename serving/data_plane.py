@@ -7,7 +7,7 @@ that was opened is closed by it.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any
+from typing import Any, cast
 
 from mlserver import MLModel
 from mlserver.context import model_context
@@ -16,7 +16,7 @@ from mlserver.handlers import DataPlane
 from mlserver.logging import logger
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import Settings
-from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.types import InferenceRequest, InferenceResponse, MetadataServerResponse
 from mlserver.utils import generate_uuid
 
 from .collect import collect
@@ -30,8 +30,11 @@ from .errors import (
 )
 from .settings import StreamingSettings
 
+# Triton's names for what the protocol's base does not have.
+EXTENSIONS = ("sequence", "sequence(string_id)")
 
-class StreamingDataPlane(DataPlane):  # type: ignore[misc]
+
+class StreamingDataPlane(DataPlane):
     """MLServer's data plane with streams that keep the stream contract (ARCHITECTURE.md).
 
     Errors leave it as MLServerErrors only, their text fit for the caller.
@@ -97,6 +100,15 @@ class StreamingDataPlane(DataPlane):  # type: ignore[misc]
             raise NotReadyError(name)
         return model
 
+    async def models(self) -> list[MLModel]:
+        """Every model that is loaded."""
+        return list(await self._model_registry.get_models())
+
+    async def metadata(self) -> MetadataServerResponse:
+        found = await super().metadata()
+        found.extensions = [*found.extensions, *EXTENSIONS]
+        return found
+
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
         """Give a request its id and its headers."""
         if request.id is None:
@@ -157,21 +169,23 @@ class Requests:
         return request
 
 
-def _overrides(model: MLModel, method: str) -> bool:
+def overrides(model: MLModel, method: str) -> bool:
+    """Whether a runtime brings its own `predict` or `predict_stream`."""
     return getattr(type(model), method) is not getattr(MLModel, method)
 
 
 async def _predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
-    if _overrides(model, "predict"):
+    if overrides(model, "predict"):
         return await model.predict(request)
     async with aclosing(_responses(model, _one(request))) as responses:
         return await collect(model, responses)
 
 
 def _responses(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, None]:
-    if _overrides(model, "predict_stream"):
-        return model.predict_stream(requests)  # type: ignore[no-any-return]
-    if _overrides(model, "predict"):
+    if overrides(model, "predict_stream"):
+        # Every predict_stream that is written with `yield` is a generator.
+        return cast(AsyncGenerator[InferenceResponse, None], model.predict_stream(requests))
+    if overrides(model, "predict"):
         return _predictions(model, requests)
     raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
 

@@ -75,5 +75,5 @@ def failure_of(response: InferenceResponse) -> RequestFailedError | None:
     if "error" not in parameters:
         return None
     code = parameters.get("error_code")
-    known = isinstance(code, int) and 400 <= code <= 599
-    return RequestFailedError(str(parameters["error"]), code if known else 500)
+    status = code if isinstance(code, int) and 400 <= code <= 599 else 500
+    return RequestFailedError(str(parameters["error"]), status)

@@ -15,6 +15,11 @@ from .data_plane import StreamingDataPlane
 from .grpc_server import StreamingGRPCServer
 from .rest_server import StreamingRESTServer
 
+OURS = {
+    "DataPlane": StreamingDataPlane,
+    "RESTServer": StreamingRESTServer,
+    "GRPCServer": StreamingGRPCServer,
+}
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
 # "module:object.attribute" of all, here and in the subclasses, that MLServer does not document.
@@ -55,6 +60,5 @@ def install() -> None:
             f"mlserver {mlserver.__version__} is not supported; install a version from "
             f"{'.'.join(map(str, OLDEST))} up to, not including, {'.'.join(map(str, TOO_NEW))}."
         )
-    mlserver.server.DataPlane = StreamingDataPlane
-    mlserver.server.RESTServer = StreamingRESTServer
-    mlserver.server.GRPCServer = StreamingGRPCServer
+    for name, ours in OURS.items():
+        setattr(mlserver.server, name, ours)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 import grpc
 from mlserver.logging import logger
 
 from .errors import InternalError, MLServerError
 
+Call = TypeVar("Call", bound=Callable[..., Awaitable[Any]])
 Code = grpc.StatusCode
 STATUS: dict[int, Code] = {
     400: Code.INVALID_ARGUMENT,
@@ -45,7 +46,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MLServerErro
     await context.abort(status_of(error), str(error)[:MAX_DETAILS])
 
 
-def answers_errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def answers_errors(call: Call) -> Call:
     """Decorate a servicer's method: what it raises becomes the call's status."""
 
     @functools.wraps(call)
@@ -62,4 +63,4 @@ def answers_errors(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
             await context.abort(status_of(internal), str(internal))
             raise AssertionError("abort returned") from error
 
-    return answered
+    return cast(Call, answered)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import cached_property
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlserver.grpc import GRPCServer
 from mlserver.grpc.interceptors import LoggingInterceptor
+from mlserver.grpc.logging import logger
 from mlserver.grpc.model_repository import ModelRepositoryServicer
 from mlserver.grpc.model_repository_pb2_grpc import add_ModelRepositoryServiceServicer_to_server
 from mlserver.tracing import get_tracer_provider
 from opentelemetry.instrumentation.grpc import filters
 
+from .data_plane import StreamingDataPlane
+from .health import ReadinessHealth
 from .inference_servicer import SERVICE, StreamingServicer
 from .interceptors import StreamMetrics, StreamTracing
+from .triton import TritonServicer
 
+# What running calls get when the server stops; MLServer's own number.
+GRACE_SECONDS = 5
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Idle streams live long: ping them, and let clients ping, so that a peer that has gone is noticed
 # and no proxy between thinks the connection dead.
@@ -34,29 +42,68 @@ OPTIONS = {
 }
 
 
-class StreamingGRPCServer(GRPCServer):  # type: ignore[misc]
-    """The gRPC edge. The servicer does the work; this puts the server together."""
+class StreamingGRPCServer(GRPCServer):
+    """The gRPC edge: one server a dialect. The servicers do the work; this puts it together."""
+
+    _data_plane: StreamingDataPlane
 
     def _create_server(self) -> grpc.aio.Server:
+        """The server of MLServer's dialect."""
+        self._health = ReadinessHealth(self._data_plane, SERVICE)
         servicer = StreamingServicer(self._data_plane, self._model_repository_handlers)
-        self._server = grpc.aio.server(
-            interceptors=self._server_interceptors(), options=self._get_options()
+        server = self._serving(servicer, self._settings.grpc_port)
+        add_ModelRepositoryServiceServicer_to_server(
+            ModelRepositoryServicer(self._model_repository_handlers), server
         )
-        self._server.add_generic_rpc_handlers(
+        # Not on the Triton port: there MLServer's description of the replies would be wrong.
+        reflection.enable_server_reflection(
+            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        return server
+
+    def _serving(self, servicer: StreamingServicer, port: int) -> grpc.aio.Server:
+        """A server for one dialect, bound to its port.
+
+        Raises:
+            SystemExit: the port is taken.
+        """
+        server = grpc.aio.server(
+            interceptors=self._interceptors_of_both, options=self._get_options()
+        )
+        server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
         )
-        add_ModelRepositoryServiceServicer_to_server(
-            ModelRepositoryServicer(self._model_repository_handlers), self._server
-        )
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
-        self._server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
-        return self._server
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        try:
+            server.add_insecure_port(f"{self._settings.host}:{port}")
+        except RuntimeError as error:
+            raise SystemExit(
+                f"Port {port} of {self._settings.host} cannot be listened on; choose another or "
+                "stop what holds it."
+            ) from error
+        return server
 
-    def _server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+    async def start(self) -> None:
+        host, port = self._settings.host, self._settings.grpc_port
+        self._servers = [self._create_server()]
+        triton_port = self._data_plane.streaming.triton_port
+        if triton_port is not None:
+            servicer = TritonServicer(self._data_plane, self._model_repository_handlers)
+            self._servers.append(self._serving(servicer, triton_port))
+        for server in self._servers:
+            await server.start()
+        logger.info("gRPC server running on http://%s:%s", host, port)
+        if triton_port is not None:
+            logger.info("gRPC server for Triton's clients on http://%s:%s", host, triton_port)
+        await asyncio.gather(*(server.wait_for_termination() for server in self._servers))
+
+    async def stop(self, sig: int | None = None) -> None:
+        await self._health.enter_graceful_shutdown()
+        await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
+
+    @cached_property
+    def _interceptors_of_both(self) -> list[grpc.aio.ServerInterceptor]:
+        # Made once: the metrics in them can be registered once only.
         interceptors: list[grpc.aio.ServerInterceptor] = []
         if self._settings.debug:
             interceptors.append(LoggingInterceptor())
@@ -77,13 +124,3 @@ class StreamingGRPCServer(GRPCServer):  # type: ignore[misc]
 
     def _get_options(self) -> list[tuple[str, Any]]:
         return list({**OPTIONS, **dict(super()._get_options())}.items())
-
-    async def start(self) -> None:
-        await super().start()
-
-    async def stop(self, sig: int | None = None) -> None:
-        await self._health.enter_graceful_shutdown()
-        await super().stop(sig)
-
-
-__all__ = ["StreamingGRPCServer", "health_pb2"]

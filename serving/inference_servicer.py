@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
@@ -20,10 +20,11 @@ from .substreams import Substreams
 
 SERVICE = "inference.GRPCInferenceService"
 
-Context = grpc.aio.ServicerContext
+if TYPE_CHECKING:  # the generic exists in grpc's stubs only
+    Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class StreamingServicer(InferenceServicer):  # type: ignore[misc]
+class StreamingServicer(InferenceServicer):
     """`ModelInfer` and `ModelStreamInfer` take and give serialised messages (see `handlers`)."""
 
     _data_plane: StreamingDataPlane
@@ -116,7 +117,8 @@ def decode(message: bytes, context: Context) -> DecodedRequest:
 
 
 def insert_metadata(payload: InferenceRequest, context: Context) -> None:
-    insert_headers(payload, {key: value for key, value in context.invocation_metadata() or ()})
+    headers: dict[str, Any] = dict(context.invocation_metadata() or ())
+    insert_headers(payload, headers)
 
 
 def send_headers(response: InferenceResponse, context: Context) -> None:
@@ -125,8 +127,8 @@ def send_headers(response: InferenceResponse, context: Context) -> None:
     if headers:
         context.set_trailing_metadata(
             tuple(
-                (key.lower(), value)
+                (key.lower(), str(value))
                 for key, value in headers.items()
-                if isinstance(value, str) and value.isascii() and value.isprintable()
+                if str(value).isascii() and str(value).isprintable()
             )
         )

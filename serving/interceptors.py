@@ -24,10 +24,11 @@ class StreamTracing(OpenTelemetryAioServerInterceptor):
     def _intercept_aio_server_stream(self, behavior: Any, handler_call_details: Any) -> Any:
         if inspect.iscoroutinefunction(behavior):
             return self._intercept_aio_server_unary(behavior, handler_call_details)
-        return super()._intercept_aio_server_stream(behavior, handler_call_details)
+        parent: Any = super()
+        return parent._intercept_aio_server_stream(behavior, handler_call_details)
 
 
-class StreamMetrics(PromServerInterceptor):  # type: ignore[misc]
+class StreamMetrics(PromServerInterceptor):
     """The grpc_server_* metrics: calls started, handled, their seconds, messages each way."""
 
     def _metrics_wrapper(

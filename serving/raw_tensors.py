@@ -56,7 +56,7 @@ def unpack_bytes(name: str, raw: Buffer) -> list[bytes]:
     Raises:
         BadRequestError: a length overruns the data.
     """
-    elements = []
+    elements: list[bytes] = []
     at, end = 0, len(raw)
     while at < end:
         start = at + 4
@@ -89,7 +89,7 @@ def encode_raw(datatype: str, data: Any) -> Any:
 def flat(data: Any) -> list[Any]:
     """A tensor's elements in row-major order, whatever it is kept in."""
     if isinstance(data, np.ndarray):
-        return data.reshape(-1).tolist()  # type: ignore[no-any-return]
+        return data.reshape(-1).tolist()
     if not isinstance(data, list | tuple):
         return [data]
     if any(isinstance(element, list | tuple | np.ndarray) for element in data):

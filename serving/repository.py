@@ -16,7 +16,7 @@ MODELS_FOLDER = "model-settings"
 extension.install()
 
 
-class ModelSettingsRepository(SchemalessModelRepository):  # type: ignore[misc]
+class ModelSettingsRepository(SchemalessModelRepository):
     """Finds models below `model-settings/` only.
 
     MLServer's own repository takes every model-settings.json below the root, those of tests and

@@ -17,7 +17,7 @@ from .errors import InternalError, MLServerError
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 
 
-class StreamingRESTServer(RESTServer):  # type: ignore[misc]
+class StreamingRESTServer(RESTServer):
     """Replaces the inference routes; health, metadata, repository and docs stay MLServer's."""
 
     def __init__(
@@ -43,7 +43,8 @@ class StreamingRESTServer(RESTServer):  # type: ignore[misc]
         """Pass `expose_headers` on: MLServer's app leaves it out of the middleware's arguments."""
         cors = self._settings.cors_settings
         for middleware in self._app.user_middleware:
-            if cors is not None and middleware.cls is CORSMiddleware:
+            kind: Any = middleware.cls
+            if cors is not None and kind is CORSMiddleware:
                 middleware.kwargs["expose_headers"] = cors.expose_headers or []
 
 

@@ -8,6 +8,7 @@ but one model, that model's failure is the stream's, with a real status.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -187,9 +188,7 @@ def _waiting(requests: MemoryObjectReceiveStream[InferenceRequest]) -> list[str]
 
 
 def _failure(model_name: str, request_id: str, error: MLServerError) -> InferenceResponse:
+    parameters: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
     return InferenceResponse.model_construct(
-        model_name=model_name,
-        id=request_id,
-        parameters=Parameters(error=str(error), error_code=error.status_code),
-        outputs=[],
+        model_name=model_name, id=request_id, parameters=Parameters(**parameters), outputs=[]
     )

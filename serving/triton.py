@@ -1,0 +1,236 @@
+"""The Triton dialect of the gRPC service, on a port of its own.
+
+Requests are the same messages. Replies of a stream are Triton's own; each request is a stream of
+its own to its model, and its last response says so.
+https://github.com/triton-inference-server/server, docs/user_guide/decoupled_models.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from mlserver import MLModel
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.logging import logger
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from .converters import DecodedRequest, decode_message, decode_request, encode_response
+from .data_plane import overrides
+from .errors import InternalError, MLServerError, failure_of
+from .finals import with_final
+from .grpc_errors import abort, answers_errors
+from .inference_servicer import StreamingServicer, insert_metadata
+from .triton_messages import (
+    DATA_TYPES,
+    ModelConfig,
+    ModelConfigResponse,
+    ModelRequest,
+    ModelStatistics,
+    ModelStatisticsResponse,
+    ModelStreamInferResponse,
+)
+
+if TYPE_CHECKING:
+    from .inference_servicer import Context
+
+FINAL = "triton_final_response"
+WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
+# Call metadata that asks for a real status, and so the stream's end, at its first error.
+STRICT_ERRORS = "triton_grpc_error"
+# Requests of one stream in work at once; past it the wire is not read, which stops the client.
+REQUESTS_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a model did for Triton's clients: counts, nanoseconds, and when it last answered."""
+
+    successes: int = 0
+    success_ns: int = 0
+    failures: int = 0
+    failure_ns: int = 0
+    last_ms: int = 0
+
+
+class TritonServicer(StreamingServicer):
+    """`ModelStreamInfer`, `ModelConfig` and `ModelStatistics` as Triton has them."""
+
+    def __init__(self, data_plane: Any, model_repository_handlers: Any):
+        super().__init__(data_plane, model_repository_handlers)
+        self._statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
+
+    async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
+        strict = dict(context.invocation_metadata() or ()).get(STRICT_ERRORS) == "true"
+        stream = _TritonStream(self, context, strict)
+        try:
+            async with asyncio.TaskGroup() as requests:
+                async for message in messages:
+                    await stream.slots.acquire()
+                    requests.create_task(stream.answer(message))
+        except BaseExceptionGroup as group:
+            error = group.exceptions[0]
+            if not isinstance(error, MLServerError):
+                raise
+            await abort(context, error)
+
+    @answers_errors
+    async def ModelConfig(self, request: Any, context: Context) -> Any:
+        model = await self._data_plane.model(request.name, request.version)
+        return ModelConfigResponse(config=_config(model))
+
+    @answers_errors
+    async def ModelStatistics(self, request: Any, context: Context) -> Any:
+        if request.name:
+            models = [await self._data_plane.model(request.name, request.version)]
+        else:
+            models = list(await self._data_plane.models())
+        return ModelStatisticsResponse(
+            model_stats=[_statistics(model, self._statistics[model.name]) for model in models]
+        )
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        return {
+            **super().handlers(),
+            "ModelConfig": grpc.unary_unary_rpc_method_handler(
+                self.ModelConfig,
+                request_deserializer=ModelRequest.FromString,
+                response_serializer=ModelConfigResponse.SerializeToString,
+            ),
+            "ModelStatistics": grpc.unary_unary_rpc_method_handler(
+                self.ModelStatistics,
+                request_deserializer=ModelRequest.FromString,
+                response_serializer=ModelStatisticsResponse.SerializeToString,
+            ),
+        }
+
+    def count(self, model: str, started_ns: int, failed: bool) -> None:
+        statistics = self._statistics[model]
+        took = time.perf_counter_ns() - started_ns
+        if failed:
+            statistics.failures += 1
+            statistics.failure_ns += took
+        else:
+            statistics.successes += 1
+            statistics.success_ns += took
+        statistics.last_ms = int(time.time() * 1000)
+
+
+class _TritonStream:
+    """One call of `ModelStreamInfer`: its requests are answered beside one another."""
+
+    def __init__(self, servicer: TritonServicer, context: Context, strict: bool):
+        self.slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._servicer = servicer
+        self._context = context
+        self._strict = strict
+        self._writing = asyncio.Lock()
+
+    async def answer(self, message: bytes) -> None:
+        """Answer one request; its failure is its own unless the client asked otherwise."""
+        head = pb.ModelInferRequest()
+        try:
+            head, raw = decode_message(message)
+            request = decode_request(head, raw)
+            insert_metadata(request.payload, self._context)
+            await self._respond(request)
+        except MLServerError as error:
+            await self._fail(head.model_name, head.model_version, head.id, error, final=True)
+        except Exception:
+            internal = InternalError(head.id)
+            logger.exception("Triton stream: %s", internal)
+            await self._fail(head.model_name, head.model_version, head.id, internal, final=True)
+        finally:
+            self.slots.release()
+
+    async def _respond(self, request: DecodedRequest) -> None:
+        started = time.perf_counter_ns()
+        name, version, payload = request.model_name, request.model_version, request.payload
+        responses = self._servicer._data_plane.infer_stream(_one(payload), name, version)
+        final = failed = True
+        try:
+            final = failed = False
+            async with aclosing(with_final(responses)) as answers:
+                async for response, final in answers:
+                    if error := failure_of(response):
+                        failed = True
+                        await self._fail(name, version, payload.id or "", error, final)
+                    else:
+                        await self._write(
+                            infer_response=encode_response(response, request.raw, {FINAL: final})
+                        )
+            if not final and _wants_empty_final(payload):
+                empty = InferenceResponse.model_construct(
+                    model_name=name, model_version=version, id=payload.id, outputs=[]
+                )
+                await self._write(infer_response=encode_response(empty, request.raw, {FINAL: True}))
+        except MLServerError:
+            failed = True
+            raise
+        finally:
+            self._servicer.count(name, started, failed)
+
+    async def _fail(
+        self, name: str, version: str, request_id: str, error: MLServerError, final: bool
+    ) -> None:
+        if self._strict:
+            raise error
+        failed = InferenceResponse.model_construct(
+            model_name=name, model_version=version, id=request_id, outputs=[]
+        )
+        await self._write(
+            error_message=str(error),
+            infer_response=encode_response(failed, False, {FINAL: final}),
+        )
+
+    async def _write(self, **fields: Any) -> None:
+        message = ModelStreamInferResponse(**fields).SerializeToString()
+        async with self._writing:
+            await self._context.write(message)
+
+
+def _wants_empty_final(payload: InferenceRequest) -> bool:
+    parameters = payload.parameters
+    return bool(parameters and (parameters.model_extra or {}).get(WANTS_EMPTY_FINAL))
+
+
+def _config(model: MLModel) -> Any:
+    settings = model.settings
+    return ModelConfig(
+        name=model.name,
+        platform=settings.platform,
+        backend="python",
+        input=[
+            {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
+            for t in model.inputs or []
+        ],
+        output=[
+            {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
+            for t in model.outputs or []
+        ],
+        model_transaction_policy={"decoupled": overrides(model, "predict_stream")},
+    )
+
+
+def _statistics(model: MLModel, seen: Statistics) -> Any:
+    return ModelStatistics(
+        name=model.name,
+        version=model.version or "1",
+        last_inference=seen.last_ms,
+        inference_count=seen.successes,
+        execution_count=seen.successes,
+        inference_stats={
+            "success": {"count": seen.successes, "ns": seen.success_ns},
+            "fail": {"count": seen.failures, "ns": seen.failure_ns},
+        },
+    )
+
+
+async def _one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
+    yield request
