@@ -1,43 +1,143 @@
 """StreamingModel: what every runtime of ours needs.
 
 A runtime writes one method, `respond`: one request in, its responses out. The base checks each
-request against the model's metadata, keeps a stream alive when one of its requests fails (the
-stream contract of docs/runtimes.md), and stamps ids.
+request against the model's metadata, keeps a stream alive when one of its requests fails, stamps
+ids, and keeps the table of the model's sequences.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from mlserver import MLModel
+from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters, RequestInput
 
 from .errors import MLServerError, RequestError, shown
+from .sequences import Move, Sequence, Sequences, sequence_flags
+
+DEFAULT_MAX_SEQUENCES = 1024
+DEFAULT_SEQUENCE_IDLE_SECONDS = 60.0  # Triton's max_sequence_idle_microseconds, as usually set
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request that was let in: its sequence, whether it is the sequence's last, and whether
+    there is data in it to work on."""
+
+    sequence: Sequence | None = None
+    ends: bool = False
+    has_data: bool = True
 
 
 class StreamingModel(MLModel):
     """An MLModel that answers each request with a stream of responses.
 
     Unary calls work too: the data plane collects the responses of one request into one.
+
+    Settings of every such model (`parameters.extra`): `max_sequences` (1024) live at once,
+    `sequence_idle_seconds` (60) of silence after which one is given up.
     """
 
-    def respond(self, request: InferenceRequest) -> AsyncIterator[InferenceResponse]:
+    def __init__(self, settings: ModelSettings):
+        super().__init__(settings)
+        self.sequences = Sequences(
+            self.name,
+            int(self.setting("max_sequences", DEFAULT_MAX_SEQUENCES)),
+            float(self.setting("sequence_idle_seconds", DEFAULT_SEQUENCE_IDLE_SECONDS)),
+        )
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def respond(
+        self, request: InferenceRequest, sequence: Sequence | None
+    ) -> AsyncIterator[InferenceResponse]:
         """The responses to one request, as they are ready.
 
         Raise an MLServerError to fail this request; the stream goes on with the next one.
+
+        Args:
+            sequence: the live sequence that the request belongs to; keep in its `state` what the
+                model must remember.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define respond()")
+
+    def sequence_started(self, sequence: Sequence) -> None:
+        """A sequence's first request is here; its `state` may be set."""
+
+    def sequence_ended(self, sequence: Sequence) -> None:
+        """A sequence's last request has been answered."""
+
+    def sequence_expired(self, sequence: Sequence) -> None:
+        """A sequence was silent for too long and is given up."""
+
+    def is_placeholder(self, request: InferenceRequest) -> bool:
+        """Whether a START or END request carries no data, only something to satisfy the client."""
+        return False
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
         async for request in payloads:
             try:
-                self.check(request)
-                async for response in self.respond(request):
+                visit = self.enter(request)
+            except MLServerError as error:
+                yield self.failure(request, error)
+                continue
+            try:
+                if not visit.has_data:
+                    yield self.response(request, [])
+                    continue
+                async for response in self.respond(request, visit.sequence):
                     response.id = request.id
                     yield response
             except MLServerError as error:
                 yield self.failure(request, error)
+            finally:
+                self.leave(visit)
+
+    async def unload(self) -> bool:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        return True
+
+    def enter(self, request: InferenceRequest) -> Visit:
+        """Check a request and take its sequence one step on; `leave` when it is answered.
+
+        Raises:
+            MLServerError: the request is refused; nothing has changed.
+        """
+        self.check(request)
+        flags = sequence_flags(request)
+        if flags is None:
+            return Visit()
+        now = asyncio.get_running_loop().time()
+        self._expire(now)
+        sequence, move = self.sequences.admit(flags, now)
+        if move.starts:
+            self.sequence_started(sequence)
+        self._schedule_expiry()
+        placeholder = move is not Move.CONTINUE and self.is_placeholder(request)
+        return Visit(sequence, ends=move.ends, has_data=not placeholder)
+
+    def leave(self, visit: Visit) -> None:
+        """A request that entered is answered, or given up."""
+        if visit.ends and visit.sequence is not None:
+            self.sequence_ended(visit.sequence)
+
+    def _expire(self, now: float) -> None:
+        for sequence in self.sequences.expire(now):
+            self.sequence_expired(sequence)
+
+    def _on_expiry(self) -> None:
+        self._expiry = None
+        self._expire(asyncio.get_running_loop().time())
+        self._schedule_expiry()
+
+    def _schedule_expiry(self) -> None:
+        due = self.sequences.next_expiry()
+        if due is not None and self._expiry is None:
+            self._expiry = asyncio.get_running_loop().call_at(due, self._on_expiry)
 
     def setting(self, name: str, default: Any) -> Any:
         """A setting of this model: `parameters.extra` in its model-settings.json."""

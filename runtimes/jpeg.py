@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from vision.jpeg import JpegError, recode
@@ -16,7 +17,15 @@ from .errors import ContentError, MLServerError, RequestError
 from .memory import keep_freed_memory
 from .ordered import ordered
 from .parameters import integer
-from .tensors import BASE64, bytes_output, content_type, elements, from_base64
+from .sequences import Sequence
+from .tensors import (
+    BASE64,
+    bytes_output,
+    content_type,
+    elements,
+    from_base64,
+    is_placeholder,
+)
 
 DEFAULT_QUALITY = 95
 DEFAULT_MAX_MEGAPIXELS = 50
@@ -61,8 +70,22 @@ class JpegModel(StreamingModel):
         return True
 
     async def unload(self) -> bool:
+        await super().unload()
         self._pool.shutdown(wait=False, cancel_futures=True)
         return True
+
+    def sequence_started(self, sequence: Sequence) -> None:
+        sequence.state = 0  # its frames so far
+        logger.info("Stream %s started", sequence.id)
+
+    def sequence_ended(self, sequence: Sequence) -> None:
+        logger.info("Stream %s stopped (%d frames)", sequence.id, sequence.state)
+
+    def sequence_expired(self, sequence: Sequence) -> None:
+        logger.info("Stream %s given up, idle (%d frames)", sequence.id, sequence.state)
+
+    def is_placeholder(self, request: InferenceRequest) -> bool:
+        return all(is_placeholder(tensor) for tensor in request.inputs)
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -76,13 +99,22 @@ class JpegModel(StreamingModel):
         """Every frame of every request, or the response that fails the request."""
         async for request in requests:
             try:
-                self.check(request)
-                frames = self._split(request)
+                visit = self.enter(request)
             except MLServerError as error:
                 yield self.failure(request, error)
                 continue
-            for frame in frames:
-                yield frame
+            try:
+                frames = self._split(request) if visit.has_data else []
+                if visit.sequence is not None:
+                    visit.sequence.state += len(frames)
+                if not visit.has_data:
+                    yield self.response(request, [])
+                for frame in frames:
+                    yield frame
+            except MLServerError as error:
+                yield self.failure(request, error)
+            finally:
+                self.leave(visit)
 
     def _split(self, request: InferenceRequest) -> list[Frame]:
         quality = integer(request, "quality", self._quality, 1, 100)

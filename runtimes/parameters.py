@@ -53,3 +53,17 @@ def _as_number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def flag(request: InferenceRequest, name: str) -> bool:
+    """The request parameter `name` as a boolean; false where it is not given.
+
+    Raises:
+        ParameterError: it is neither a boolean nor the number or text of one.
+    """
+    value = parameter(request, name)
+    known = {"true": True, "1": True, "false": False, "0": False, "none": False}
+    found = known.get(str(value).lower())
+    if found is None or isinstance(value, float):
+        raise ParameterError(f"Parameter '{name}' must be true or false, not {shown(value)}.")
+    return found

@@ -7,6 +7,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from .base import StreamingModel
 from .parameters import number
+from .sequences import Sequence
 from .tensors import TEXT, bytes_output, text_elements
 
 DEFAULT_DELAY = 0.5  # seconds before each word
@@ -27,7 +28,9 @@ class TextModel(StreamingModel):
         self._delay = float(self.setting("delay", DEFAULT_DELAY))
         return True
 
-    async def respond(self, request: InferenceRequest) -> AsyncIterator[InferenceResponse]:
+    async def respond(
+        self, request: InferenceRequest, sequence: Sequence | None
+    ) -> AsyncIterator[InferenceResponse]:
         delay = number(request, "delay", self._delay, 0, MAX_DELAY)
         prompts = text_elements(self.input(request, "prompt"))
         for index, prompt in enumerate(prompts):
