@@ -1,0 +1,84 @@
+"""The bare limit of the JPEG rows: decode and encode frames with cv2, no server, no wire.
+
+`python -m benchmarks.codec_loop SECONDS THREADS [kept]` prints frames, seconds, CPU seconds and
+page faults, as JSON; `kept` raises glibc's thresholds first, as the project's jpeg-model does.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .frames import COUNT, QUALITY, frames
+from .process import Usage, on_cores
+from .samples import Sample
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def recode_until(until: float, counts: list[int]) -> None:
+    """One thread's work."""
+    done = 0
+    while time.perf_counter() < until:
+        image = cv2.imdecode(np.frombuffer(frames()[done % COUNT], np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
+        cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+        done += 1
+    counts.append(done)
+
+
+def loop(seconds: float, threads: int, keep_memory: bool) -> dict[str, float]:
+    """Run it here."""
+    if keep_memory:
+        from runtimes.memory import keep_freed_memory
+
+        keep_freed_memory()
+    cv2.setNumThreads(1)
+    frames()
+    counts: list[int] = []
+    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    workers = [
+        threading.Thread(target=recode_until, args=(begun + seconds, counts))
+        for _ in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    after, ended = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    return {
+        "frames": sum(counts),
+        "seconds": ended - begun,
+        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "minor_faults": after.ru_minflt - before.ru_minflt,
+    }
+
+
+def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int]) -> Sample:
+    """Run it in a fresh process, as servers run."""
+    command = [sys.executable, "-m", "benchmarks.codec_loop", str(seconds), str(threads)]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
+    }
+    with on_cores(cores):
+        done = subprocess.run(
+            [*command, *(["kept"] if keep_memory else [])],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+    found = json.loads(done.stdout)
+    used = Usage(found["cpu_seconds"], found["minor_faults"])
+    return Sample(found["frames"], found["seconds"], 0, 0.0, used)
+
+
+if __name__ == "__main__":
+    print(json.dumps(loop(float(sys.argv[1]), int(sys.argv[2]), "kept" in sys.argv)))

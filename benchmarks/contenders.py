@@ -1,0 +1,80 @@
+"""Who is measured: this project's service, stock MLServer, and a bare grpc.aio server."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from .process import Contender, free_ports
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+MODELS = HERE / "models"
+
+# MLServer's streaming example serves with these.
+STOCK_SETTINGS: dict[str, Any] = {
+    "debug": False,
+    "parallel_workers": 0,
+    "gzip_enabled": False,
+    "metrics_endpoint": None,
+}
+# One FP32 1x3x640x640 tensor is past gRPC's usual 4 MiB; ours takes 64 MiB as shipped.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+OURS, STOCK, BARE = "ours", "stock MLServer", "bare grpc.aio"
+
+
+def ours(folder: Path, cores: set[int], *models: str) -> Contender:
+    """The project as it is shipped, metrics and gzip on, its text without a delay.
+
+    Args:
+        folder: a fresh one, for the copies of settings and models.
+        models: folders of benchmarks/models to serve beside the project's own.
+    """
+    copied = folder / "model-settings"
+    shutil.copytree(ROOT / "model-settings", copied)
+    text = copied / "text-model" / "model-settings.json"
+    settings = json.loads(text.read_text())
+    settings["parameters"]["extra"]["delay"] = 0
+    text.write_text(json.dumps(settings))
+    shutil.copy(ROOT / "settings.json", folder)
+    return _mlserver(folder, copied, models, cores, PYTHONPATH=str(ROOT))
+
+
+def stock(folder: Path, cores: set[int], *models: str) -> Contender:
+    """MLServer from PyPI with the settings of its own streaming example; no seam, no runtime of
+    ours."""
+    settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return _mlserver(folder, folder, models, cores)
+
+
+def bare(folder: Path, cores: set[int]) -> Contender:
+    """A grpc.aio server that only reads the tensor: see bare_tensor_server.py."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "benchmarks.bare_tensor_server", str(port)]
+    return Contender(command, folder, {"PYTHONPATH": str(ROOT)}, (0, port), cores)
+
+
+def _mlserver(
+    folder: Path, models_folder: Path, models: tuple[str, ...], cores: set[int], **environment: str
+) -> Contender:
+    for model in models:
+        shutil.copytree(MODELS / model, models_folder / model)
+    http, grpc, metrics, triton = free_ports(4)
+    return Contender(
+        [str(Path(sys.executable).with_name("mlserver")), "start", "."],
+        folder,
+        {
+            "MLSERVER_HOST": "127.0.0.1",
+            "MLSERVER_HTTP_PORT": str(http),
+            "MLSERVER_GRPC_PORT": str(grpc),
+            "MLSERVER_METRICS_PORT": str(metrics),
+            "STREAMING_TRITON_PORT": str(triton),
+            **environment,
+        },
+        (http, grpc),
+        cores,
+    )

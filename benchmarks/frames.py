@@ -1,0 +1,76 @@
+"""640x480 JPEG frames of about 94 KB, the requests that carry them, and what answers must hold."""
+
+import base64
+from functools import cache
+
+import cv2
+import numpy as np
+from mlserver.grpc import dataplane_pb2 as pb
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT, QUALITY = 640, 480, 95
+COUNT = 16
+# Texture and grain, tuned so that a frame at quality 95 has the 94 KB of a camera's.
+TEXTURE_SIGMA, TEXTURE, GRAIN = 2.5, 60.0, 2.0
+# Grey levels, in the mean, that coding a frame once more may change.
+MAX_MEAN_CHANGE = 3.0
+
+
+@cache
+def frames() -> tuple[bytes, ...]:
+    """Frames of a textured scene that moves; the same ones every time."""
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    light = np.dstack(
+        [90 + 70 * np.sin(x / 70), 110 + 60 * np.cos(y / 50), 120 + 50 * np.sin((x + y) / 90)]
+    )
+    texture = cv2.GaussianBlur(
+        random.normal(0, 1, (HEIGHT, WIDTH, 3)).astype(np.float32), (0, 0), TEXTURE_SIGMA
+    )
+    coded = []
+    for index in range(COUNT):
+        grain = random.normal(0, GRAIN, (HEIGHT, WIDTH, 1))
+        scene = np.roll(light + TEXTURE * texture, 8 * index, axis=1) + grain
+        image = np.clip(scene, 0, 255).astype(np.uint8)
+        coded.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+    return tuple(coded)
+
+
+def frame_requests(model: str, as_base64: bool) -> list[bytes]:
+    """A serialised ModelInferRequest a frame: raw JPEG bytes, or base64 text as the tutorials
+    send it."""
+    requests = []
+    for frame in frames():
+        data = base64.b64encode(frame) if as_base64 else frame
+        image = pb.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
+        requests.append(
+            pb.ModelInferRequest(
+                model_name=model,
+                id="0",
+                inputs=[image],
+                raw_input_contents=[len(data).to_bytes(4, "little") + data],
+            ).SerializeToString()
+        )
+    return requests
+
+
+def is_right_answer(index: int, message: bytes) -> bool:
+    """Whether a response holds frame `index` again, as JPEG bytes or as base64 text."""
+    response = pb.ModelInferResponse.FromString(message)
+    if not response.raw_output_contents:
+        return False
+    data = response.raw_output_contents[0][4:]
+    return is_right_frame(index, data if data[:2] == b"\xff\xd8" else base64.b64decode(data))
+
+
+def is_right_frame(index: int, jpeg: bytes) -> bool:
+    """Whether a JPEG shows frame `index`."""
+    image, frame = decoded(jpeg), decoded(frames()[index])
+    return image.shape == frame.shape and bool(
+        np.abs(image.astype(np.int16) - frame).mean() < MAX_MEAN_CHANGE
+    )
+
+
+def decoded(jpeg: bytes) -> NDArray[np.int16]:
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    return np.zeros(0, np.int16) if image is None else image.astype(np.int16)

@@ -1,0 +1,102 @@
+"""Rows as a Markdown table for people and as JSON for programs."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .rows import Row
+from .samples import Ratio, Spread, spreads
+
+# Heading of a column: the figure that it shows, and how.
+COLUMNS = {
+    "/s": ("responses_per_second", "{:,.0f}"),
+    "first p50 ms": ("first_response_p50_ms", "{:.2f}"),
+    "first p99 ms": ("first_response_p99_ms", "{:.2f}"),
+    "server µs": ("server_cpu_us_per_response", "{:,.1f}"),
+    "faults": ("faults_per_response", "{:.1f}"),
+    "bytes": ("bytes_per_response", "{:,.0f}"),
+    "MB/s": ("megabytes_per_second", "{:,.1f}"),
+    "client CPU": ("client_cpu_percent", "{:.0f} %"),
+}
+FIGURE_NAMES = {figure: heading for heading, (figure, _) in COLUMNS.items()}
+
+
+def markdown(rows: Iterable[Row], machine: Mapping[str, str], how: str) -> str:
+    """The whole report.
+
+    Args:
+        how: rounds and seconds, in words.
+    """
+    lines = ["# Benchmarks", "", f"{machine['date']}; {machine['machine']}; {how}.", ""]
+    versions = [f"{name} {value}" for name, value in machine.items()]
+    lines += ["; ".join(versions[2:]) + ".", ""]
+    lines += [
+        "Medians; in brackets the lowest and the highest round. The columns after the times are "
+        "for each response: the server's CPU time, its page faults, the bytes on the wire.",
+    ]
+    for row in rows:
+        lines += ["", f"## {row.title}", "", f"A response is one {row.unit}; {row.cores}.", ""]
+        lines += _contenders(row)
+        lines += ["", "| ratio | of | median | rounds | target |", "|---|---|---|---|---|"]
+        lines += [_ratio(each) for each in row.ratios]
+    return "\n".join(lines) + "\n"
+
+
+def _contenders(row: Row) -> list[str]:
+    lines = [
+        "| contender | " + " | ".join(COLUMNS) + " |",
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for name, samples in row.samples.items():
+        found = spreads(samples)
+        cells = [_cell(found.get(figure), form) for figure, form in COLUMNS.values()]
+        rate = found["responses_per_second"]
+        cells[0] += f" ({rate.low:,.0f}-{rate.high:,.0f})"
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(spread: Spread | None, form: str) -> str:
+    return form.format(spread.median) if spread is not None else ""
+
+
+def _ratio(ratio: Ratio) -> str:
+    verdict = {True: " met", False: " MISSED", None: ""}[ratio.met]
+    spread = ratio.spread
+    return (
+        f"| {ratio.of} / {ratio.over} | {FIGURE_NAMES[ratio.figure]} | **{spread.median:.2f}** "
+        f"| {spread.low:.2f}-{spread.high:.2f} | {ratio.target}{verdict} |"
+    )
+
+
+def as_json(row: Row, machine: Mapping[str, str]) -> str:
+    """One row, every round of it."""
+    found: dict[str, Any] = {
+        "title": row.title,
+        "unit": row.unit,
+        "cores": row.cores,
+        "machine": dict(machine),
+        "contenders": {
+            name: {
+                "medians": {figure: each.median for figure, each in spreads(samples).items()},
+                "rounds": [sample.figures() for sample in samples],
+            }
+            for name, samples in row.samples.items()
+        },
+        "ratios": [asdict(each) for each in row.ratios],
+    }
+    return json.dumps(found, indent=1) + "\n"
+
+
+def write(rows: Iterable[Row], machine: Mapping[str, str], how: str, folder: Path) -> str:
+    """Write `table.md` and a JSON file a row; the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = list(rows)
+    for row in rows:
+        name = "-".join(row.title.lower().replace(",", "").split())
+        (folder / f"{name}.json").write_text(as_json(row, machine))
+    table = markdown(rows, machine, how)
+    (folder / "table.md").write_text(table)
+    return table

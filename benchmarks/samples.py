@@ -1,0 +1,111 @@
+"""What a measured window saw, and medians of several. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from statistics import median
+
+from .process import Usage
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the load generator saw in one window, and what the server used in it.
+
+    Attributes:
+        first_seconds: for each stream, the time from its request to its first response.
+    """
+
+    responses: int
+    seconds: float
+    received_bytes: int
+    client_cpu_seconds: float
+    server: Usage
+    first_seconds: tuple[float, ...] = ()
+
+    def figures(self) -> dict[str, float]:
+        """Every figure of this sample, by its name in the results."""
+        found = {
+            "responses_per_second": self.responses / self.seconds,
+            "bytes_per_response": self.received_bytes / self.responses,
+            "megabytes_per_second": self.received_bytes / self.seconds / 1e6,
+            "client_cpu_percent": 100 * self.client_cpu_seconds / self.seconds,
+            "server_cpu_us_per_response": 1e6 * self.server.cpu_seconds / self.responses,
+            "faults_per_response": self.server.minor_faults / self.responses,
+        }
+        if self.first_seconds:
+            found["first_response_p50_ms"] = 1e3 * percentile(self.first_seconds, 50)
+            found["first_response_p99_ms"] = 1e3 * percentile(self.first_seconds, 99)
+        return found
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of all are not above."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of several samples' figure, and how far they lie apart."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One contender's figure over another's, round by round, so that a slow minute hits both."""
+
+    of: str
+    over: str
+    figure: str
+    spread: Spread
+    target: str = ""
+    met: bool | None = None
+
+
+def spreads(samples: Sequence[Sample]) -> dict[str, Spread]:
+    """Each figure's spread over the samples of one contender."""
+    figures = [sample.figures() for sample in samples]
+    return {name: Spread.of([each[name] for each in figures]) for name in figures[0]}
+
+
+def ratio(
+    samples: Mapping[str, Sequence[Sample]],
+    of: str,
+    over: str,
+    figure: str = "responses_per_second",
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Ratio:
+    """The ratio of two contenders of one row, beside the target that it has, if any."""
+    spread = Spread.of(
+        [
+            mine.figures()[figure] / theirs.figures()[figure]
+            for mine, theirs in zip(samples[of], samples[over], strict=True)
+        ]
+    )
+    if at_least is not None:
+        return Ratio(of, over, figure, spread, f">= {at_least:g}", spread.median >= at_least)
+    if at_most is not None:
+        return Ratio(of, over, figure, spread, f"<= {at_most:g}", spread.median <= at_most)
+    return Ratio(of, over, figure, spread)
+
+
+def alternate(
+    rounds: int, contenders: Mapping[str, Callable[[], Sample]]
+) -> dict[str, list[Sample]]:
+    """Measure the contenders in turn, `rounds` times: what disturbs the machine disturbs all."""
+    samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, measure in contenders.items():
+            samples[name].append(measure())
+    return samples

@@ -1,0 +1,38 @@
+"""The FP32 1x3x640x640 request, encoded once, and the answer to it."""
+
+import numpy as np
+from mlserver.grpc import dataplane_pb2 as pb
+from numpy.typing import NDArray
+
+SHAPE = (1, 3, 640, 640)
+ELEMENTS = 1 * 3 * 640 * 640
+
+
+def tensor() -> NDArray[np.float32]:
+    """Numbers from 0 to 1, as a normalised image has them; the same ones every time."""
+    return np.random.default_rng(0).random(SHAPE, np.float32)
+
+
+def tensor_request(model: str) -> bytes:
+    """The serialised ModelInferRequest, its tensor raw."""
+    image = pb.ModelInferRequest.InferInputTensor(name="image", datatype="FP32", shape=SHAPE)
+    return pb.ModelInferRequest(
+        model_name=model, id="0", inputs=[image], raw_input_contents=[tensor().tobytes()]
+    ).SerializeToString()
+
+
+def tensor_response(ends: NDArray[np.float32]) -> bytes:
+    """The serialised answer: three numbers, raw."""
+    output = pb.ModelInferResponse.InferOutputTensor(name="ends", datatype="FP32", shape=[3])
+    return pb.ModelInferResponse(
+        model_name="tensor", id="0", outputs=[output], raw_output_contents=[ends.tobytes()]
+    ).SerializeToString()
+
+
+def is_right_answer(index: int, message: bytes) -> bool:
+    """Whether an answer holds the first, the middle and the last element."""
+    response = pb.ModelInferResponse.FromString(message)
+    if not response.raw_output_contents:
+        return False
+    wanted = tensor().reshape(-1)[[0, ELEMENTS // 2, -1]]
+    return np.array_equal(np.frombuffer(response.raw_output_contents[0], np.float32), wanted)
