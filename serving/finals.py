@@ -25,6 +25,11 @@ async def with_final(items: AsyncGenerator[Item, None]) -> AsyncGenerator[tuple[
     async def step() -> Any:
         return await anext(items, None)
 
+    async def close() -> None:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+        await items.aclose()
+
     upcoming = asyncio.create_task(step(), context=context)
     try:
         while (item := await upcoming) is not None:
@@ -36,6 +41,5 @@ async def with_final(items: AsyncGenerator[Item, None]) -> AsyncGenerator[tuple[
             ended = upcoming.done() and not upcoming.exception() and upcoming.result() is None
             yield item, ended
     finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-        await asyncio.create_task(items.aclose(), context=context)
+        # Shielded: a second cancellation must not leave the generator open.
+        await asyncio.shield(asyncio.create_task(close(), context=context))

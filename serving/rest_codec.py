@@ -1,16 +1,28 @@
 """JSON bodies <-> V2 requests and responses."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import orjson
-from mlserver.types import InferenceRequest, InferenceResponse, Parameters, TensorData
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    Parameters,
+    RequestInput,
+    ResponseOutput,
+    TensorData,
+)
 from pydantic import ValidationError
 
 from .errors import BadRequestError
+from .raw_tensors import BYTES, decode_raw, flat
+from .rest_tensors import check_json_tensor, check_shape
 
 BASE64 = "base64"
+# The tensor parameter that says that its data follow the JSON, and how long they are.
+BINARY_SIZE = "binary_data_size"
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -42,22 +54,36 @@ def parse_json(body: bytes) -> dict[str, Any]:
 def decode_request(parsed: dict[str, Any]) -> InferenceRequest:
     """An InferenceRequest from its JSON object.
 
+    Tensors whose data are views of the body (`binary.attach_tensors`) are read here: to numpy
+    views, or to lists of bytes for BYTES.
+
     Raises:
         BadRequestError: it is not one; the text names the first wrong field.
     """
     try:
-        return InferenceRequest.model_validate(parsed)
+        request = InferenceRequest.model_validate(parsed)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
         raise BadRequestError(f"Field '{field}': {_sentence(first['msg'])}") from error
+    for tensor in request.inputs:
+        data = tensor.data.root
+        if isinstance(data, memoryview):
+            check_shape(tensor.name, tensor.shape)
+            tensor.data.root = decode_raw(tensor.name, datatype(tensor), tensor.shape, data)
+        else:
+            check_json_tensor(tensor.name, datatype(tensor), tensor.shape, data)
+    return request
 
 
-def encode_response(response: InferenceResponse) -> bytes:
+def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None = None) -> bytes:
     """Compact JSON of a response. Unset fields are left out, numpy arrays become lists.
 
     BYTES elements that are not UTF-8 cannot stand in JSON: their tensor goes out as base64 and
     its `content_type` says so.
+
+    Args:
+        sizes: the bytes of the outputs (by their index) whose data follow the JSON.
     """
     # Built by hand: this is on the path of every event, and pydantic's dump costs more than all
     # the rest of an event together.
@@ -68,23 +94,35 @@ def encode_response(response: InferenceResponse) -> bytes:
         found["id"] = response.id
     if response.parameters is not None and (parameters := _parameters(response.parameters)):
         found["parameters"] = parameters
-    found["outputs"] = [_output(output) for output in response.outputs]
-    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
+    if sizes:
+        found["outputs"] = [
+            _output(output, sizes.get(index)) for index, output in enumerate(response.outputs)
+        ]
+    else:
+        found["outputs"] = [_output(output) for output in response.outputs]
+    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY, default=as_json)
 
 
-def _output(output: Any) -> dict[str, Any]:
+def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
     data = output.data.root if isinstance(output.data, TensorData) else output.data
-    datatype = getattr(output.datatype, "value", output.datatype)
-    found = {"name": output.name, "shape": output.shape, "datatype": datatype}
+    kind = datatype(output)
+    found = {"name": output.name, "shape": output.shape, "datatype": kind}
     parameters = _parameters(output.parameters) if output.parameters is not None else {}
-    if datatype == "BYTES":
-        data, encoded = _text(data)
+    if binary_size is not None:
+        return {**found, "parameters": {**parameters, BINARY_SIZE: binary_size}}
+    if kind == BYTES:
+        data, encoded = text_elements(data)
         if encoded:
             parameters = {**parameters, "content_type": BASE64}
     if parameters:
         found["parameters"] = parameters
     found["data"] = data
     return found
+
+
+def datatype(tensor: RequestInput | ResponseOutput) -> str:
+    """A tensor's datatype: MLServer keeps its name, a runtime may give the member of the enum."""
+    return str(getattr(tensor.datatype, "value", tensor.datatype))
 
 
 def _parameters(parameters: Parameters) -> dict[str, Any]:
@@ -99,7 +137,7 @@ def _parameters(parameters: Parameters) -> dict[str, Any]:
     return {**known, **(parameters.model_extra or {})}
 
 
-def _text(data: Any) -> tuple[list[Any], bool]:
+def text_elements(data: Any) -> tuple[list[Any], bool]:
     """BYTES elements as JSON strings, and whether base64 was needed."""
     elements = data.reshape(-1).tolist() if isinstance(data, np.ndarray) else data
     if not isinstance(elements, list | tuple):
@@ -107,7 +145,7 @@ def _text(data: Any) -> tuple[list[Any], bool]:
     try:
         return [_decoded(element) for element in elements], False
     except UnicodeDecodeError:
-        raw = [element.encode() if isinstance(element, str) else element for element in elements]
+        raw = [e.encode() if isinstance(e, str) else e for e in flat(elements)]
         return [base64.b64encode(element).decode() for element in raw], True
 
 
@@ -119,7 +157,7 @@ def _decoded(element: Any) -> Any:
     return element
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """What orjson does not know by itself: odd arrays, numpy scalars, bytes in parameters."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

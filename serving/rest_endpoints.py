@@ -1,24 +1,42 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from urllib.parse import quote
 
-from mlserver.types import InferenceRequest
+from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from . import binary
+from .binary import BinaryOutputs
 from .data_plane import StreamingDataPlane
 from .hang_up import stop_on_hang_up
 from .rest_body import read_body
 from .rest_codec import decode_request, encode_response, parse_json
+from .rest_generate import FlatAnswers, is_flat, unflatten
 from .sse import EventStreamResponse
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
+# The calls that take the flat form too.
+GENERATE_CALLS = ("generate", "generate_stream")
 # What a client that has gone is answered, for the access log only: nginx's code for it.
 CLIENT_CLOSED_REQUEST = 499
+# A response's headers repeat the request's id, which may be any text; longer ones are left out.
+MAX_HEADER_CHARACTERS = 1024
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as it came over REST, and how its responses are to be written."""
+
+    payload: InferenceRequest
+    encode: Callable[[InferenceResponse], bytes]
+    outputs: BinaryOutputs | None
 
 
 class InferenceEndpoints:
@@ -42,38 +60,61 @@ class InferenceEndpoints:
 
     async def infer(self, request: Request) -> Response:
         name, version = _model(request)
-        await self._data_plane.model(name, version)
-        payload = await _payload(request)
+        question = await self._question(request, name, version)
         with stop_on_hang_up(request.receive):
-            response = await self._data_plane.infer(payload, name, version)
-            headers: dict[str, Any] = extract_headers(response) or {}
-            return Response(
-                encode_response(response), media_type="application/json", headers=headers
-            )
+            response = await self._data_plane.infer(question.payload, name, version)
+            headers = _headers(response)
+            if question.outputs is None:
+                body = question.encode(response)
+                return Response(body, media_type="application/json", headers=headers)
+            body, json_length = question.outputs.encode(response)
+            headers[binary.HEADER] = str(json_length)
+            return Response(body, media_type=binary.MEDIA_TYPE, headers=headers)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def infer_stream(self, request: Request) -> Response:
         name, version = _model(request)
-        # Before the body is read: an unknown model is not worth its bytes.
-        await self._data_plane.model(name, version)
-        payload = await _payload(request)
+        question = await self._question(request, name, version)
         streaming = self._data_plane.streaming
         return EventStreamResponse(
-            self._data_plane.infer_stream(_one(payload), name, version),
+            self._data_plane.infer_stream(_one(question.payload), name, version),
+            # Events are text: outputs that were wanted as bytes come as JSON.
+            encode=question.encode,
             grace=streaming.first_response_grace_seconds,
             keepalive=streaming.keepalive_seconds,
             gzip=self._gzip and _accepts_gzip(request),
         )
+
+    async def _question(self, request: Request, name: str, version: str | None) -> Question:
+        # Before the body is read: an unknown model is not worth its bytes.
+        model = await self._data_plane.model(name, version)
+        body = await read_body(request)
+        text, tail = binary.split_body(body, request.headers.get(binary.HEADER))
+        parsed = parse_json(text)
+        answers: FlatAnswers | None = None
+        if request.url.path.rpartition("/")[2] in GENERATE_CALLS and is_flat(parsed):
+            parsed = unflatten(parsed, model.inputs or [])
+            answers = FlatAnswers.to(parsed)
+        binary.attach_tensors(parsed, tail)
+        outputs = BinaryOutputs.take(parsed)
+        payload = decode_request(parsed)
+        insert_headers(payload, dict(request.headers))
+        if answers is not None:
+            return Question(payload, answers.encode, None)
+        return Question(payload, encode_response, outputs if outputs.any else None)
 
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
 
 
-async def _payload(request: Request) -> InferenceRequest:
-    payload = decode_request(parse_json(await read_body(request)))
-    insert_headers(payload, dict(request.headers))
-    return payload
+def _headers(response: InferenceResponse) -> dict[str, str]:
+    """The HTTP headers among a response's parameters; any text is made fit to be one."""
+    return {
+        name: quote(str(value), PRINTABLE)
+        for name, value in (extract_headers(response) or {}).items()
+        if len(str(value)) <= MAX_HEADER_CHARACTERS
+    }
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -7,6 +7,7 @@ from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.rest import RESTServer
 from mlserver.settings import Settings
+from mlserver.utils import generate_uuid
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -14,11 +15,17 @@ from starlette.responses import JSONResponse, Response
 
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
+from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+
+# A bad value is quoted in its error; more than this of it helps nobody.
+MAX_ERROR_CHARACTERS = 1000
+# Streams end all the time: a client that was refused one need not wait long.
+RETRY_AFTER = {"Retry-After": "1"}
 
 
 class StreamingRESTServer(RESTServer):
-    """Replaces the inference routes; health, metadata, repository and docs stay MLServer's."""
+    """Replaces the inference routes and their description; the rest stays MLServer's."""
 
     def __init__(
         self,
@@ -28,13 +35,14 @@ class StreamingRESTServer(RESTServer):
     ):
         super().__init__(settings, data_plane, model_repository_handlers)
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
-        ours = {*UNARY_CALLS, *STREAM_CALLS}
+        documents = DocumentEndpoints(data_plane)
+        ours = {*UNARY_CALLS, *STREAM_CALLS, DOCUMENT}
         kept = [
             route
             for route in self._app.router.routes
             if getattr(route, "path", "").rpartition("/")[2] not in ours
         ]
-        self._app.router.routes[:] = [*endpoints.routes(), *kept]
+        self._app.router.routes[:] = [*endpoints.routes(), *documents.routes(), *kept]
         for error, handler in _HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._expose_cors_headers()
@@ -49,11 +57,13 @@ class StreamingRESTServer(RESTServer):
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    if len(message) > MAX_ERROR_CHARACTERS:
+        message = message[:MAX_ERROR_CHARACTERS] + "..."
     return JSONResponse({"error": message}, status, headers)
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
-    return _error(error.status_code, str(error))
+    return _error(error.status_code, str(error), RETRY_AFTER if error.status_code == 429 else None)
 
 
 async def _http_error(request: Request, error: Any) -> Response:
@@ -73,7 +83,7 @@ async def _validation_error(request: Request, error: Any) -> Response:
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     # uvicorn logs the traceback: Starlette raises the error again once this is sent.
-    internal = InternalError(request.headers.get("x-request-id"))
+    internal = InternalError(request.headers.get("x-request-id") or generate_uuid())
     logger.error("%s %s: %s", request.method, request.url.path, internal)
     return _error(500, str(internal))
 

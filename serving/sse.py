@@ -5,15 +5,17 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import orjson
+from mlserver.logging import logger
 from mlserver.types import InferenceResponse
+from mlserver.utils import generate_uuid
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .errors import MLServerError, failure_of
+from .errors import InternalError, MLServerError, failure_of
 from .hang_up import stop_on_hang_up
 from .rest_codec import encode_response
 
@@ -25,11 +27,6 @@ HEADERS = {
 }
 # gzip frame, 4 KiB window: 32 KiB of memory a stream instead of zlib's usual 256.
 GZIP_WINDOW, GZIP_MEMORY = 16 + 12, 5
-
-
-def encode_event(response: InferenceResponse) -> bytes:
-    """One response as one event."""
-    return b"data: %b\n\n" % encode_response(response)
 
 
 def encode_error_event(message: str) -> bytes:
@@ -50,16 +47,16 @@ class EventStreamResponse(Response):
         responses: AsyncGenerator[InferenceResponse, None],
         grace: float,
         keepalive: float,
+        encode: Callable[[InferenceResponse], bytes] = encode_response,
         gzip: bool = False,
-        headers: dict[str, str] | None = None,
     ):
         """
         Args:
             responses: what to send; closed when the client hangs up.
             grace: seconds to wait for the first response.
             keepalive: seconds of silence after which a comment line is sent.
+            encode: a response as the JSON of its event.
             gzip: compress, each event flushed through at once.
-            headers: further HTTP headers.
         """
         self.background = None
         self.status_code = 200
@@ -67,29 +64,45 @@ class EventStreamResponse(Response):
         # Starlette's own init_headers would add a Content-Length.
         self.raw_headers = [
             (name.lower().encode(), value.encode())
-            for name, value in {**HEADERS, **encoding, **(headers or {})}.items()
+            for name, value in {**HEADERS, **encoding}.items()
         ]
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
+        self._encode = encode
         self._gzip = zlib.compressobj(wbits=GZIP_WINDOW, memLevel=GZIP_MEMORY) if gzip else None
         self._started = False
         self._last_sent = 0.0
+        # The stream and the keep-alive take turns: gzip's output must leave in the order in which
+        # it was made. Two fields, not a lock, since this is on the path of every event.
+        self._writing = False
+        self._comment: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
         with stop_on_hang_up(receive):
             ticker = asyncio.create_task(self._keep_alive())
             try:
-                async with aclosing(self._responses) as responses:
-                    await self._stream(responses)
-            except MLServerError as error:
-                if not self._started:
-                    raise
-                await self._write(encode_error_event(str(error)))
+                await self._run()
             finally:
                 ticker.cancel()
-            await self._finish()
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._responses) as responses:
+                await self._stream(responses)
+        except MLServerError as error:
+            if not self._started:
+                raise
+            await self._write(encode_error_event(str(error)))
+        except Exception:
+            # A response that cannot be encoded, say. The client has its 200, and must not be cut.
+            if not self._started:
+                raise
+            error_id = generate_uuid()
+            logger.exception("Event stream '%s' failed.", error_id)
+            await self._write(encode_error_event(str(InternalError(error_id))))
+        await self._write(b"", last=True)
 
     async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
         first = await anext(responses, None)
@@ -100,40 +113,52 @@ class EventStreamResponse(Response):
         if failure and second is None and not self._started:
             # The whole answer is one failed request: that is a status, not an event.
             raise failure
-        await self._write(encode_event(first))
+        await self._write(self._event(first))
         if second is not None:
-            await self._write(encode_event(second))
+            await self._write(self._event(second))
         async for response in responses:
-            await self._write(encode_event(response))
+            await self._write(self._event(response))
 
     async def _keep_alive(self) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._grace)
         if not self._started:
-            await self._write(KEEP_ALIVE)
+            await self._write_comment()
         while True:
             silent = loop.time() - self._last_sent
             if silent >= self._keepalive:
-                await self._write(KEEP_ALIVE)
+                await self._write_comment()
                 silent = 0.0
             await asyncio.sleep(self._keepalive - silent)
 
-    async def _start(self) -> None:
-        self._started = True
-        await self._send(
-            {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        )
+    async def _write_comment(self) -> None:
+        if self._writing:
+            return  # a client that is slow to read an event needs no other sign of life
+        self._comment = asyncio.Event()
+        try:
+            await self._put(KEEP_ALIVE)
+        finally:
+            self._comment.set()
+            self._comment = None
 
-    async def _write(self, data: bytes) -> None:
+    def _event(self, response: InferenceResponse) -> bytes:
+        return b"data: %b\n\n" % self._encode(response)
+
+    async def _write(self, data: bytes, last: bool = False) -> None:
+        if self._comment is not None:
+            await self._comment.wait()
+        self._writing = True
+        await self._put(data, last)
+        self._writing = last  # nothing may follow the last
+
+    async def _put(self, data: bytes, last: bool = False) -> None:
         if not self._started:
-            await self._start()
+            self._started = True
+            await self._send(
+                {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            )
         if self._gzip is not None:
-            data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+            mode = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
+            data = self._gzip.compress(data) + self._gzip.flush(mode)
         self._last_sent = asyncio.get_running_loop().time()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def _finish(self) -> None:
-        if not self._started:
-            await self._start()
-        rest = self._gzip.flush() if self._gzip is not None else b""
-        await self._send({"type": "http.response.body", "body": rest, "more_body": False})
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
