@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from . import openapi
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .rest_docs import DOCUMENT, DocumentEndpoints
@@ -46,6 +47,8 @@ class StreamingRESTServer(RESTServer):
         for error, handler in _HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._expose_cors_headers()
+        generated = self._app.openapi
+        self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
 
     def _expose_cors_headers(self) -> None:
         """Pass `expose_headers` on: MLServer's app leaves it out of the middleware's arguments."""
