@@ -28,3 +28,11 @@ def test_a_service_that_does_not_start_shows_its_log(tmp_path, monkeypatch):
     *log, error = result.stderr.splitlines()
     assert error.startswith("Error: the service ended as it started, with status 1; see ")
     assert any("JSON" in line for line in log)
+
+
+def test_a_bad_video_is_told_before_anything_starts(tmp_path):
+    results = tmp_path / "results"
+    result = CliRunner().invoke(main, ["--video", "nothing.mp4", "--results-dir", str(results)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: there is no file nothing.mp4\n"
+    assert not results.exists()

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +82,13 @@ def test_a_bad_source_is_one_clear_line(tmp_path, closed_port, capfd, name, text
     ):
         pass
     assert capfd.readouterr().err == ""
+
+
+CAR_TRAFFIC = Path(__file__).parents[3] / "shared" / "data" / "car_traffic.mp4"
+
+
+@pytest.mark.skipif(not CAR_TRAFFIC.exists(), reason=f"the real video {CAR_TRAFFIC} is not here")
+async def test_a_real_video_whose_header_promises_922_frames():
+    with open_source(str(CAR_TRAFFIC)) as source:
+        assert (source.fps, source.frame_count) == (Fraction(483, 16), 922)
+        assert len([None async for _ in source.frames()]) == 917
