@@ -13,7 +13,7 @@ EXTRAS ?= dev
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving demo serve test check bench lock clean
+.PHONY: setup install-serving demo serve test check bench perf-analyzer lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -42,6 +42,23 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# Triton's load generator, for one test: from the last wheel whose binary runs on Debian 12, and the
+# two libraries that it needs. Debian only; the test skips elsewhere.
+PERF := $(VENV)/perf_analyzer
+perf-analyzer: $(PERF)/perf_analyzer
+
+$(PERF)/perf_analyzer: | setup
+	rm -rf $(PERF).new && mkdir -p $(PERF).new/unpacked
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(PERF).new \
+		tritonclient==2.46.0 nvidia-cuda-runtime-cu12==12.9.79
+	cd $(PERF).new && for wheel in *.whl; do $(CURDIR)/$(BIN)/python -m zipfile -e $$wheel unpacked; done
+	cd $(PERF).new && { apt-get download -qq libb64-0d || { apt-get update -qq && apt-get download -qq libb64-0d; }; }
+	cd $(PERF).new && dpkg -x libb64-0d_*.deb unpacked
+	rm -rf $(PERF) && mkdir $(PERF)
+	find $(PERF).new/unpacked \( -name perf_analyzer -o -name 'libcudart.so.12' -o -name 'libb64.so*' \) \
+		-exec cp {} $(PERF)/ \;
+	chmod +x $(PERF)/perf_analyzer && rm -rf $(PERF).new
 
 bench: setup
 	$(BIN)/python -m benchmarks
