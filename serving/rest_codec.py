@@ -114,6 +114,8 @@ def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
         data, encoded = text_elements(data)
         if encoded:
             parameters = {**parameters, "content_type": BASE64}
+    elif isinstance(data, np.ndarray) and not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="))  # orjson refuses the other byte order
     if parameters:
         found["parameters"] = parameters
     found["data"] = data
