@@ -51,7 +51,8 @@ def start_of_frame(data: bytes) -> int:
     """Where the length of the frame header stands."""
     at = 2
     while data[at + 1] not in (0xC0, 0xC1, 0xC2):
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        filled = data[at + 1] == 0xFF
+        at += 1 if filled else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return at + 2
 
 
