@@ -18,6 +18,7 @@ from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+from .rest_repository import RepositoryEndpoints
 
 # A bad value is quoted in its error; more than this of it helps nobody.
 MAX_ERROR_CHARACTERS = 1000
@@ -26,7 +27,7 @@ RETRY_AFTER = {"Retry-After": "1"}
 
 
 class StreamingRESTServer(RESTServer):
-    """Replaces the inference routes and their description; the rest stays MLServer's."""
+    """Replaces the inference routes, their description and the index; the rest is MLServer's."""
 
     def __init__(
         self,
@@ -37,13 +38,19 @@ class StreamingRESTServer(RESTServer):
         super().__init__(settings, data_plane, model_repository_handlers)
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
         documents = DocumentEndpoints(data_plane)
+        repository = RepositoryEndpoints(model_repository_handlers)
         ours = {*UNARY_CALLS, *STREAM_CALLS, DOCUMENT}
         kept = [
             route
             for route in self._app.router.routes
             if getattr(route, "path", "").rpartition("/")[2] not in ours
         ]
-        self._app.router.routes[:] = [*endpoints.routes(), *documents.routes(), *kept]
+        self._app.router.routes[:] = [
+            *endpoints.routes(),
+            *documents.routes(),
+            *repository.routes(),
+            *kept,
+        ]
         for error, handler in _HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._expose_cors_headers()

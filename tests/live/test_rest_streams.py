@@ -179,3 +179,9 @@ def test_docs_and_documents(client: httpx.Client) -> None:
     assert client.get("/v2/models/nope/docs/dataplane.json").status_code == 404
     generated = client.get("/openapi.json").json()
     assert {"/v2/repository/index", "/v2/models/{model_name}/infer"} <= set(generated["paths"])
+
+
+def test_the_index_needs_no_body(client: httpx.Client) -> None:
+    found = client.post("/v2/repository/index").json()
+    assert {"name": "text-model", "state": "READY", "reason": ""} in found
+    assert client.post("/v2/repository/index", json={"ready": True}).json() == found

@@ -1,4 +1,5 @@
 import gzip
+import zlib
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -45,6 +46,10 @@ async def test_an_undeclared_length_is_refused_as_soon_as_it_is_too_long():
 async def test_gzip_is_undone():
     body = gzip.compress(b"hello")
     assert await read_body(request(body[:5], body[5:], content_encoding=" GZip ")) == b"hello"
+
+
+async def test_deflate_is_undone():
+    assert await read_body(request(zlib.compress(b"hello"), content_encoding="deflate")) == b"hello"
 
 
 async def test_gzip_that_unpacks_to_too_much_is_not_unpacked():
