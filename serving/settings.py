@@ -1,27 +1,121 @@
 """The "streaming" block of settings.json, validated.
 
-MLServer ignores blocks that it does not know, so the file is read once more, here, at the door.
+MLServer ignores blocks that it does not know, so the file is read once more, here, at the door. The
+reference in docs/settings.md is generated from these classes: `python -m serving.settings`.
 """
 
 import json
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SETTINGS_FILE = "settings.json"
 BLOCK = "streaming"
+PREFIX = "STREAMING_"
+NESTED = "__"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JwtSettings(_Block):
+    """JSON web tokens as bearer tokens; set together with a key set."""
+
+    issuer: str = Field(description="Whose tokens are taken: their `iss`.")
+    audience: str = Field(description="Whom the tokens must be for: their `aud`.")
+    jwks: str = Field(description="The issuer's key set: a file, or an http(s) URL.")
+    algorithms: tuple[str, ...] = Field(
+        ("RS256", "ES256"),
+        description="Signature algorithms that are taken; asymmetric ones only.",
+    )
+    leeway_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        30, description="How far the issuer's clock may be off."
+    )
+    roles_claim: str = Field("roles", description="The claim that lists a caller's roles.")
+    models_claim: str = Field(
+        "models", description="The claim that lists the models a caller may use; absent is all."
+    )
+
+    @model_validator(mode="after")
+    def _asymmetric(self) -> "JwtSettings":
+        allowed = {f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)}
+        for algorithm in self.algorithms:
+            if algorithm not in {*allowed, "EdDSA"}:
+                raise ValueError(f"algorithm '{algorithm}' is not an asymmetric signature")
+        return self
+
+
+class AuthSettings(_Block):
+    """Who may call. Without keys and tokens, everybody who reaches the port."""
+
+    keys_file: str | None = Field(
+        None, description="File of API keys, made by `python -m serving.keys`."
+    )
+    protect_metrics: bool = Field(False, description="Whether the metrics need a key too.")
+    jwt: JwtSettings | None = Field(None, description="JSON web tokens; null takes none.")
+
+
+class TlsSettings(_Block):
+    """TLS on all ports: REST, gRPC, Triton's dialect, metrics. New files are picked up."""
+
+    certificate: str | None = Field(None, description="Certificate chain, a PEM file.")
+    key: str | None = Field(None, description="The certificate's private key, a PEM file.")
+    client_ca: str | None = Field(
+        None, description="CA of the clients' certificates, a PEM file; set, they need one."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> "TlsSettings":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("client_ca needs a certificate and a key")
+        return self
+
+
+class LimitSettings(_Block):
+    """Bounds; past one a request is refused with 429 / RESOURCE_EXHAUSTED before any work."""
+
+    streams: Count = Field(256, description="Streams and calls at once, in all.")
+    streams_per_model: Count | None = Field(None, description="The same for each model.")
+    streams_per_key: Count | None = Field(None, description="The same for each key.")
+    waiting: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        64, description="Requests that may wait for one of these to end."
+    )
+    request_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = Field(
+        64 * 1024 * 1024, description="Size of a request's body or message, each way."
+    )
+    buffered_responses: Count = Field(
+        16,
+        description="Responses of one stream that may wait for a slow reader: one for each of its "
+        "requests in work.",
+    )
+    stream_idle_seconds: Seconds = Field(
+        300, description="Silence, either way, after which a stream is ended."
+    )
+    stream_seconds: Seconds | None = Field(None, description="How long a stream may last at all.")
+    sequences: Count = Field(1024, description="Live sequences of each model.")
+    sequence_idle_seconds: Seconds = Field(
+        60, description="Silence after which a sequence is given up."
+    )
 
 
 class StreamingSettings(BaseSettings):
-    """How streams are served. An environment variable `STREAMING_<FIELD>` wins over the file."""
+    """How streams are served. An environment variable wins over the file."""
 
-    model_config = SettingsConfigDict(env_prefix="STREAMING_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True
+    )
 
     triton_port: Port | None = Field(
         None, description="Port of the Triton gRPC dialect; null closes it."
@@ -34,6 +128,12 @@ class StreamingSettings(BaseSettings):
         description="How long an SSE stream waits for its first response, so that an error can "
         "still be a real status, before it sends its headers.",
     )
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        30, description="How long running streams may go on after SIGTERM."
+    )
+    auth: AuthSettings = Field(AuthSettings(), description="Who may call.")
+    tls: TlsSettings = Field(TlsSettings(), description="TLS on all ports.")
+    limits: LimitSettings = Field(LimitSettings(), description="Bounds.")
 
     @classmethod
     def settings_customise_sources(
@@ -54,7 +154,7 @@ class StreamingSettings(BaseSettings):
         Raises:
             SystemExit: a value is unknown or impossible; its one line names the field.
         """
-        block = {}
+        block: Any = {}
         path = os.path.join(folder or ".", SETTINGS_FILE)
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
@@ -65,5 +165,60 @@ class StreamingSettings(BaseSettings):
             return cls(**block)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "?"
-            sys.exit(f'"{BLOCK}.{field}" in {SETTINGS_FILE} or its variable: {first["msg"]}.')
+            field = ".".join([BLOCK, *map(str, first["loc"])])
+            sys.exit(f'"{field}" in {SETTINGS_FILE} or its environment variable: {first["msg"]}.')
+
+
+def reference() -> str:
+    """All settings as Markdown: docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        f'The `"{BLOCK}"` block of `{SETTINGS_FILE}`, beside MLServer\'s own settings. An environment',
+        "variable wins over the file. Unknown names and impossible values stop the start with one",
+        "line that names the field. Generated by `python -m serving.settings`; do not edit.",
+        "",
+        "| setting | default | bound | environment variable | what it is |",
+        "|---|---|---|---|---|",
+    ]
+    for name, field in _fields(StreamingSettings, ()):
+        variable = PREFIX + NESTED.join(name.split(".")).upper()
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        lines.append(
+            f"| `{name}` | {default} | {_bound(field)} | `{variable}` | {field.description} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _fields(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if nested:
+            if type(None) in kinds:
+                yield ".".join((*path, name)), field
+            yield from _fields(nested[0], (*path, name))
+        else:
+            yield ".".join((*path, name)), field
+
+
+def _bound(field: FieldInfo) -> str:
+    """The numeric bounds in a field's annotation, wherever they stand in it."""
+    found = {}
+    metadata = [*field.metadata, *(m for a in get_args(field.annotation) for m in _metadata(a))]
+    for each in metadata:
+        for sign, symbol in (("ge", ">="), ("gt", ">"), ("le", "<=")):
+            if (value := getattr(each, sign, None)) is not None:
+                found[symbol] = value
+    return ", ".join(f"{symbol} {value:,}" for symbol, value in found.items())
+
+
+def _metadata(annotation: Any) -> list[Any]:
+    found: list[Any] = []
+    for each in getattr(annotation, "__metadata__", ()):
+        found += each.metadata if isinstance(each, FieldInfo) else [each]
+    return found
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
