@@ -35,15 +35,16 @@ class JwtSettings(_Block):
     audience: str = Field(description="Whom the tokens must be for: their `aud`.")
     jwks: str = Field(description="The issuer's key set: a file, or an http(s) URL.")
     algorithms: tuple[str, ...] = Field(
-        ("RS256", "ES256"),
+        default=("RS256", "ES256"),
         description="Signature algorithms that are taken; asymmetric ones only.",
     )
     leeway_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
-        30, description="How far the issuer's clock may be off."
+        default=30, description="How far the issuer's clock may be off."
     )
-    roles_claim: str = Field("roles", description="The claim that lists a caller's roles.")
+    roles_claim: str = Field(default="roles", description="The claim that lists a caller's roles.")
     models_claim: str = Field(
-        "models", description="The claim that lists the models a caller may use; absent is all."
+        default="models",
+        description="The claim that lists the models a caller may use; absent is all.",
     )
 
     @model_validator(mode="after")
@@ -59,19 +60,19 @@ class AuthSettings(_Block):
     """Who may call. Without keys and tokens, everybody who reaches the port."""
 
     keys_file: str | None = Field(
-        None, description="File of API keys, made by `python -m serving.keys`."
+        default=None, description="File of API keys, made by `python -m serving.keys`."
     )
-    protect_metrics: bool = Field(False, description="Whether the metrics need a key too.")
-    jwt: JwtSettings | None = Field(None, description="JSON web tokens; null takes none.")
+    protect_metrics: bool = Field(default=False, description="Whether the metrics need a key too.")
+    jwt: JwtSettings | None = Field(default=None, description="JSON web tokens; null takes none.")
 
 
 class TlsSettings(_Block):
     """TLS on all ports: REST, gRPC, Triton's dialect, metrics. New files are picked up."""
 
-    certificate: str | None = Field(None, description="Certificate chain, a PEM file.")
-    key: str | None = Field(None, description="The certificate's private key, a PEM file.")
+    certificate: str | None = Field(default=None, description="Certificate chain, a PEM file.")
+    key: str | None = Field(default=None, description="The certificate's private key, a PEM file.")
     client_ca: str | None = Field(
-        None, description="CA of the clients' certificates, a PEM file; set, they need one."
+        default=None, description="CA of the clients' certificates, a PEM file; set, they need one."
     )
 
     @model_validator(mode="after")
@@ -86,27 +87,29 @@ class TlsSettings(_Block):
 class LimitSettings(_Block):
     """Bounds; past one a request is refused with 429 / RESOURCE_EXHAUSTED before any work."""
 
-    streams: Count = Field(256, description="Streams and calls at once, in all.")
-    streams_per_model: Count | None = Field(None, description="The same for each model.")
-    streams_per_key: Count | None = Field(None, description="The same for each key.")
+    streams: Count = Field(default=256, description="Streams and calls at once, in all.")
+    streams_per_model: Count | None = Field(default=None, description="The same for each model.")
+    streams_per_key: Count | None = Field(default=None, description="The same for each key.")
     waiting: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        64, description="Requests that may wait for one of these to end."
+        default=64, description="Requests that may wait for one of these to end."
     )
     request_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = Field(
-        64 * 1024 * 1024, description="Size of a request's body or message, each way."
+        default=64 * 1024 * 1024, description="Size of a request's body or message, each way."
     )
     buffered_responses: Count = Field(
-        16,
+        default=16,
         description="Responses of one stream that may wait for a slow reader: one for each of its "
         "requests in work.",
     )
     stream_idle_seconds: Seconds = Field(
-        300, description="Silence, either way, after which a stream is ended."
+        default=300, description="Silence, either way, after which a stream is ended."
     )
-    stream_seconds: Seconds | None = Field(None, description="How long a stream may last at all.")
-    sequences: Count = Field(1024, description="Live sequences of each model.")
+    stream_seconds: Seconds | None = Field(
+        default=None, description="How long a stream may last at all."
+    )
+    sequences: Count = Field(default=1024, description="Live sequences of each model.")
     sequence_idle_seconds: Seconds = Field(
-        60, description="Silence after which a sequence is given up."
+        default=60, description="Silence after which a sequence is given up."
     )
 
 
@@ -118,22 +121,22 @@ class StreamingSettings(BaseSettings):
     )
 
     triton_port: Port | None = Field(
-        None, description="Port of the Triton gRPC dialect; null closes it."
+        default=None, description="Port of the Triton gRPC dialect; null closes it."
     )
     keepalive_seconds: Seconds = Field(
-        15, description="Silence after which an SSE stream gets a comment line."
+        default=15, description="Silence after which an SSE stream gets a comment line."
     )
     first_response_grace_seconds: Seconds = Field(
-        5,
+        default=5,
         description="How long an SSE stream waits for its first response, so that an error can "
         "still be a real status, before it sends its headers.",
     )
     drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
-        30, description="How long running streams may go on after SIGTERM."
+        default=30, description="How long running streams may go on after SIGTERM."
     )
-    auth: AuthSettings = Field(AuthSettings(), description="Who may call.")
-    tls: TlsSettings = Field(TlsSettings(), description="TLS on all ports.")
-    limits: LimitSettings = Field(LimitSettings(), description="Bounds.")
+    auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
+    tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
 
     @classmethod
     def settings_customise_sources(
@@ -174,9 +177,10 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        f'The `"{BLOCK}"` block of `{SETTINGS_FILE}`, beside MLServer\'s own settings. An environment',
-        "variable wins over the file. Unknown names and impossible values stop the start with one",
-        "line that names the field. Generated by `python -m serving.settings`; do not edit.",
+        f'The `"{BLOCK}"` block of `{SETTINGS_FILE}`, beside MLServer\'s own settings. An',
+        "environment variable wins over the file. Unknown names and impossible values stop the",
+        "start with one line that names the field. Generated by `python -m serving.settings`; do",
+        "not edit.",
         "",
         "| setting | default | bound | environment variable | what it is |",
         "|---|---|---|---|---|",
