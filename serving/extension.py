@@ -13,12 +13,14 @@ import mlserver.server
 
 from .data_plane import StreamingDataPlane
 from .grpc_server import StreamingGRPCServer
+from .metrics_server import StreamingMetricsServer
 from .rest_server import StreamingRESTServer
 
 OURS = {
     "DataPlane": StreamingDataPlane,
     "RESTServer": StreamingRESTServer,
     "GRPCServer": StreamingGRPCServer,
+    "MetricsServer": StreamingMetricsServer,
 }
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
@@ -27,6 +29,9 @@ BORROWED = (
     "mlserver.server:DataPlane",
     "mlserver.server:RESTServer",
     "mlserver.server:GRPCServer",
+    "mlserver.server:MetricsServer",
+    "mlserver.rest:RESTServer._get_config",
+    "mlserver.metrics:MetricsServer._get_config",
     "mlserver.handlers:DataPlane._create_response_cache",
     "mlserver.middleware:InferenceMiddlewares.request_middleware",
     "mlserver.middleware:InferenceMiddlewares.response_middleware",

@@ -21,17 +21,15 @@ from .data_plane import StreamingDataPlane
 from .health import ReadinessHealth
 from .inference_servicer import SERVICE, StreamingServicer
 from .interceptors import StreamMetrics, StreamTracing
+from .tls import Certificates, open_certificates
 from .triton import TritonServicer
 
-# What running calls get when the server stops; MLServer's own number.
-GRACE_SECONDS = 5
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# What calls that are no inference get when the server stops.
+GRACE_SECONDS = 1
 # Idle streams live long: ping them, and let clients ping, so that a peer that has gone is noticed
 # and no proxy between thinks the connection dead.
 # https://github.com/grpc/grpc/blob/master/doc/keepalive.md
 OPTIONS = {
-    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 20_000,
     "grpc.keepalive_permit_without_calls": 1,
@@ -74,8 +72,12 @@ class StreamingGRPCServer(GRPCServer):
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        address = f"{self._settings.host}:{port}"
         try:
-            server.add_insecure_port(f"{self._settings.host}:{port}")
+            if (certificates := self._certificates) is None:
+                server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, certificates.grpc_credentials())
         except RuntimeError as error:
             raise SystemExit(
                 f"Port {port} of {self._settings.host} cannot be listened on; choose another or "
@@ -92,14 +94,26 @@ class StreamingGRPCServer(GRPCServer):
             self._servers.append(self._serving(servicer, triton_port))
         for server in self._servers:
             await server.start()
-        logger.info("gRPC server running on http://%s:%s", host, port)
+        scheme = "http" if self._certificates is None else "https"
+        logger.info("gRPC server running on %s://%s:%s", scheme, host, port)
         if triton_port is not None:
-            logger.info("gRPC server for Triton's clients on http://%s:%s", host, triton_port)
+            logger.info("gRPC server for Triton's clients on %s://%s:%s", scheme, host, triton_port)
         await asyncio.gather(*(server.wait_for_termination() for server in self._servers))
 
     async def stop(self, sig: int | None = None) -> None:
+        """Drain both edges, then close this one. MLServer stops the REST edge after it.
+
+        Called again, by a second signal, it ends the drain that is under way.
+        """
         await self._health.enter_graceful_shutdown()
+        await self._data_plane.calls.drain(self._data_plane.streaming.drain_seconds)
         await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
+
+    @property
+    def _certificates(self) -> Certificates | None:
+        return open_certificates(
+            self._data_plane.streaming.tls, self._settings.model_repository_root
+        )
 
     @cached_property
     def _interceptors_of_both(self) -> list[grpc.aio.ServerInterceptor]:
@@ -123,4 +137,6 @@ class StreamingGRPCServer(GRPCServer):
         return interceptors
 
     def _get_options(self) -> list[tuple[str, Any]]:
-        return list({**OPTIONS, **dict(super()._get_options())}.items())
+        size = self._data_plane.streaming.limits.request_bytes
+        sizes = {"grpc.max_send_message_length": size, "grpc.max_receive_message_length": size}
+        return list({**OPTIONS, **sizes, **dict(super()._get_options())}.items())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import uvicorn
 from fastapi.exceptions import RequestValidationError
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.logging import logger
@@ -19,6 +20,7 @@ from .errors import InternalError, MLServerError
 from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .rest_repository import RepositoryEndpoints
+from .tls import open_certificates, with_tls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
 MAX_ERROR_CHARACTERS = 1000
@@ -36,6 +38,9 @@ class StreamingRESTServer(RESTServer):
         model_repository_handlers: ModelRepositoryHandlers,
     ):
         super().__init__(settings, data_plane, model_repository_handlers)
+        self._certificates = open_certificates(
+            data_plane.streaming.tls, settings.model_repository_root
+        )
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
         documents = DocumentEndpoints(data_plane)
         repository = RepositoryEndpoints(model_repository_handlers)
@@ -56,6 +61,12 @@ class StreamingRESTServer(RESTServer):
         self._expose_cors_headers()
         generated = self._app.openapi
         self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
+
+    def _get_config(self) -> uvicorn.Config:
+        if self._certificates is not None:
+            self._certificates.announce()
+        config = super()._get_config()  # type: ignore[no-untyped-call]
+        return with_tls(config, self._certificates)
 
     def _expose_cors_headers(self) -> None:
         """Pass `expose_headers` on: MLServer's app leaves it out of the middleware's arguments."""

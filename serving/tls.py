@@ -1,0 +1,290 @@
+"""TLS on all ports, with files that may be replaced while the service runs.
+
+Nothing watches the files: each handshake asks for the newest credentials, and at most once a second
+that looks at the files. uvicorn listens with one SSLContext for good, whose hook hands every new
+connection to the context of the newest credentials; gRPC asks its fetcher. A connection keeps what
+it began with, so running streams run on. Credentials are made whole or not at all: when new files
+are no good, that is told once and the ones before stay.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+import grpc
+import uvicorn
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+from mlserver.logging import logger
+
+from .settings import BLOCK, TlsSettings
+
+MINIMUM = ssl.TLSVersion.TLSv1_2
+LOOK_SECONDS = 1.0
+# What gRPC's TLS library can serve with; others would work over REST and fail there.
+CURVES = (ec.SECP256R1, ec.SECP384R1)
+
+# What a file is, to notice its replacement: one that was renamed into place has its own inode.
+Stamp = tuple[int, ...]
+
+
+class TlsFileError(Exception):
+    """A file cannot be served with. `str()` is one line that names the setting and the file."""
+
+    def __init__(self, field: str, path: str, reason: str):
+        super().__init__(f'"{BLOCK}.tls.{field}": {path} {reason}')
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What one handshake needs, all from the same state of the files."""
+
+    context: ssl.SSLContext
+    key: bytes
+    chain: bytes
+    client_ca: bytes | None
+    certificate: Certificate
+
+    @property
+    def validity(self) -> str:
+        return f"valid until {self.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+
+    def refused_at(self, now: datetime) -> str | None:
+        """Why every client will refuse the certificate at this time, None when none has to."""
+        if now > self.certificate.not_valid_after_utc:
+            return f"expired on {self.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        if now < self.certificate.not_valid_before_utc:
+            return f"is not valid before {self.certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        return None
+
+    def grpc(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(self.key, self.chain)], root_certificates=self.client_ca
+        )
+
+
+class Certificates:
+    """The service's newest credentials. One object for all ports, so that a fault is told once.
+
+    Args:
+        tls: where the files are; `certificate` and `key` are set.
+        folder: what relative paths start from.
+        clock: seconds, monotonic.
+
+    Raises:
+        TlsFileError: a file is missing or no good.
+    """
+
+    def __init__(
+        self, tls: TlsSettings, folder: str = ".", clock: Callable[[], float] = time.monotonic
+    ):
+        assert tls.certificate is not None and tls.key is not None
+        self._paths = {"certificate": tls.certificate, "key": tls.key}
+        if tls.client_ca is not None:
+            self._paths["client_ca"] = tls.client_ca
+        self._paths = {name: os.path.join(folder, path) for name, path in self._paths.items()}
+        self._clock = clock
+        # gRPC's handshakes are in threads of its own.
+        self._lock = threading.Lock()
+        self._stamps = self._look()
+        self._credentials = read(self._paths)
+        self._next_look = clock() + LOOK_SECONDS
+        self._told: tuple[Credentials, str] | None = None
+
+    def current(self) -> Credentials:
+        """The newest credentials; logs when they changed, could not, or every client refuses them.
+
+        Never raises: a handshake asks.
+        """
+        with self._lock:
+            if self._clock() >= self._next_look:
+                self._next_look = self._clock() + LOOK_SECONDS
+                self._renew()
+            self._tell_refused()
+            return self._credentials
+
+    def context(self) -> ssl.SSLContext:
+        """For a server that listens with one context for good."""
+        listening = self.current().context
+
+        def hand_over(connection: ssl.SSLObject, name: str | None, asked: ssl.SSLContext) -> None:
+            # Called at each handshake, whether or not the client names a host.
+            connection.context = self.current().context
+
+        listening.sni_callback = hand_over
+        return listening
+
+    def grpc_credentials(self) -> grpc.ServerCredentials:
+        """For `add_secure_port`, one for each server."""
+        given = self.current()
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal given
+            newest = self.current()
+            if newest is given:
+                return None
+            given = newest
+            return newest.grpc()
+
+        return grpc.dynamic_ssl_server_credentials(
+            given.grpc(),
+            fetch,  # type: ignore[arg-type]  # None is "no change"; the stub does not know
+            require_client_authentication=given.client_ca is not None,
+        )
+
+    def announce(self) -> None:
+        """Say at start what is served, and what is wrong with it."""
+        current = self.current()
+        clients = "; clients need a certificate too" if current.client_ca is not None else ""
+        logger.info(
+            "TLS on all ports with %s, %s%s",
+            self._paths["certificate"],
+            current.validity,
+            clients,
+        )
+
+    def _renew(self) -> None:
+        stamps = self._look()
+        if stamps == self._stamps:
+            return
+        found: Credentials | TlsFileError
+        try:
+            found = read(self._paths)
+        except TlsFileError as error:
+            found = error
+        if self._look() != stamps:
+            # Someone is writing them; the next look finds the whole.
+            return
+        self._stamps = stamps
+        if isinstance(found, TlsFileError):
+            logger.error("TLS: new files are not used, the old ones stay in use: %s", found)
+        else:
+            self._credentials = found
+            logger.info(
+                "TLS: new files are in use: %s, %s", self._paths["certificate"], found.validity
+            )
+
+    def _look(self) -> list[Stamp | None]:
+        return [_stamp(path) for path in self._paths.values()]
+
+    def _tell_refused(self) -> None:
+        reason = self._credentials.refused_at(datetime.now(UTC))
+        if reason is None or self._told == (self._credentials, reason):
+            return
+        self._told = self._credentials, reason
+        logger.error(
+            "TLS: the certificate %s %s: clients will refuse it. Replace the file; no restart is "
+            "needed.",
+            self._paths["certificate"],
+            reason,
+        )
+
+
+@cache
+def open_certificates(tls: TlsSettings, folder: str | None) -> Certificates | None:
+    """What all servers of this process serve with; None without TLS.
+
+    Raises:
+        SystemExit: a file is missing or no good; its one line names the setting.
+    """
+    if tls.certificate is None:
+        return None
+    try:
+        return Certificates(tls, folder or ".")
+    except TlsFileError as error:
+        raise SystemExit(f"{error}.") from error
+
+
+def with_tls(config: uvicorn.Config, certificates: Certificates | None) -> uvicorn.Config:
+    """The same configuration, listening with TLS where there are certificates."""
+    if certificates is not None:
+        # `load` makes `ssl` from files that are read once; ours is put in its place.
+        config.load()
+        config.ssl = certificates.context()
+    return config
+
+
+def read(paths: dict[str, str]) -> Credentials:
+    """Credentials from PEM files.
+
+    Raises:
+        TlsFileError: one is missing, no good, or does not match another.
+    """
+    chain, key = (_bytes(name, paths[name]) for name in ("certificate", "key"))
+    certificate = _certificates("certificate", paths["certificate"], chain)[0]
+    _check_key(paths, key, certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = MINIMUM
+    try:
+        # A password, so that OpenSSL never asks for one on the terminal.
+        context.load_cert_chain(paths["certificate"], paths["key"], password="")
+    except (OSError, ValueError) as error:
+        raise TlsFileError(
+            "certificate", paths["certificate"], f"cannot be used: {error}"
+        ) from error
+    client_ca = _require_client(context, paths["client_ca"]) if "client_ca" in paths else None
+    return Credentials(context, key, chain, client_ca, certificate)
+
+
+def _require_client(context: ssl.SSLContext, path: str) -> bytes:
+    data = _bytes("client_ca", path)
+    _certificates("client_ca", path, data)
+    try:
+        context.load_verify_locations(cadata=data.decode("ascii", "ignore"))
+    except (OSError, ValueError) as error:
+        raise TlsFileError("client_ca", path, f"cannot be used: {error}") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+    # A session taken up again would skip the look at the client's certificate.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    return data
+
+
+def _bytes(field: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise TlsFileError(field, path, f"cannot be read: {error.strerror}") from error
+
+
+def _certificates(field: str, path: str, data: bytes) -> list[Certificate]:
+    try:
+        return load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise TlsFileError(field, path, "holds no certificate in PEM form") from error
+
+
+def _check_key(paths: dict[str, str], data: bytes, certificate: Certificate) -> None:
+    path = paths["key"]
+    try:
+        key = load_pem_private_key(data, None)
+    except TypeError as error:
+        raise TlsFileError(
+            "key", path, "is encrypted; nobody can be asked for its password"
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsFileError("key", path, "holds no private key in PEM form") from error
+    if key.public_key() != certificate.public_key():
+        raise TlsFileError("key", path, f"is not the key of {paths['certificate']}")
+    if not isinstance(key, rsa.RSAPrivateKey) and not (
+        isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES)
+    ):
+        raise TlsFileError("key", path, "is of a kind that gRPC cannot use: RSA, P-256 or P-384")
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
