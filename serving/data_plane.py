@@ -19,6 +19,8 @@ from mlserver.settings import Settings
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataServerResponse
 from mlserver.utils import generate_uuid
 
+from . import stream_log
+from .calls import Calls
 from .collect import collect
 from .errors import (
     InternalError,
@@ -28,7 +30,10 @@ from .errors import (
     UnsupportedError,
     failure_of,
 )
+from .in_use import InUse
+from .metrics import StreamMetrics
 from .settings import StreamingSettings
+from .streams import Streams
 
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = ("sequence", "sequence(string_id)")
@@ -43,6 +48,12 @@ class StreamingDataPlane(DataPlane):
     def __init__(self, settings: Settings, model_registry: MultiModelRegistry):
         super().__init__(settings, model_registry)
         self.streaming = StreamingSettings.read(settings.model_repository_root)
+        metrics = StreamMetrics()
+        self.calls = Calls(self.streaming, metrics)
+        self.streams = Streams(self.calls.limits, metrics)
+        self.metrics = metrics
+        self.in_use = InUse()
+        stream_log.configure(settings)
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None
@@ -52,7 +63,8 @@ class StreamingDataPlane(DataPlane):
         requests = Requests(_one(payload), self, model)
         with self._serving(model, requests):
             payload = await anext(requests)
-            response = await self._cached(model, payload)
+            async with self.calls.limits.model(name):
+                response = await self._cached(model, payload)
             if error := failure_of(response):
                 raise error
             response.id = payload.id
@@ -73,15 +85,17 @@ class StreamingDataPlane(DataPlane):
         model = await self.model(name, version)
         requests = Requests(payloads, self, model)
         with self._serving(model, requests):
-            first = True
-            async with aclosing(_responses(model, requests)) as responses:
+            async with (
+                self.streams.open(model, requests) as stream,
+                aclosing(_responses(model, requests)) as responses,
+            ):
                 async for response in responses:
                     if not response.id:
                         response.id = requests.last_id
-                    if first:
+                    if not stream.responses:
                         # The Ce-* headers say the same on every response; once is enough.
                         self._inference_middleware.response_middleware(response, model.settings)
-                        first = False
+                    stream.responded(response)
                     yield response
                     # A model that never awaits must not starve the others, nor outlive its client.
                     await asyncio.sleep(0)
@@ -98,6 +112,8 @@ class StreamingDataPlane(DataPlane):
             raise NoSuchModelError(name, version) from error
         if not model.ready:
             raise NotReadyError(name)
+        if self.in_use.meet(model) and hasattr(model, "sequences"):
+            self.metrics.watch_sequences(model.name, model.version or "", model.sequences)
         return model
 
     async def models(self) -> list[MLModel]:
@@ -128,6 +144,9 @@ class StreamingDataPlane(DataPlane):
             await cache.insert(key, response.model_dump_json())
         return response
 
+    async def ready(self) -> bool:
+        return not self.calls.draining and await super().ready()
+
     @contextmanager
     def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
@@ -138,7 +157,8 @@ class StreamingDataPlane(DataPlane):
             model_context(model.settings),
         ):
             try:
-                yield
+                with self.in_use.hold(model):
+                    yield
             except MLServerError:
                 raise
             except Exception as error:
@@ -155,6 +175,7 @@ class Requests:
         self, payloads: AsyncIterator[InferenceRequest], plane: StreamingDataPlane, model: MLModel
     ):
         self.last_id: str | None = None
+        self.count = 0
         self._payloads = payloads
         self._plane = plane
         self._model = model
@@ -166,6 +187,7 @@ class Requests:
         request = await anext(self._payloads)
         self._plane.prepare(request, self._model)
         self.last_id = request.id
+        self.count += 1
         return request
 
 

@@ -2,10 +2,17 @@
 
 MLServerError                a text for the caller and an HTTP status
   BadRequestError       400  the request cannot be read
+  UnauthenticatedError  401  no key or token, or none that is known here
+  ForbiddenError        403  a known caller who may not do this
   NoSuchModelError      404  nothing is served under this name or version
   TooLargeError         413  a body or message past its limit
   UnsupportedError      501  the model cannot be asked in this way
   NotReadyError         503  the model is still loading
+  IssuerError           503  the issuer of tokens does not give its keys
+  OverLimitError        429  as many streams as may be
+  DrainingError         503  the service is about to stop
+  IdleError             408  nothing came or went for too long
+  DeadlineError         504  a call lasted longer than it may
   InternalError         500  everything unexpected: logged in full, answered in a fixed phrase
   RequestFailedError    any  a runtime failed this request in band (the stream contract)
 """
@@ -15,12 +22,19 @@ from mlserver.types import InferenceResponse
 
 __all__ = [
     "BadRequestError",
+    "DeadlineError",
+    "DrainingError",
+    "ForbiddenError",
+    "IdleError",
     "InternalError",
+    "IssuerError",
     "MLServerError",
     "NoSuchModelError",
     "NotReadyError",
+    "OverLimitError",
     "RequestFailedError",
     "TooLargeError",
+    "UnauthenticatedError",
     "UnsupportedError",
     "failure_of",
 ]
@@ -31,6 +45,23 @@ class BadRequestError(MLServerError):
 
     def __init__(self, message: str, status_code: int = 400):
         super().__init__(message, status_code)
+
+
+class UnauthenticatedError(MLServerError):
+    def __init__(self, message: str):
+        super().__init__(message, 401)
+
+
+class ForbiddenError(MLServerError):
+    def __init__(self, message: str):
+        super().__init__(message, 403)
+
+
+class IssuerError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__(
+            "The keys of the tokens' issuer cannot be had now; try again in a moment.", 503
+        )
 
 
 class NoSuchModelError(MLServerError):
@@ -54,6 +85,26 @@ class UnsupportedError(MLServerError):
 class NotReadyError(MLServerError):
     def __init__(self, name: str):
         super().__init__(f"Model '{name}' is not ready yet; try again in a moment.", 503)
+
+
+class OverLimitError(MLServerError):
+    def __init__(self, message: str):
+        super().__init__(message, 429)
+
+
+class DrainingError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__("The service is stopping; ask another instance, or try again later.", 503)
+
+
+class IdleError(MLServerError):
+    def __init__(self, seconds: float):
+        super().__init__(f"Nothing came or went for {seconds:g} s, so the stream was ended.", 408)
+
+
+class DeadlineError(MLServerError):
+    def __init__(self, seconds: float):
+        super().__init__(f"The call was ended after {seconds:g} s, the longest it may last.", 504)
 
 
 class InternalError(MLServerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,6 +13,7 @@ from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
 
+from .calls import GRPC, REQUEST_ID, Call
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .data_plane import StreamingDataPlane
 from .errors import MLServerError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:  # the generic exists in grpc's stubs only
 class StreamingServicer(InferenceServicer):
     """`ModelInfer` and `ModelStreamInfer` take and give serialised messages (see `handlers`)."""
 
+    protocol = GRPC
     _data_plane: StreamingDataPlane
 
     @answers_errors
@@ -41,25 +44,50 @@ class StreamingServicer(InferenceServicer):
 
     @answers_errors
     async def ModelInfer(self, message: bytes, context: Context) -> bytes:
-        request = decode(message, context)
-        response = await self._data_plane.infer(
-            request.payload, request.model_name, request.model_version
-        )
-        send_headers(response, context)
-        return encode_response(response, request.raw)
+        async with self._open(context) as call:
+            request = decode(message, context)
+            call.take(request.payload)
+            response = await self._data_plane.infer(
+                request.payload, request.model_name, request.model_version
+            )
+            send_headers(response, context)
+            reply = encode_response(response, request.raw)
+            self._count(request.model_name, request.model_version, len(message), len(reply))
+            return reply
 
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
-        # A coroutine that writes, not an async generator: MLServer's metrics interceptor awaits it.
-        async def write(response: InferenceResponse, raw: bool) -> None:
-            send_headers(response, context)
-            await context.write(encode_response(response, raw))
-
         try:
-            async with Substreams(self._data_plane, write) as models:
-                async for message in messages:
-                    await self._route(message, models, context)
+            async with self._open(context) as call:
+                await self._stream(messages, context, call)
         except MLServerError as error:
             await abort(context, error)
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: Context, call: Call) -> None:
+        async def write(response: InferenceResponse, raw: bool) -> None:
+            send_headers(response, context)
+            message = encode_response(response, raw)
+            await context.write(message)
+            call.touch()
+            self._count(response.model_name, response.model_version, 0, len(message))
+
+        async with Substreams(self._data_plane, write) as models:
+            async for message in messages:
+                call.touch()
+                await self._route(message, models, context)
+
+    def _open(self, context: Context) -> AbstractAsyncContextManager[Call]:
+        metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        if request_id := metadata.get(REQUEST_ID):
+            context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        return self._data_plane.calls.open(self.protocol, metadata)
+
+    def _count(self, model: str, version: str | None, received: int, sent: int) -> None:
+        """Count a model's bytes; it exists, or its name would not be here."""
+        counter = self._data_plane.metrics.byte_counter
+        if received:
+            counter(model, version, self.protocol, "in").inc(received)
+        if sent:
+            counter(model, version, self.protocol, "out").inc(sent)
 
     async def _route(self, message: bytes, models: Substreams, context: Context) -> None:
         name, request_id = "", ""
@@ -72,7 +100,8 @@ class StreamingServicer(InferenceServicer):
             models.count()
             await models.fail(name, request_id, error)
         else:
-            await models.put(request)
+            if await models.put(request):
+                self._count(request.model_name, request.model_version, len(message), 0)
 
     @answers_errors
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> Any:

@@ -1,17 +1,20 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
+from prometheus_client import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import binary
+from . import binary, calls
 from .binary import BinaryOutputs
+from .calls import REQUEST_ID, REST, Call
 from .data_plane import StreamingDataPlane
 from .hang_up import stop_on_hang_up
 from .rest_body import read_body
@@ -37,6 +40,7 @@ class Question:
     payload: InferenceRequest
     encode: Callable[[InferenceResponse], bytes]
     outputs: BinaryOutputs | None
+    sent: Counter
 
 
 class InferenceEndpoints:
@@ -60,35 +64,53 @@ class InferenceEndpoints:
 
     async def infer(self, request: Request) -> Response:
         name, version = _model(request)
-        question = await self._question(request, name, version)
-        with stop_on_hang_up(request.receive):
-            response = await self._data_plane.infer(question.payload, name, version)
-            headers = _headers(response)
-            if question.outputs is None:
-                body = question.encode(response)
-                return Response(body, media_type="application/json", headers=headers)
-            body, json_length = question.outputs.encode(response)
-            headers[binary.HEADER] = str(json_length)
-            return Response(body, media_type=binary.MEDIA_TYPE, headers=headers)
+        async with self._open(request) as call:
+            question = await self._question(request, name, version)
+            with stop_on_hang_up(request.receive):
+                response = await self._data_plane.infer(question.payload, name, version)
+                headers = {**_headers(response), **_request_id(call)}
+                if question.outputs is None:
+                    body, kind = question.encode(response), "application/json"
+                else:
+                    body, json_length = question.outputs.encode(response)
+                    headers[binary.HEADER] = str(json_length)
+                    kind = binary.MEDIA_TYPE
+                question.sent.inc(len(body))
+                return Response(body, media_type=kind, headers=headers)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def infer_stream(self, request: Request) -> Response:
         name, version = _model(request)
-        question = await self._question(request, name, version)
-        streaming = self._data_plane.streaming
-        return EventStreamResponse(
-            self._data_plane.infer_stream(_one(question.payload), name, version),
-            # Events are text: outputs that were wanted as bytes come as JSON.
-            encode=question.encode,
-            grace=streaming.first_response_grace_seconds,
-            keepalive=streaming.keepalive_seconds,
-            gzip=self._gzip and _accepts_gzip(request),
-        )
+        async with AsyncExitStack() as stack:
+            call = await stack.enter_async_context(self._open(request))
+            question = await self._question(request, name, version)
+            streaming = self._data_plane.streaming
+
+            def touch(size: int) -> None:
+                call.touch()
+                question.sent.inc(size)
+
+            return EventStreamResponse(
+                self._data_plane.infer_stream(_one(question.payload), name, version),
+                # Events are text: outputs that were wanted as bytes come as JSON.
+                encode=question.encode,
+                grace=streaming.first_response_grace_seconds,
+                keepalive=streaming.keepalive_seconds,
+                gzip=self._gzip and _accepts_gzip(request),
+                # The call goes on until the response is done.
+                call=stack.pop_all(),
+                touch=touch,
+                headers=_request_id(call),
+            )
+        raise AssertionError("the stack swallows nothing")
+
+    def _open(self, request: Request) -> AbstractAsyncContextManager[Call]:
+        return self._data_plane.calls.open(REST, request.headers)
 
     async def _question(self, request: Request, name: str, version: str | None) -> Question:
         # Before the body is read: an unknown model is not worth its bytes.
         model = await self._data_plane.model(name, version)
-        body = await read_body(request)
+        body = await read_body(request, self._data_plane.streaming.limits.request_bytes)
         text, tail = binary.split_body(body, request.headers.get(binary.HEADER))
         parsed = parse_json(text)
         answers: FlatAnswers | None = None
@@ -98,10 +120,16 @@ class InferenceEndpoints:
         binary.attach_tensors(parsed, tail)
         outputs = BinaryOutputs.take(parsed)
         payload = decode_request(parsed)
+        call = calls.current()
+        if call is not None:
+            call.take(payload)
         insert_headers(payload, dict(request.headers))
+        count = self._data_plane.metrics.byte_counter
+        count(name, model.version, REST, "in").inc(len(body))
+        sent = count(name, model.version, REST, "out")
         if answers is not None:
-            return Question(payload, answers.encode, None)
-        return Question(payload, encode_response, outputs if outputs.any else None)
+            return Question(payload, answers.encode, None, sent)
+        return Question(payload, encode_response, outputs if outputs.any else None, sent)
 
 
 def _model(request: Request) -> tuple[str, str | None]:
@@ -115,6 +143,11 @@ def _headers(response: InferenceResponse) -> dict[str, str]:
         for name, value in (extract_headers(response) or {}).items()
         if len(str(value)) <= MAX_HEADER_CHARACTERS
     }
+
+
+def _request_id(call: Call) -> dict[str, str]:
+    """The caller's own id for its call, given back."""
+    return {REQUEST_ID: call.request_id} if call.request_id else {}
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -5,8 +5,8 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, suppress
 
 import orjson
 from mlserver.logging import logger
@@ -25,6 +25,8 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx: pass each event on at once
 }
+# What a client that does not read gets to take in the reason of its stream's end.
+LAST_WORDS_SECONDS = 1.0
 # gzip frame, 4 KiB window: 32 KiB of memory a stream instead of zlib's usual 256.
 GZIP_WINDOW, GZIP_MEMORY = 16 + 12, 5
 
@@ -49,6 +51,9 @@ class EventStreamResponse(Response):
         keepalive: float,
         encode: Callable[[InferenceResponse], bytes] = encode_response,
         gzip: bool = False,
+        call: AsyncExitStack | None = None,
+        touch: Callable[[int], None] = lambda size: None,
+        headers: Mapping[str, str] | None = None,
     ):
         """
         Args:
@@ -57,6 +62,9 @@ class EventStreamResponse(Response):
             keepalive: seconds of silence after which a comment line is sent.
             encode: a response as the JSON of its event.
             gzip: compress, each event flushed through at once.
+            call: the open call, closed when the response is done.
+            touch: told of the bytes of each event.
+            headers: more headers of the response.
         """
         self.background = None
         self.status_code = 200
@@ -64,13 +72,15 @@ class EventStreamResponse(Response):
         # Starlette's own init_headers would add a Content-Length.
         self.raw_headers = [
             (name.lower().encode(), value.encode())
-            for name, value in {**HEADERS, **encoding}.items()
+            for name, value in {**HEADERS, **encoding, **(headers or {})}.items()
         ]
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
         self._encode = encode
         self._gzip = zlib.compressobj(wbits=GZIP_WINDOW, memLevel=GZIP_MEMORY) if gzip else None
+        self._call = call or AsyncExitStack()
+        self._touch = touch
         self._started = False
         self._last_sent = 0.0
         # The stream and the keep-alive take turns: gzip's output must leave in the order in which
@@ -80,12 +90,25 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
-        with stop_on_hang_up(receive):
-            ticker = asyncio.create_task(self._keep_alive())
-            try:
-                await self._run()
-            finally:
-                ticker.cancel()
+        try:
+            async with self._call:
+                with stop_on_hang_up(receive):
+                    ticker = asyncio.create_task(self._keep_alive())
+                    try:
+                        await self._run()
+                    finally:
+                        ticker.cancel()
+        except MLServerError as error:
+            if not self._started:
+                raise
+            await self._say_why(error)
+
+    async def _say_why(self, error: MLServerError) -> None:
+        """Tell the client of a call that was ended from outside, if it still reads."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._put(encode_error_event(str(error)))
+                await self._put(b"", last=True)
 
     async def _run(self) -> None:
         try:
@@ -148,6 +171,7 @@ class EventStreamResponse(Response):
         if self._comment is not None:
             await self._comment.wait()
         self._writing = True
+        self._touch(len(data))
         await self._put(data, last)
         self._writing = last  # nothing may follow the last
 

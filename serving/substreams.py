@@ -72,8 +72,11 @@ class Substreams:
             return True
         return False
 
-    async def put(self, request: DecodedRequest) -> None:
+    async def put(self, request: DecodedRequest) -> bool:
         """Hand a request to its model; waits while the model has enough to do.
+
+        Returns:
+            whether there is such a model.
 
         Raises:
             MLServerError: there is no such model, and nothing else on this stream.
@@ -87,13 +90,13 @@ class Substreams:
                     await self._data_plane.model(*model)
                 except MLServerError as error:
                     await self.fail(request.model_name, request.payload.id or "", error)
-                    return
+                    return False
                 send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
                 self._inputs[model] = send
                 self._tasks.create_task(self._run(model, receive, request.raw))
             try:
                 await self._inputs[model].send(request.payload)
-                return
+                return True
             except anyio.BrokenResourceError:
                 # The model ended its stream before this request: the request begins another.
                 self._inputs.pop(model).close()

@@ -21,9 +21,11 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from . import calls
+from .calls import TRITON, timeout_seconds
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .data_plane import overrides
-from .errors import InternalError, MLServerError, failure_of
+from .errors import DeadlineError, InternalError, MLServerError, failure_of
 from .finals import with_final
 from .grpc_errors import abort, answers_errors
 from .inference_servicer import StreamingServicer, insert_metadata
@@ -44,8 +46,6 @@ FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
 # Call metadata that asks for a real status, and so the stream's end, at its first error.
 STRICT_ERRORS = "triton_grpc_error"
-# Requests of one stream in work at once; past it the wire is not read, which stops the client.
-REQUESTS_AT_ONCE = 64
 
 
 @dataclass(slots=True)
@@ -62,6 +62,8 @@ class Statistics:
 class TritonServicer(StreamingServicer):
     """`ModelStreamInfer`, `ModelConfig` and `ModelStatistics` as Triton has them."""
 
+    protocol = TRITON
+
     def __init__(self, data_plane: Any, model_repository_handlers: Any):
         super().__init__(data_plane, model_repository_handlers)
         self._statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
@@ -70,14 +72,16 @@ class TritonServicer(StreamingServicer):
         strict = dict(context.invocation_metadata() or ()).get(STRICT_ERRORS) == "true"
         stream = _TritonStream(self, context, strict)
         try:
-            async with asyncio.TaskGroup() as requests:
-                async for message in messages:
-                    await stream.slots.acquire()
-                    requests.create_task(stream.answer(message))
-        except BaseExceptionGroup as group:
-            error = group.exceptions[0]
-            if not isinstance(error, MLServerError):
-                raise
+            async with self._open(context) as call:
+                try:
+                    async with asyncio.TaskGroup() as requests:
+                        async for message in messages:
+                            call.touch()
+                            await stream.slots.acquire()
+                            requests.create_task(stream.answer(message))
+                except BaseExceptionGroup as group:
+                    raise group.exceptions[0] from None
+        except MLServerError as error:
             await abort(context, error)
 
     @answers_errors
@@ -126,7 +130,8 @@ class _TritonStream:
     """One call of `ModelStreamInfer`: its requests are answered beside one another."""
 
     def __init__(self, servicer: TritonServicer, context: Context, strict: bool):
-        self.slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        limits = servicer._data_plane.streaming.limits
+        self.slots = asyncio.Semaphore(limits.buffered_responses)
         self._servicer = servicer
         self._context = context
         self._strict = strict
@@ -139,7 +144,12 @@ class _TritonStream:
             head, raw = decode_message(message)
             request = decode_request(head, raw)
             insert_metadata(request.payload, self._context)
-            await self._respond(request)
+            seconds = timeout_seconds(request.payload)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._respond(request)
+            except TimeoutError as error:
+                raise DeadlineError(seconds or 0) from error
         except MLServerError as error:
             await self._fail(head.model_name, head.model_version, head.id, error, final=True)
         except Exception:
@@ -193,6 +203,8 @@ class _TritonStream:
         message = ModelStreamInferResponse(**fields).SerializeToString()
         async with self._writing:
             await self._context.write(message)
+        if call := calls.current():
+            call.touch()
 
 
 def _wants_empty_final(payload: InferenceRequest) -> bool:
