@@ -105,7 +105,7 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
 
 def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
     data = output.data.root if isinstance(output.data, TensorData) else output.data
-    kind = datatype(output)
+    kind = output.datatype if isinstance(output.datatype, str) else output.datatype.value
     found = {"name": output.name, "shape": output.shape, "datatype": kind}
     parameters = _parameters(output.parameters) if output.parameters is not None else {}
     if binary_size is not None:

@@ -10,8 +10,16 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SETTINGS_FILE = "settings.json"
@@ -19,9 +27,17 @@ BLOCK = "streaming"
 PREFIX = "STREAMING_"
 NESTED = "__"
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+def _no_boolean(value: object) -> object:
+    # pydantic would read true as 1.
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "Input should be a number")
+    return value
+
+
+Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=65535)]
+Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=86_400)]
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=1_000_000)]
 
 
 class _Block(BaseModel):
@@ -114,10 +130,15 @@ class LimitSettings(_Block):
 
 
 class StreamingSettings(BaseSettings):
-    """How streams are served. An environment variable wins over the file."""
+    """How streams are served. An environment variable wins over the file; its text `null` is the
+    file's null."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
+        env_parse_none_str="null",
+        extra="forbid",
+        frozen=True,
     )
 
     triton_port: Port | None = Field(
