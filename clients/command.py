@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
 from clients.errors import ClientError
+from clients.tls import Tls
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,8 +24,12 @@ TIMEOUT_S = 30.0
 option = functools.partial(click.option, show_default=True, show_envvar=True)
 
 
-def server_options(*, port: int, model: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Add --host, --port, --model and --timeout with this client's default port and model."""
+def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Add --host, --port, --model and --timeout with this client's default port and model.
+
+    And --tls, --ca, --cert and --key, which the command gets as one `tls`: a Tls, or None.
+    """
+    file = click.Path(dir_okay=False, path_type=Path)
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         option("--host", envvar="CLIENT_HOST", default="127.0.0.1", help="Host of the server."),
         option(
@@ -41,12 +47,41 @@ def server_options(*, port: int, model: str) -> Callable[[Callable[P, R]], Calla
             type=click.FloatRange(min=0, min_open=True),
             help="Seconds to wait for each response.",
         ),
+        option(
+            "--tls", is_flag=True, envvar="CLIENT_TLS", help="Use TLS; the next three mean it too."
+        ),
+        option(
+            "--ca",
+            envvar="CLIENT_CA",
+            type=file,
+            help="PEM file of the CA to trust (left out: the well-known ones).",
+        ),
+        option("--cert", envvar="CLIENT_CERT", type=file, help="PEM file of this client's own."),
+        option(
+            "--key",
+            envvar="CLIENT_KEY",
+            type=file,
+            help="PEM file of its private key (left out: it is in the certificate's).",
+        ),
     ]
 
-    def decorate(command: Callable[P, R]) -> Callable[P, R]:
-        decorated: Callable[..., Any] = command
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(command)
+        def decorated(
+            *args: Any,
+            tls: bool,
+            ca: Path | None,
+            cert: Path | None,
+            key: Path | None,
+            **others: Any,
+        ) -> R:
+            if key is not None and cert is None:
+                raise click.UsageError("--key goes with --cert")
+            wanted = Tls(ca, cert, key) if tls or ca or cert else None
+            return command(*args, tls=wanted, **others)
+
         for add in reversed(options):
-            decorated = add(decorated)
+            add(decorated)
         return decorated
 
     return decorate

@@ -4,6 +4,7 @@ ClientError
 ├── SourceError            the caller: what was to be sent cannot be read
 ├── ResultError            the caller: where the result should go cannot be written
 ├── UnreachableError       nobody answers at that host and port
+├── TlsError               somebody answers, but the two do not agree on TLS
 ├── NoResponseError        the server is there and stays silent for longer than the timeout
 ├── RefusedError           the server: it ended the call with an error status
 ├── ErrorEventError        the server: it told of an error in the middle of a stream
@@ -36,6 +37,10 @@ class ResultError(ClientError):
 
 class UnreachableError(ClientError):
     """Nobody answers at the host and port: refused, no route, unknown name."""
+
+
+class TlsError(ClientError):
+    """No TLS connection: a certificate is not trusted or missing, or one side speaks no TLS."""
 
 
 class NoResponseError(ClientError):

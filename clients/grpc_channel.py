@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import grpc
 
 from clients.address import is_loopback, join_address
 from clients.errors import ClientError, RefusedError, StreamCutError, UnreachableError
+from clients.tls import Tls, hang_up_hint, read_pem, tls_error
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -27,8 +29,8 @@ _CUT_TEXTS = (
 )
 
 
-def open_channel(host: str, port: int) -> grpc.aio.Channel:
-    """A channel without TLS; it connects at the first call."""
+def open_channel(host: str, port: int, tls: Tls | None = None) -> grpc.aio.Channel:
+    """A channel; it connects at the first call. Raises TlsError when a file of `tls` is no good."""
     # gRPC's core logs broken connections on stderr; the error that is raised says it in one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options: list[tuple[str, int]] = [
@@ -36,10 +38,27 @@ def open_channel(host: str, port: int) -> grpc.aio.Channel:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.enable_http_proxy", 0 if is_loopback(host) else 1),
     ]
-    return grpc.aio.insecure_channel(join_address(host, port), options=options)
+    address = join_address(host, port)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, _credentials(tls), options=options)
 
 
-def call_error(error: BaseException, address: str) -> ClientError:
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    # gRPC takes any files, and then fails without a reason.
+    tls.context()
+    return grpc.ssl_channel_credentials(
+        root_certificates=_pem(tls.ca),
+        private_key=_pem(tls.key or tls.certificate),
+        certificate_chain=_pem(tls.certificate),
+    )
+
+
+def _pem(path: Path | None) -> bytes | None:
+    return None if path is None else read_pem(path)
+
+
+def call_error(error: BaseException, address: str, tls: Tls | None = None) -> ClientError:
     """Why a call ended, from the exception that grpc.aio raised."""
     if isinstance(error, ClientError):
         return error
@@ -51,7 +70,10 @@ def call_error(error: BaseException, address: str) -> ClientError:
     if code is grpc.StatusCode.UNAVAILABLE:
         if any(text in details for text in _CONNECT_TEXTS):
             reason = details.rpartition("last error: ")[2]
-            return UnreachableError(f"nobody answers at {address}: {reason}")
+            if (fault := tls_error(reason, address)) is not None:
+                return fault
+            hint = hang_up_hint(tls) if any(text in reason for text in _CUT_TEXTS) else ""
+            return UnreachableError(f"nobody answers at {address}: {reason}{hint}")
         if any(text in details for text in _CUT_TEXTS):
             return StreamCutError(f"the stream from {address} was cut before its end: {details}")
     if code is grpc.StatusCode.INTERNAL and details == _ENDED_IN_WRITE:

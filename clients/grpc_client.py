@@ -28,6 +28,7 @@ from clients.errors import ItemError, NoResponseError
 from clients.grpc_channel import call_error, open_channel
 from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
 from clients.prompts import checked_prompt, read_lines, read_prompt
+from clients.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class GrpcTextClient:
         port: int = GRPC_PORT,
         model: str = "text-model",
         timeout: float = TIMEOUT_S,
+        tls: Tls | None = None,
     ) -> None:
         self._host, self._port, self._model, self._timeout = host, port, model, timeout
+        self._tls = tls
         self._address = join_address(host, port)
 
     async def __aenter__(self) -> Self:
-        self._channel = open_channel(self._host, self._port)
+        self._channel = open_channel(self._host, self._port, self._tls)
         self._stub: Any = GRPCInferenceServiceStub(self._channel)
         return self
 
@@ -108,7 +111,7 @@ class GrpcTextClient:
                 raise cause from None
             if isinstance(error, asyncio.CancelledError):
                 raise
-            raise call_error(error, self._address) from error
+            raise call_error(error, self._address, self._tls) from error
         finally:
             sending.cancel()
             call.cancel()
@@ -191,6 +194,7 @@ def main(
     port: int,
     model: str,
     timeout: float,
+    tls: Tls | None,
     delay: float | None,
     stdin_lines: bool,
 ) -> None:
@@ -203,7 +207,7 @@ def main(
     with reported():
         lines = read_lines(sys.stdin.fileno()) if stdin_lines else None
         source = lines or prompts or [read_prompt(())]
-        client = GrpcTextClient(host=host, port=port, model=model, timeout=timeout)
+        client = GrpcTextClient(host=host, port=port, model=model, timeout=timeout, tls=tls)
         parameters = {} if delay is None else {"delay": delay}
         failed = asyncio.run(_print_responses(client, source, parameters))
     if failed:

@@ -14,6 +14,7 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from clients.errors import ClientError, ProtocolError, StreamCutError
 from clients.grpc_channel import call_error
+from clients.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class InferCall:
     goes on.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str, tls: Tls | None = None) -> None:
         stub: Any = GRPCInferenceServiceStub(channel)
         self._call = stub.ModelStreamInfer()
-        self._address = address
+        self._address, self._tls = address, tls
         self._sent: dict[str, Sent] = {}
         self._count = 0
         self._writing = asyncio.Lock()
@@ -91,7 +92,7 @@ class InferCall:
                     sent.response.set_result((message, time.perf_counter()))
             self.ended = StreamCutError(f"the server at {self._address} ended the stream")
         except (Exception, asyncio.CancelledError) as error:
-            self.ended = call_error(error, self._address)
+            self.ended = call_error(error, self._address, self._tls)
             self._call.cancel()
         self._answered.set()
         for sent in self._sent.values():

@@ -29,6 +29,7 @@ from clients.errors import ClientError, FrameError, NoResponseError, RefusedErro
 from clients.grpc_channel import open_channel
 from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
 from clients.infer_call import InferCall, Sent
+from clients.tls import Tls
 from vision.jpeg import Image, JpegError, decode, encode
 
 # What goes in is what comes out: pixels or JPEG bytes.
@@ -84,18 +85,20 @@ class JpegStream:
         in_flight: int = IN_FLIGHT,
         quality: int = 95,
         sequence_id: int | str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         if in_flight < 1:
             raise ValueError("in_flight must be at least 1")
         self._host, self._port, self._model, self._timeout = host, port, model, timeout
         self._address = join_address(host, port)
+        self._tls = tls
         self._in_flight = in_flight
         self._quality = quality
         self._sequence_id = uuid4().hex if sequence_id is None else sequence_id
 
     async def __aenter__(self) -> Self:
-        self._channel = open_channel(self._host, self._port)
-        self._call = InferCall(self._channel, self._address)
+        self._channel = open_channel(self._host, self._port, self._tls)
+        self._call = InferCall(self._channel, self._address, self._tls)
         try:
             await self._start_sequence()
         except BaseException:
@@ -238,7 +241,7 @@ class JpegStream:
             await call.hang_up()
             if not self._sequence_id:
                 return
-            call = InferCall(self._channel, self._address)
+            call = InferCall(self._channel, self._address, self._tls)
         try:
             if self._sequence_id:
                 await call.write(self._request(PLACEHOLDER, sequence_end=True))

@@ -32,6 +32,7 @@ from clients.errors import (
     UnreachableError,
 )
 from clients.prompts import read_prompt
+from clients.tls import Tls, hang_up_hint, tls_error
 
 # An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
 ERROR_BODY_LIMIT = 64 * 1024
@@ -52,13 +53,15 @@ class SseClient:
         port: int = REST_PORT,
         model: str = "text-model",
         timeout: float = TIMEOUT_S,
+        tls: Tls | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._address = join_address(host, port)
-        self._url = f"http://{self._address}/v2/models/{quote(model, safe='')}/generate_stream"
+        scheme = "http" if tls is None else "https"
+        self._url = f"{scheme}://{self._address}/v2/models/{quote(model, safe='')}/generate_stream"
         self._timeout = timeout
         self._trust_env = not is_loopback(host)
-        self._transport = transport
+        self._tls, self._transport = tls, transport
 
     async def words(
         self, prompt: str, parameters: Mapping[str, Any] | None = None
@@ -84,7 +87,10 @@ class SseClient:
         try:
             async with (
                 httpx.AsyncClient(
-                    transport=self._transport, trust_env=self._trust_env, timeout=self._timeout
+                    transport=self._transport,
+                    trust_env=self._trust_env,
+                    timeout=self._timeout,
+                    verify=True if self._tls is None else self._tls.context(),
                 ) as client,
                 httpx_sse.aconnect_sse(
                     client, "POST", self._url, json=prompt_request(prompt, parameters)
@@ -113,6 +119,8 @@ class SseClient:
                 return NoResponseError(
                     f"no response from {self._address} within {self._timeout:g} s"
                 )
+            case httpx.TransportError() if fault := tls_error(str(error), self._address):
+                return fault
             case httpx.ConnectError() | httpx.InvalidURL():
                 return UnreachableError(f"nobody answers at {self._address}: {error}")
             case httpx_sse.SSEError():
@@ -121,7 +129,8 @@ class SseClient:
             return StreamCutError(
                 f"the stream from {self._address} was cut before its end: {error}"
             )
-        return ProtocolError(f"{self._address} gave no HTTP response: {error}")
+        hint = hang_up_hint(self._tls)
+        return ProtocolError(f"{self._address} gave no HTTP response: {error}{hint}")
 
 
 def prompt_request(prompt: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -189,13 +198,14 @@ def main(
     port: int,
     model: str,
     timeout: float,
+    tls: Tls | None,
     delay: float | None,
     raw: bool,
 ) -> None:
     """Stream PROMPT (standard input when left out) and print the words as they come."""
     with reported():
         text = read_prompt(prompt)
-        client = SseClient(host=host, port=port, model=model, timeout=timeout)
+        client = SseClient(host=host, port=port, model=model, timeout=timeout, tls=tls)
         parameters = {} if delay is None else {"delay": delay}
         asyncio.run(_print_events(client, text, parameters, raw=raw))
 

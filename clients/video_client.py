@@ -18,6 +18,7 @@ from tqdm import tqdm
 from clients.command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
 from clients.errors import SourceError
 from clients.jpeg_stream import IN_FLIGHT, JpegStream
+from clients.tls import Tls
 from clients.video_report import VideoReport
 from clients.video_source import SAMPLE, VideoSource, open_source
 from clients.video_writer import VideoWriter
@@ -169,6 +170,7 @@ def main(
     port: int,
     model: str,
     timeout: float,
+    tls: Tls | None,
     source: str,
     in_flight: int,
     sequence_id: str | None,
@@ -190,6 +192,7 @@ def main(
         timeout=timeout,
         in_flight=in_flight,
         sequence_id=sequence_id,
+        tls=tls,
     )
     report = VideoReport()
     with reported():

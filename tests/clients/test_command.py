@@ -9,7 +9,7 @@ from clients.errors import SourceError
 
 @click.command()
 @server_options(port=8080, model="text-model")
-def show(host, port, model, timeout):
+def show(host, port, model, timeout, tls):
     click.echo(f"{host} {port} {model} {timeout}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,11 +23,15 @@ class Service:
     Attributes:
         http, grpc, metrics, triton: its ports.
         log: everything that it has printed, a file.
+        tls: what a client needs to reach it, None without TLS.
     """
 
-    def __init__(self, folder: Path, log: Path, **environment: str):
+    def __init__(
+        self, folder: Path, log: Path, *, tls: ssl.SSLContext | None = None, **environment: str
+    ):
         self.folder = folder
         self.log = log
+        self.tls = tls
         self.http, self.grpc, self.metrics, self.triton = free_ports(4)
         self._environment = {
             **os.environ,
@@ -41,7 +46,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.http}"
 
     @property
     def grpc_address(self) -> str:
@@ -66,7 +71,8 @@ class Service:
             if self.process.poll() is not None:
                 raise RuntimeError(f"mlserver ended with {self.process.returncode}:\n{self.tail()}")
             try:
-                if httpx.get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200:
+                ready = httpx.get(f"{self.url}/v2/health/ready", timeout=5, verify=self.tls or True)
+                if ready.status_code == 200:
                     return self
             except httpx.TransportError:
                 pass
