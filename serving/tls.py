@@ -207,9 +207,7 @@ def open_certificates(tls: TlsSettings, folder: str | None) -> Certificates | No
 def with_tls(config: uvicorn.Config, certificates: Certificates | None) -> uvicorn.Config:
     """The same configuration, listening with TLS where there are certificates."""
     if certificates is not None:
-        # `load` makes `ssl` from files that are read once; ours is put in its place.
-        config.load()
-        config.ssl = certificates.context()
+        config.ssl_context_factory = lambda config, default: certificates.context()
     return config
 
 
