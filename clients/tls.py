@@ -61,8 +61,9 @@ class Tls:
                 raise TlsError(f"{self.ca} holds no CA certificate in PEM form") from error
         if self.certificate is not None:
             key = self.key or self.certificate
-            # For errors that name the file.
-            read_pem(self.certificate), read_pem(key)
+            for path in (self.certificate, key):
+                # For its error, which names the one file.
+                read_pem(path)
             try:
                 # A password, so that OpenSSL never asks for one on the terminal.
                 context.load_cert_chain(self.certificate, key, password="")

@@ -38,16 +38,16 @@ class Issued:
 
 
 class Authority:
-    """A CA; `pem` is its certificate."""
+    """A CA: its key, and its certificate as PEM."""
 
     def __init__(self, name: str = "the tests' CA"):
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         self._certificate = (
-            _builder(self._name, self._name, self._key.public_key(), DAY)
+            _builder(self._name, self._name, self.key.public_key(), DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs=True), critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign(self.key, hashes.SHA256())
         )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
 
@@ -98,7 +98,7 @@ class Authority:
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
         return Issued(
-            builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
+            builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
             pem_of(key),
         )
 

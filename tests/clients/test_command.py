@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -5,6 +7,7 @@ from click.testing import CliRunner
 from clients import demo, grpc_client, sse_client, video_client
 from clients.command import reported, server_options
 from clients.errors import SourceError
+from clients.tls import Tls
 
 
 @click.command()
@@ -19,6 +22,42 @@ def test_defaults_flags_and_environment():
     environment = {"CLIENT_HOST": "h", "CLIENT_PORT": "1", "CLIENT_MODEL": "m"}
     assert runner.invoke(show, env=environment | {"CLIENT_TIMEOUT": "2"}).output == "h 1 m 2.0\n"
     assert runner.invoke(show, ["--port", "3"], env=environment).output == "h 3 m 30.0\n"
+
+
+@click.command()
+@server_options(port=8080, model="text-model")
+def show_tls(tls, **_others):
+    click.echo(repr(tls))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "wanted"),
+    [
+        ([], {}, None),
+        (["--tls"], {}, Tls()),
+        (["--ca", "a.pem"], {}, Tls(Path("a.pem"))),
+        (["--cert", "c.pem"], {}, Tls(None, Path("c.pem"))),
+        (
+            ["--ca", "a.pem", "--cert", "c.pem", "--key", "c.key"],
+            {},
+            Tls(Path("a.pem"), Path("c.pem"), Path("c.key")),
+        ),
+        ([], {"CLIENT_TLS": "1"}, Tls()),
+        (
+            [],
+            {"CLIENT_CA": "a.pem", "CLIENT_CERT": "c.pem", "CLIENT_KEY": "c.key"},
+            Tls(Path("a.pem"), Path("c.pem"), Path("c.key")),
+        ),
+        ([], {"CLIENT_TLS": "0"}, None),
+    ],
+)
+def test_tls_is_one_value(flags, environment, wanted):
+    assert CliRunner().invoke(show_tls, flags, env=environment).output == f"{wanted!r}\n"
+
+
+def test_a_key_needs_its_certificate():
+    result = CliRunner().invoke(show_tls, ["--tls", "--key", "c.key"])
+    assert (result.exit_code, "--key goes with --cert" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("flags", [["--port", "0"], ["--timeout", "0"], ["--port", "x"]])

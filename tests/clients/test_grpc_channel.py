@@ -3,7 +3,7 @@ import asyncio
 import grpc
 import pytest
 
-from clients.errors import RefusedError, SourceError, StreamCutError, UnreachableError
+from clients.errors import RefusedError, SourceError, StreamCutError, TlsError, UnreachableError
 from clients.grpc_channel import call_error
 
 
@@ -24,6 +24,16 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
             ),
             UnreachableError,
             "nobody answers at h:1: Connection refused",
+        ),
+        (
+            rpc_error(UNAVAILABLE, "failed to connect to all addresses; last error: Socket closed"),
+            UnreachableError,
+            "Socket closed; if it speaks TLS, pass --tls",
+        ),
+        (
+            rpc_error(UNAVAILABLE, "failed to connect; last error: CERTIFICATE_VERIFY_FAILED: OK"),
+            TlsError,
+            "the certificate of h:1 is not trusted",
         ),
         (rpc_error(UNAVAILABLE, "DNS resolution failed for h"), UnreachableError, "DNS"),
         (rpc_error(UNAVAILABLE, "Stream removed (Socket closed)"), StreamCutError, "was cut"),

@@ -11,6 +11,8 @@ from mlserver.grpc import dataplane_pb2 as pb
 from serving.converters import encode_parameters
 from serving.triton_messages import ModelStreamInferResponse
 
+Tls = grpc.ChannelCredentials | None
+
 SERVICE = "/inference.GRPCInferenceService/"
 
 
@@ -46,28 +48,28 @@ def set_parameters(request: pb.ModelInferRequest, **parameters: Any) -> pb.Model
 
 
 async def infer(
-    address: str, request: pb.ModelInferRequest | bytes, **call: Any
+    address: str, request: pb.ModelInferRequest | bytes, tls: Tls = None, **call: Any
 ) -> pb.ModelInferResponse:
-    async with channel(address) as connection:
+    async with channel(address, tls) as connection:
         method = connection.unary_unary(SERVICE + "ModelInfer")
         return pb.ModelInferResponse.FromString(await method(_serialised(request), **call))
 
 
 async def stream(
-    address: str, requests: Iterable[pb.ModelInferRequest | bytes], **call: Any
+    address: str, requests: Iterable[pb.ModelInferRequest | bytes], tls: Tls = None, **call: Any
 ) -> list[pb.ModelInferResponse]:
     """All responses of one ModelStreamInfer call."""
-    async with channel(address) as connection:
+    async with channel(address, tls) as connection:
         method = connection.stream_stream(SERVICE + "ModelStreamInfer")
         replies = method(_each(requests), **call)
         return [pb.ModelInferResponse.FromString(reply) async for reply in replies]
 
 
 async def triton_stream(
-    address: str, requests: Iterable[pb.ModelInferRequest | bytes], **call: Any
+    address: str, requests: Iterable[pb.ModelInferRequest | bytes], tls: Tls = None, **call: Any
 ) -> list[tuple[str, pb.ModelInferResponse]]:
     """All replies of one call in Triton's dialect: error message and response."""
-    async with channel(address) as connection:
+    async with channel(address, tls) as connection:
         method = connection.stream_stream(SERVICE + "ModelStreamInfer")
         found = []
         async for reply in method(_each(requests), **call):
@@ -77,8 +79,13 @@ async def triton_stream(
         return found
 
 
-def channel(address: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
+def channel(address: str, tls: Tls = None) -> grpc.aio.Channel:
+    options = [("grpc.max_receive_message_length", -1)]
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    # A connection of its own, whatever other channels there are.
+    options.append(("grpc.use_local_subchannel_pool", 1))
+    return grpc.aio.secure_channel(address, tls, options=options)
 
 
 def words(responses: Iterable[pb.ModelInferResponse]) -> list[str]:
