@@ -16,6 +16,7 @@ from typing import Any
 
 from mlserver.types import InferenceRequest
 
+from . import callers
 from .errors import (
     BadRequestError,
     DeadlineError,
@@ -110,7 +111,7 @@ class Calls:
         if self.draining:
             self._metrics.terminated("", "", protocol, "drain")
             raise DrainingError()
-        key = _key_name()
+        key = callers.key_name()
         call = Call(protocol, key, _fit_id(headers.get(REQUEST_ID)))
         token = CURRENT.set(call)
         self._add(call)
@@ -191,10 +192,6 @@ def _fit_id(found: Any) -> str | None:
     """A request id that may stand in a header and in a line of the log."""
     text = str(found or "")
     return text if 0 < len(text) <= MAX_ID_CHARACTERS and text.isprintable() else None
-
-
-def _key_name() -> str | None:
-    return None
 
 
 def current() -> Call | None:

@@ -16,12 +16,19 @@ from mlserver.handlers import DataPlane
 from mlserver.logging import logger
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import Settings
-from mlserver.types import InferenceRequest, InferenceResponse, MetadataServerResponse
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataModelResponse,
+    MetadataServerResponse,
+)
 from mlserver.utils import generate_uuid
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from . import stream_log
+from .auth import authenticator
+from .callers import authorise, current
 from .calls import Calls
 from .collect import collect
 from .errors import (
@@ -50,6 +57,8 @@ class StreamingDataPlane(DataPlane):
     def __init__(self, settings: Settings, model_registry: MultiModelRegistry):
         super().__init__(settings, model_registry)
         self.streaming = StreamingSettings.read(settings.model_repository_root)
+        root = settings.model_repository_root or "."
+        self.authenticator = authenticator(self.streaming.auth, root)
         metrics = StreamMetrics()
         self.calls = Calls(self.streaming, metrics)
         self.streams = Streams(self.calls.limits, metrics)
@@ -107,8 +116,9 @@ class StreamingDataPlane(DataPlane):
         """The model that serves under this name.
 
         Raises:
-            NoSuchModelError, NotReadyError
+            ForbiddenError, NoSuchModelError, NotReadyError
         """
+        authorise(name)
         try:
             model = await self._model_registry.get_model(name, version or None)
         except ModelNotFound as error:
@@ -120,8 +130,18 @@ class StreamingDataPlane(DataPlane):
         return model
 
     async def models(self) -> list[MLModel]:
-        """Every model that is loaded."""
-        return list(await self._model_registry.get_models())
+        """Every model that is loaded and that the caller may use."""
+        caller = current()
+        found = await self._model_registry.get_models()
+        return [model for model in found if caller.may_use(model.name)]
+
+    async def model_ready(self, name: str, version: str | None = None) -> bool:
+        authorise(name)
+        return await super().model_ready(name, version)
+
+    async def model_metadata(self, name: str, version: str | None = None) -> MetadataModelResponse:
+        authorise(name)
+        return await super().model_metadata(name, version)
 
     async def metadata(self) -> MetadataServerResponse:
         found = await super().metadata()

@@ -14,6 +14,7 @@ import mlserver.server
 from .data_plane import StreamingDataPlane
 from .grpc_server import StreamingGRPCServer
 from .metrics_server import StreamingMetricsServer
+from .repository_handlers import GuardedRepositoryHandlers
 from .rest_server import StreamingRESTServer
 
 OURS = {
@@ -21,6 +22,7 @@ OURS = {
     "RESTServer": StreamingRESTServer,
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
+    "ModelRepositoryHandlers": GuardedRepositoryHandlers,
 }
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
@@ -32,6 +34,8 @@ BORROWED = (
     "mlserver.server:GRPCServer",
     "mlserver.server:MetricsServer",
     "mlserver.rest:RESTServer._get_config",
+    "mlserver.server:ModelRepositoryHandlers",
+    "mlserver.metrics:MetricsServer._get_app",
     "mlserver.metrics:MetricsServer._get_config",
     "mlserver.handlers:DataPlane._get_response_cache",
     "mlserver.handlers:DataPlane._inference_middleware",

@@ -12,15 +12,16 @@ from grpc_reflection.v1alpha import reflection
 from mlserver.grpc import GRPCServer
 from mlserver.grpc.interceptors import LoggingInterceptor
 from mlserver.grpc.logging import logger
-from mlserver.grpc.model_repository import ModelRepositoryServicer
 from mlserver.grpc.model_repository_pb2_grpc import add_ModelRepositoryServiceServicer_to_server
 from mlserver.tracing import get_tracer_provider
 from opentelemetry.instrumentation.grpc import filters
 
 from .data_plane import StreamingDataPlane
+from .grpc_auth import AuthInterceptor
 from .health import ReadinessHealth
 from .inference_servicer import SERVICE, StreamingServicer
 from .interceptors import StreamMetrics, StreamTracing
+from .repository_servicer import RepositoryServicer
 from .tls import Certificates, open_certificates
 from .triton import TritonServicer
 
@@ -51,7 +52,7 @@ class StreamingGRPCServer(GRPCServer):
         servicer = StreamingServicer(self._data_plane, self._model_repository_handlers)
         server = self._serving(servicer, self._settings.grpc_port)
         add_ModelRepositoryServiceServicer_to_server(
-            ModelRepositoryServicer(self._model_repository_handlers), server
+            RepositoryServicer(self._model_repository_handlers), server
         )
         # Not on the Triton port: there MLServer's description of the replies would be wrong.
         reflection.enable_server_reflection(
@@ -134,6 +135,9 @@ class StreamingGRPCServer(GRPCServer):
                     filter_=filters.negate(health_calls),
                 )
             )
+        if self._data_plane.authenticator.enabled:
+            # Innermost: refused calls are counted and traced too.
+            interceptors.append(AuthInterceptor(self._data_plane.authenticator))
         return interceptors
 
     def _get_options(self) -> list[tuple[str, Any]]:

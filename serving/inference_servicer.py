@@ -13,6 +13,7 @@ from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
 
+from .auth import without_secrets
 from .calls import GRPC, REQUEST_ID, Call
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .data_plane import StreamingDataPlane
@@ -147,7 +148,7 @@ def decode(message: bytes, context: Context) -> DecodedRequest:
 
 def insert_metadata(payload: InferenceRequest, context: Context) -> None:
     headers: dict[str, Any] = dict(context.invocation_metadata() or ())
-    insert_headers(payload, headers)
+    insert_headers(payload, without_secrets(headers))
 
 
 def send_headers(response: InferenceResponse, context: Context) -> None:

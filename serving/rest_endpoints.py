@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import binary, calls
+from .auth import without_secrets
 from .binary import BinaryOutputs
 from .calls import REQUEST_ID, REST, Call
 from .data_plane import StreamingDataPlane
@@ -123,7 +124,7 @@ class InferenceEndpoints:
         call = calls.current()
         if call is not None:
             call.take(payload)
-        insert_headers(payload, dict(request.headers))
+        insert_headers(payload, without_secrets(request.headers))
         count = self._data_plane.metrics.byte_counter
         count(name, model.version, REST, "in").inc(len(body))
         sent = count(name, model.version, REST, "out")

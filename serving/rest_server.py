@@ -16,8 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from . import openapi
+from .auth import announce
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
+from .rest_auth import protect
 from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .rest_repository import RepositoryEndpoints
@@ -63,6 +65,8 @@ class StreamingRESTServer(RESTServer):
         for error, handler in EXCEPTION_HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._amend_middleware()
+        protect(self._app, data_plane.authenticator)
+        announce(settings, data_plane.authenticator.enabled)
         generated = self._app.openapi
         self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
 

@@ -81,6 +81,12 @@ class AuthSettings(_Block):
     protect_metrics: bool = Field(default=False, description="Whether the metrics need a key too.")
     jwt: JwtSettings | None = Field(default=None, description="JSON web tokens; null takes none.")
 
+    @model_validator(mode="after")
+    def _protectable(self) -> "AuthSettings":
+        if self.protect_metrics and self.keys_file is None and self.jwt is None:
+            raise ValueError("protect_metrics needs keys_file or jwt")
+        return self
+
 
 class TlsSettings(_Block):
     """TLS on all ports: REST, gRPC, Triton's dialect, metrics. New files are picked up."""

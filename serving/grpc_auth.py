@@ -1,0 +1,83 @@
+"""Nobody gets past here without a key: the door of both gRPC ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health
+
+from .auth import Authenticator
+from .callers import INFER, NOBODY, require, set_current
+from .errors import MLServerError
+from .grpc_errors import abort
+
+# Probes of container platforms have no keys; Triton's clients ask these first.
+OPEN_METHODS = frozenset(
+    {
+        *(f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "Watch", "List")),
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
+)
+# A grpc.aio client loses a status that comes while it writes. So what a refused stream sends is
+# thrown away until it pauses: for so long at most, and for so many streams at a time, since each
+# message is held until it is whole. The others wait their turn.
+REFUSAL_SECONDS = 1.0
+PAUSE_SECONDS = 0.05
+REFUSALS_AT_ONCE = 4
+
+if TYPE_CHECKING:  # the generic exists in grpc's stubs only
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Sets the caller of each call, or refuses it before its messages are read.
+
+    A call's interceptors and its handler run in one task: what is set here holds there, and the
+    handler stays the one that it was.
+    """
+
+    def __init__(self, authenticator: Authenticator):
+        self._authenticator = authenticator
+        self._reading = asyncio.Semaphore(REFUSALS_AT_ONCE)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        if handler_call_details.method in OPEN_METHODS:
+            set_current(NOBODY)
+            return await continuation(handler_call_details)
+        try:
+            headers = dict(handler_call_details.invocation_metadata or ())
+            set_current(await self._authenticator.identify(headers))
+            require(INFER)
+        except MLServerError as error:
+            handler = await continuation(handler_call_details)
+            return self._refusal(error, handler is not None and handler.request_streaming)
+        return await continuation(handler_call_details)
+
+    def _refusal(self, error: MLServerError, streamed: bool) -> Handler:
+        async def refuse(messages: AsyncIterator[bytes], context: Any) -> None:
+            if streamed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REFUSAL_SECONDS), self._reading:
+                        await _until_pause(messages)
+            await abort(context, error)
+
+        # A stream's handler for every kind of call, since it need not read: on the wire they are
+        # the same.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+async def _until_pause(messages: AsyncIterator[bytes]) -> None:
+    """Read on until the first message is here and nothing follows it at once."""
+    message = await anext(messages, None)
+    while message is not None:
+        async with asyncio.timeout(PAUSE_SECONDS):
+            message = await anext(messages, None)

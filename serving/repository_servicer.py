@@ -1,0 +1,22 @@
+"""MLServer's older gRPC service for the model repository, its errors with our statuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlserver.grpc import model_repository_pb2 as pb
+from mlserver.grpc.model_repository import ModelRepositoryServicer
+
+from .grpc_errors import answers_errors
+
+
+class RepositoryServicer(ModelRepositoryServicer):
+    @answers_errors
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
+        await self._handlers.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    @answers_errors
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
+        await self._handlers.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()

@@ -1,0 +1,68 @@
+"""Nobody gets past here without a key: the REST edge's door, and the metrics'."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .auth import Authenticator
+from .callers import INFER, NOBODY, Caller, authorise, require, set_current
+from .errors import ForbiddenError, MLServerError
+
+# Probes of container platforms have no keys.
+OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
+MODELS = "/v2/models/"
+# https://www.rfc-editor.org/rfc/rfc6750#section-3
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+class AuthMiddleware:
+    """Sets the caller of each request, or answers 401 or 403 before its body is read."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator):
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        try:
+            if path in OPEN_PATHS:
+                set_current(NOBODY)
+            else:
+                caller = await self._authenticator.identify(Headers(scope=scope))
+                set_current(caller)
+                require(INFER)
+                _require_path(caller, path)
+        except MLServerError as error:
+            headers = CHALLENGE if error.status_code == 401 else None
+            await JSONResponse({"error": str(error)}, error.status_code, headers)(
+                scope, receive, send
+            )
+            return
+        await self._app(scope, receive, send)
+
+
+def _require_path(caller: Caller, path: str) -> None:
+    """Hold a caller who may use some models only to those, in the calls that runtimes add too."""
+    if caller.models is None:
+        return
+    if path.startswith(MODELS):
+        authorise(path[len(MODELS) :].partition("/")[0])
+    elif path != "/v2" and not path.startswith("/v2/"):
+        raise ForbiddenError(f"'{caller.name}' may use its models only, not {path}.")
+
+
+def protect(app: Starlette, authenticator: Authenticator) -> None:
+    """Put the door into an app of MLServer's, inside what counts requests and what answers CORS
+    preflights, which carry no key."""
+    if authenticator.enabled:
+        kinds: list[object] = [each.cls for each in app.user_middleware]
+        place = kinds.index(GZipMiddleware) if GZipMiddleware in kinds else len(kinds)
+        app.user_middleware.insert(place, Middleware(AuthMiddleware, authenticator=authenticator))
