@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from clients.credentials import Credentials
 from clients.errors import ClientError
 from clients.tls import Tls
 
@@ -27,7 +28,8 @@ option = functools.partial(click.option, show_default=True, show_envvar=True)
 def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Add --host, --port, --model and --timeout with this client's default port and model.
 
-    And --tls, --ca, --cert and --key, which the command gets as one `tls`: a Tls, or None.
+    And --tls, --ca, --cert and --key, which the command gets as one `tls`: a Tls, or None; and
+    --api-key and --bearer, which it gets as `credentials`.
     """
     file = click.Path(dir_okay=False, path_type=Path)
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
@@ -63,6 +65,16 @@ def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Cal
             type=file,
             help="PEM file of its private key (left out: it is in the certificate's).",
         ),
+        option(
+            "--api-key",
+            envvar="CLIENT_API_KEY",
+            help="API key. Better in the environment: others can see a command line.",
+        ),
+        option(
+            "--bearer",
+            envvar="CLIENT_BEARER",
+            help="API key or JSON web token for the Authorization header; likewise.",
+        ),
     ]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
@@ -73,12 +85,17 @@ def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Cal
             ca: Path | None,
             cert: Path | None,
             key: Path | None,
+            api_key: str | None,
+            bearer: str | None,
             **others: Any,
         ) -> R:
             if key is not None and cert is None:
                 raise click.UsageError("--key goes with --cert")
             wanted = Tls(ca, cert, key) if tls or ca or cert else None
-            return command(*args, tls=wanted, **others)
+            with reported():
+                # An empty variable is as good as none.
+                credentials = Credentials(api_key or None, bearer or None)
+            return command(*args, tls=wanted, credentials=credentials, **others)
 
         for add in reversed(options):
             add(decorated)

@@ -24,6 +24,7 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from clients.address import join_address
 from clients.command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from clients.credentials import ANONYMOUS, Credentials
 from clients.errors import ItemError, NoResponseError
 from clients.grpc_channel import call_error, open_channel
 from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
@@ -55,9 +56,10 @@ class GrpcTextClient:
         model: str = "text-model",
         timeout: float = TIMEOUT_S,
         tls: Tls | None = None,
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
         self._host, self._port, self._model, self._timeout = host, port, model, timeout
-        self._tls = tls
+        self._tls, self._metadata = tls, tuple(credentials.headers().items())
         self._address = join_address(host, port)
 
     async def __aenter__(self) -> Self:
@@ -98,7 +100,7 @@ class GrpcTextClient:
         error; `status` is its name), StreamCutError or ProtocolError, and whatever `prompts`
         raises.
         """
-        call = self._stub.ModelStreamInfer()
+        call = self._stub.ModelStreamInfer(metadata=self._metadata)
         sending = asyncio.create_task(self._send(call, prompts, parameters))
         messages = aiter(call)
         try:
@@ -195,6 +197,7 @@ def main(
     model: str,
     timeout: float,
     tls: Tls | None,
+    credentials: Credentials,
     delay: float | None,
     stdin_lines: bool,
 ) -> None:
@@ -207,7 +210,9 @@ def main(
     with reported():
         lines = read_lines(sys.stdin.fileno()) if stdin_lines else None
         source = lines or prompts or [read_prompt(())]
-        client = GrpcTextClient(host=host, port=port, model=model, timeout=timeout, tls=tls)
+        client = GrpcTextClient(
+            host=host, port=port, model=model, timeout=timeout, tls=tls, credentials=credentials
+        )
         parameters = {} if delay is None else {"delay": delay}
         failed = asyncio.run(_print_responses(client, source, parameters))
     if failed:

@@ -12,6 +12,7 @@ import grpc
 from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
+from clients.credentials import ANONYMOUS, Credentials
 from clients.errors import ClientError, ProtocolError, StreamCutError
 from clients.grpc_channel import call_error
 from clients.tls import Tls
@@ -32,9 +33,15 @@ class InferCall:
     goes on.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, address: str, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        address: str,
+        tls: Tls | None = None,
+        credentials: Credentials = ANONYMOUS,
+    ) -> None:
         stub: Any = GRPCInferenceServiceStub(channel)
-        self._call = stub.ModelStreamInfer()
+        self._call = stub.ModelStreamInfer(metadata=tuple(credentials.headers().items()))
         self._address, self._tls = address, tls
         self._sent: dict[str, Sent] = {}
         self._count = 0

@@ -25,6 +25,7 @@ from mlserver.grpc.dataplane_pb2 import ModelInferRequest
 
 from clients.address import join_address
 from clients.command import GRPC_PORT, TIMEOUT_S
+from clients.credentials import ANONYMOUS, Credentials
 from clients.errors import ClientError, FrameError, NoResponseError, RefusedError
 from clients.grpc_channel import open_channel
 from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
@@ -86,19 +87,20 @@ class JpegStream:
         quality: int = 95,
         sequence_id: int | str | None = None,
         tls: Tls | None = None,
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
         if in_flight < 1:
             raise ValueError("in_flight must be at least 1")
         self._host, self._port, self._model, self._timeout = host, port, model, timeout
         self._address = join_address(host, port)
-        self._tls = tls
+        self._tls, self._credentials = tls, credentials
         self._in_flight = in_flight
         self._quality = quality
         self._sequence_id = uuid4().hex if sequence_id is None else sequence_id
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self._host, self._port, self._tls)
-        self._call = InferCall(self._channel, self._address, self._tls)
+        self._call = self._open_call()
         try:
             await self._start_sequence()
         except BaseException:
@@ -119,6 +121,9 @@ class JpegStream:
                         await self._end_sequence()
         finally:
             await self._close()
+
+    def _open_call(self) -> InferCall:
+        return InferCall(self._channel, self._address, self._tls, self._credentials)
 
     async def __call__(self, image: FrameT) -> FrameT:
         """Stream one frame; raises FrameError when it failed. Tasks may call this side by side."""
@@ -241,7 +246,7 @@ class JpegStream:
             await call.hang_up()
             if not self._sequence_id:
                 return
-            call = InferCall(self._channel, self._address, self._tls)
+            call = self._open_call()
         try:
             if self._sequence_id:
                 await call.write(self._request(PLACEHOLDER, sequence_end=True))

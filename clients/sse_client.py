@@ -21,6 +21,7 @@ import httpx_sse
 
 from clients.address import is_loopback, join_address
 from clients.command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from clients.credentials import ANONYMOUS, Credentials
 from clients.errors import (
     ClientError,
     ErrorEventError,
@@ -54,6 +55,7 @@ class SseClient:
         model: str = "text-model",
         timeout: float = TIMEOUT_S,
         tls: Tls | None = None,
+        credentials: Credentials = ANONYMOUS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._address = join_address(host, port)
@@ -62,6 +64,7 @@ class SseClient:
         self._timeout = timeout
         self._trust_env = not is_loopback(host)
         self._tls, self._transport = tls, transport
+        self._headers = credentials.headers()
 
     async def words(
         self, prompt: str, parameters: Mapping[str, Any] | None = None
@@ -87,6 +90,7 @@ class SseClient:
         try:
             async with (
                 httpx.AsyncClient(
+                    headers=self._headers,
                     transport=self._transport,
                     trust_env=self._trust_env,
                     timeout=self._timeout,
@@ -199,13 +203,16 @@ def main(
     model: str,
     timeout: float,
     tls: Tls | None,
+    credentials: Credentials,
     delay: float | None,
     raw: bool,
 ) -> None:
     """Stream PROMPT (standard input when left out) and print the words as they come."""
     with reported():
         text = read_prompt(prompt)
-        client = SseClient(host=host, port=port, model=model, timeout=timeout, tls=tls)
+        client = SseClient(
+            host=host, port=port, model=model, timeout=timeout, tls=tls, credentials=credentials
+        )
         parameters = {} if delay is None else {"delay": delay}
         asyncio.run(_print_events(client, text, parameters, raw=raw))
 

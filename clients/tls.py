@@ -20,7 +20,7 @@ _FAULTS = (
         "the certificate of {address} is for another host; is --host what stands in it?",
     ),
     (
-        ("CERTIFICATE_VERIFY_FAILED",),
+        ("CERTIFICATE_VERIFY_FAILED", "certificate signature failure"),
         "the certificate of {address} is not trusted; pass the CA that signed it with --ca",
     ),
     (

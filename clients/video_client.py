@@ -16,6 +16,7 @@ import cv2
 from tqdm import tqdm
 
 from clients.command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
+from clients.credentials import Credentials
 from clients.errors import SourceError
 from clients.jpeg_stream import IN_FLIGHT, JpegStream
 from clients.tls import Tls
@@ -171,6 +172,7 @@ def main(
     model: str,
     timeout: float,
     tls: Tls | None,
+    credentials: Credentials,
     source: str,
     in_flight: int,
     sequence_id: str | None,
@@ -193,6 +195,7 @@ def main(
         in_flight=in_flight,
         sequence_id=sequence_id,
         tls=tls,
+        credentials=credentials,
     )
     report = VideoReport()
     with reported():

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.rest import RESTServer
+from mlserver.rest.logging import disable_health_access_logs
 from mlserver.settings import Settings
 from mlserver.utils import generate_uuid
 from starlette.exceptions import HTTPException
@@ -19,9 +20,11 @@ from . import openapi
 from .auth import announce
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
+from .http_server import HttpServer
 from .rest_auth import protect
 from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+from .rest_health import READY, HealthEndpoints
 from .rest_repository import RepositoryEndpoints
 from .tls import open_certificates, with_tls
 
@@ -37,6 +40,8 @@ RETRY_AFTER = {"Retry-After": "1"}
 class StreamingRESTServer(RESTServer):
     """Replaces the inference routes, their description and the index; the rest is MLServer's."""
 
+    _data_plane: StreamingDataPlane
+
     def __init__(
         self,
         settings: Settings,
@@ -50,7 +55,7 @@ class StreamingRESTServer(RESTServer):
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
         documents = DocumentEndpoints(data_plane)
         repository = RepositoryEndpoints(model_repository_handlers)
-        ours = {*UNARY_CALLS, *STREAM_CALLS, DOCUMENT}
+        ours = {*UNARY_CALLS, *STREAM_CALLS, DOCUMENT, READY}
         kept = [
             route
             for route in self._app.router.routes
@@ -58,6 +63,7 @@ class StreamingRESTServer(RESTServer):
         ]
         self._app.router.routes[:] = [
             *endpoints.routes(),
+            *HealthEndpoints(data_plane).routes(),
             *documents.routes(),
             *repository.routes(),
             *kept,
@@ -69,6 +75,17 @@ class StreamingRESTServer(RESTServer):
         announce(settings, data_plane.authenticator.enabled)
         generated = self._app.openapi
         self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
+
+    async def start(self) -> None:
+        idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
+        server: Any = HttpServer(self._get_config(), idle_seconds)
+        self._server = server
+        if not self._settings.debug:
+            disable_health_access_logs()
+        scheme = "http" if self._certificates is None else "https"
+        host, port = self._settings.host, self._settings.http_port
+        logger.info("HTTP server running on %s://%s:%s", scheme, host, port)
+        await self._server.serve()
 
     def _get_config(self) -> uvicorn.Config:
         if self._certificates is not None:
@@ -94,7 +111,8 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
-    return _error(error.status_code, str(error), RETRY_AFTER if error.status_code == 429 else None)
+    headers = RETRY_AFTER if error.status_code in (429, 503) else None
+    return _error(error.status_code, str(error), headers)
 
 
 async def _http_error(request: Request, error: Any) -> Response:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import click
@@ -6,13 +7,14 @@ from click.testing import CliRunner
 
 from clients import demo, grpc_client, sse_client, video_client
 from clients.command import reported, server_options
+from clients.credentials import Credentials
 from clients.errors import SourceError
 from clients.tls import Tls
 
 
 @click.command()
 @server_options(port=8080, model="text-model")
-def show(host, port, model, timeout, tls):
+def show(host, port, model, timeout, tls, credentials):
     click.echo(f"{host} {port} {model} {timeout}")
 
 
@@ -53,6 +55,48 @@ def show_tls(tls, **_others):
 )
 def test_tls_is_one_value(flags, environment, wanted):
     assert CliRunner().invoke(show_tls, flags, env=environment).output == f"{wanted!r}\n"
+
+
+@click.command()
+@server_options(port=8080, model="text-model")
+def show_credentials(credentials, **_others):
+    click.echo(json.dumps(credentials.headers()))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "headers"),
+    [
+        ([], {}, {}),
+        ([], {"CLIENT_API_KEY": "", "CLIENT_BEARER": ""}, {}),
+        (["--api-key", "k"], {}, {"x-api-key": "k"}),
+        (["--bearer", "t"], {}, {"authorization": "Bearer t"}),
+        (
+            ["--bearer", "t"],
+            {"CLIENT_API_KEY": "k", "CLIENT_BEARER": "no"},
+            {"x-api-key": "k", "authorization": "Bearer t"},
+        ),
+    ],
+)
+def test_credentials_are_one_value(flags, environment, headers):
+    output = CliRunner().invoke(show_credentials, flags, env=environment).output
+    assert json.loads(output) == headers
+
+
+@pytest.mark.parametrize("secret", ["sesame\n", "sésame", "open sesame"])
+def test_a_secret_that_cannot_be_sent_is_not_quoted(secret):
+    for variable in ("CLIENT_API_KEY", "CLIENT_BEARER"):
+        result = CliRunner().invoke(show_credentials, env={variable: secret})
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: the ")
+        assert "same" not in result.output
+
+
+def test_a_secret_does_not_show():
+    credentials = Credentials("sesame", "sesame")
+    assert "sesame" not in repr(credentials)
+    environment = {"CLIENT_API_KEY": "sesame", "CLIENT_BEARER": "sesame"}
+    result = CliRunner().invoke(sse_client.main, ["--help"], env=environment)
+    assert (result.exit_code, "sesame" in result.output) == (0, False)
 
 
 def test_a_key_needs_its_certificate():

@@ -5,6 +5,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from clients.credentials import Credentials
 from clients.errors import (
     ErrorEventError,
     ItemError,
@@ -192,3 +193,16 @@ def test_the_command_tells_of_a_refused_connection(closed_port):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: nobody answers at 127.0.0.1:{closed_port}")
     assert result.stderr.count("\n") == 1
+
+
+async def test_the_key_goes_with_the_request():
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        return streaming(EVENTS)(request)
+
+    await words(answer, credentials=Credentials("k", "t"))
+    await words(answer)
+    assert (asked[0].headers["x-api-key"], asked[0].headers["authorization"]) == ("k", "Bearer t")
+    assert not {"x-api-key", "authorization"} & {*asked[1].headers}

@@ -30,6 +30,8 @@ VERIFY = "CERTIFICATE_VERIFY_FAILED"
         ("UNAUTHENTICATED: Hostname Verification Check failed.", "for another host"),
         (f"[SSL: {VERIFY}] ... unable to get local issuer certificate", "not trusted.*--ca"),
         (f"SSL_ERROR_SSL: {VERIFY}: self signed certificate: OK", "not trusted.*--ca"),
+        # Another CA of the same name.
+        ("ECDSA routines: BAD_SIGNATURE: certificate signature failure: OK", "not trusted.*--ca"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "does not speak TLS"),
         ("[SSL: RECORD_LAYER_FAILURE] record layer failure", "does not speak TLS"),
         ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert", "wants a client certificate"),

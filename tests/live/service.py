@@ -69,6 +69,7 @@ class Service:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
+                self.stop()
                 raise RuntimeError(f"mlserver ended with {self.process.returncode}:\n{self.tail()}")
             try:
                 ready = httpx.get(f"{self.url}/v2/health/ready", timeout=5, verify=self.tls or True)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -85,7 +87,7 @@ async def test_grpc_and_its_triton_dialect(either: TlsService) -> None:
     assert grpc_words([reply for _, reply in replies]) == ["a", " b"]
     for address in (service.grpc_address, service.triton_address):
         async with channel(address, tls) as connection:
-            health = health_pb2_grpc.HealthStub(connection)
+            health: Any = health_pb2_grpc.HealthStub(connection)
             answer = await health.Check(health_pb2.HealthCheckRequest())
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -230,7 +232,7 @@ async def test_running_streams_outlive_their_certificate(
     ):
         lines = answer.aiter_lines()
         got = [await anext(lines)]
-        call = connection.stream_stream(SERVICE + "ModelStreamInfer")()
+        call: Any = connection.stream_stream(SERVICE + "ModelStreamInfer")()
         await call.write(request.SerializeToString())
         await call.done_writing()
         await call.read()
@@ -246,7 +248,7 @@ async def test_running_streams_outlive_their_certificate(
         assert await call.code() is grpc.StatusCode.OK
         # The same connections take new calls.
         assert (await client.get("/v2/health/live")).status_code == 200
-        method = connection.unary_unary(SERVICE + "ServerLive")
+        method: Any = connection.unary_unary(SERVICE + "ServerLive")
         assert await method(b"") == b"\x08\x01"
 
 
@@ -277,7 +279,8 @@ async def test_an_expired_certificate(secure: TlsService) -> None:
     ):
         assert "has expired" in str(await fault(client))
     await secure.renew()
-    assert (await anext(SseClient(port=service.http, tls=secure.tls).words("x"))) == "x"
+    sse = SseClient(port=service.http, tls=secure.tls)
+    assert [word async for word in sse.words("x")] == ["x"]
 
 
 async def test_a_hang_up_stops_the_model(secure: TlsService, tmp_path: Path) -> None:
@@ -286,8 +289,9 @@ async def test_a_hang_up_stops_the_model(secure: TlsService, tmp_path: Path) -> 
     async with (
         httpx.AsyncClient(base_url=service.url, verify=service.tls or False) as client,
         client.stream("POST", path("probe", "infer_stream"), json=body) as answer,
+        aclosing(answer.aiter_lines()) as lines,
     ):
-        await anext(answer.aiter_lines())
+        await anext(lines)
     await wait_until(lambda: closed(notes))
 
 
