@@ -91,7 +91,8 @@ class StreamingModel(MLModel):
                     continue
                 async with aclosing(self._responses(request, visit)) as responses:
                     async for response in responses:
-                        response.id = request.id
+                        if response.id != request.id:
+                            response.id = request.id
                         yield response
             except MLServerError as error:
                 yield self.failure(request, error)
@@ -201,8 +202,8 @@ class StreamingModel(MLModel):
     def response(
         self, request: InferenceRequest, outputs: list[Any], **parameters: Any
     ) -> InferenceResponse:
-        """A response to `request`. Built without validation: the runtime knows what it makes."""
-        return InferenceResponse.model_construct(
+        """A response to `request`."""
+        return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
             id=request.id,

@@ -97,13 +97,14 @@ def from_base64(data: bytes) -> bytes | None:
 def bytes_output(
     name: str, data: Sequence[str | bytes], content_type: str | None = None
 ) -> ResponseOutput:
-    """A BYTES [n] tensor. Built without validation: it is on the path of every response."""
-    return ResponseOutput.model_construct(
+    """A BYTES [n] tensor."""
+    # pydantic's constructors, in Rust, are faster than its `model_construct`, in Python.
+    return ResponseOutput(
         name=name,
         shape=[len(data)],
         datatype="BYTES",
         parameters=Parameters(content_type=content_type) if content_type else None,
-        data=TensorData.model_construct(root=list(data)),
+        data=TensorData(list(data)),
     )
 
 

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from click.testing import CliRunner
 
+from clients.credentials import Credentials
 from clients.errors import (
     ItemError,
     NoResponseError,
@@ -47,6 +48,17 @@ async def words(port: int, prompt: str, **options) -> list[str]:
 
 async def test_words_of_one_prompt(serve_grpc):
     assert await words(serve_grpc(speak), "What  is ☃") == ["What", " ", " is", " ☃"]
+
+
+async def test_the_key_goes_with_the_call(serve_grpc):
+    seen = []
+
+    def record(requests, context):
+        seen.append(dict(context.invocation_metadata()))
+        return speak(requests, context)
+
+    assert await words(serve_grpc(record), "a", credentials=Credentials("k", "t")) == ["a"]
+    assert (seen[0]["x-api-key"], seen[0]["authorization"]) == ("k", "Bearer t")
 
 
 async def test_parameters_and_model_go_along(serve_grpc):

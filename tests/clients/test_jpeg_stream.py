@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import pytest
 
+from clients.credentials import Credentials
 from clients.errors import (
     FrameError,
     NoResponseError,
@@ -97,6 +98,19 @@ async def test_the_request_names_model_tensor_and_id(serve_frames):
         ("m", "1", "image"),
         ("m", "2", "image"),
     ]
+
+
+async def test_the_key_goes_with_the_call(serve_frames):
+    seen = []
+
+    def record(requests, context):
+        seen.append(dict(context.invocation_metadata()))
+        return echo(requests, context)
+
+    credentials = Credentials("k", "t")
+    async with JpegStream(port=serve_frames(record), credentials=credentials) as stream:
+        assert await stream(encode(scene_frame(0))) == encode(scene_frame(0))
+    assert (seen[0]["x-api-key"], seen[0]["authorization"]) == ("k", "Bearer t")
 
 
 async def test_start_goes_first_and_end_last(serve_grpc):
