@@ -19,5 +19,5 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
 USER service
 EXPOSE 8080 8081 8082 8001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/health/ready', timeout=2)"]
+    CMD ["python", "-m", "serving.ready"]
 CMD ["mlserver", "start", "."]

@@ -1,0 +1,33 @@
+"""The container image's health check: `python -m serving.ready` in the served folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from .service import ROOT, Service, free_ports
+
+
+def check(service: Service, port: int) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "serving.ready"],
+        cwd=service.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MLSERVER_HTTP_PORT": str(port)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_service_that_is_ready(service: Service) -> None:
+    done = check(service, service.http)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_service_that_is_not_there(service: Service) -> None:
+    [port] = free_ports(1)
+    done = check(service, port)
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
+    assert done.stderr.count("\n") == 1
