@@ -9,7 +9,7 @@ import sys
 from .service import ROOT, Service, free_ports
 
 
-def check(service: Service, port: int) -> "subprocess.CompletedProcess[str]":
+def check(service: Service, port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "serving.ready"],
         cwd=service.folder,
