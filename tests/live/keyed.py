@@ -1,0 +1,110 @@
+"""A service with keys and tokens, the callers who come to it, and what each call of it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.serving.issuer import AUDIENCE, ISSUER, key_set, private_key, token
+
+from .conftest import make_folder
+from .service import ROOT, Service
+
+ROLES = {
+    "infer": ("--role", "infer"),
+    "admin": ("--role", "admin"),
+    "limited": ("--role", "infer", "--model", "text-model"),
+    "limited admin": ("--role", "admin", "--model", "text-model"),
+    "expired": ("--role", "admin", "--expires", "2020-01-01"),
+}
+
+
+class Keyed:
+    """A running service, and the headers of its callers by their names."""
+
+    def __init__(self, service: Service, keys_file: Path, secrets: dict[str, str]):
+        self.service = service
+        self.keys_file = keys_file
+        self.secrets = secrets
+        self.headers: dict[str, dict[str, str]] = {
+            "nobody": {},
+            "wrong": {"x-api-key": "mls_wrong"},
+            "bearer infer": {"authorization": f"Bearer {secrets['infer']}"},
+            **{
+                name: {"authorization": f"Bearer {secret}"}
+                if "." in name
+                else {"x-api-key": secret}
+                for name, secret in secrets.items()
+            },
+        }
+
+
+@contextmanager
+def keyed_service(folder: Path) -> Iterator[Keyed]:
+    with issuer_url() as url:
+        auth = {
+            "keys_file": "keys.json",
+            "protect_metrics": True,
+            "jwt": {"issuer": ISSUER, "audience": AUDIENCE, "jwks": url},
+        }
+        # With debug, the log has all that it can have.
+        make_folder(folder, debug=True, streaming={"auth": auth})
+        keys_file = folder / "keys.json"
+        secrets = {name: add_key(keys_file, name, *role) for name, role in ROLES.items()}
+        secrets |= {
+            "jwt.infer": token(),
+            "jwt.limited": token(models=["text-model"]),
+            "jwt.none": token(roles=None),
+            "jwt.expired": token(exp=1),
+            "jwt.forged": token(key=private_key("rsa-of-another")),
+        }
+        log = folder / "server.log"
+        with Service(folder, log, NO_PROXY="127.0.0.1") as service:
+            yield Keyed(service, keys_file, secrets)
+
+
+def add_key(keys_file: Path, name: str, *role: str) -> str:
+    """Add a key as a user does; its secret."""
+    command = [sys.executable, "-m", "serving.keys", "add", name.replace(" ", "-"), *role]
+    done = subprocess.run(
+        [*command, "--file", str(keys_file)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def remove_key(keys_file: Path, name: str) -> None:
+    command = [sys.executable, "-m", "serving.keys", "remove", name, "--file", str(keys_file)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+
+
+@contextmanager
+def issuer_url() -> Iterator[str]:
+    """The address of a token issuer's key set."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(key_set("rsa")).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/jwks"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
