@@ -68,11 +68,11 @@ class Authenticator:
         if authorization[: len(BEARER)].lower() != BEARER:
             raise UnauthenticatedError(MISSING)
         secret = authorization[len(BEARER) :].strip()
-        if caller := self._by_key(secret):
-            return caller
         # Three parts with dots between; a key of ours has no dot.
         if self._tokens is not None and secret.count(".") == 2:
             return await self._tokens.caller(secret)
+        if caller := self._by_key(secret):
+            return caller
         raise UnauthenticatedError(UNKNOWN)
 
     def _by_key(self, secret: str) -> Caller | None:
