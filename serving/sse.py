@@ -6,7 +6,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, aclosing
 
 import orjson
 from mlserver.logging import logger
@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .errors import InternalError, MLServerError, failure_of
 from .hang_up import stop_on_hang_up
+from .http_server import ABORT
 from .rest_codec import encode_response
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -102,14 +103,19 @@ class EventStreamResponse(Response):
         except MLServerError as error:
             if not self._started:
                 raise
-            await self._say_why(error)
+            await self._say_why(error, scope)
 
-    async def _say_why(self, error: MLServerError) -> None:
+    async def _say_why(self, error: MLServerError, scope: Scope) -> None:
         """Tell the client of a call that was ended from outside, if it still reads."""
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._send(self._message(encode_error_event(str(error))))
                 await self._send(self._message(b"", last=True))
+        except TimeoutError:
+            if extension := (scope.get("extensions") or {}).get(ABORT):
+                extension["abort"]()
+                # Returns when the connection is gone; to leave before would be logged as a fault.
+                await self._send(self._message(b""))
 
     async def _run(self) -> None:
         try:

@@ -3,7 +3,7 @@
 Request parameters: `steps` (responses to give), `seconds` (wait before each), `fail_at` (raise a
 ValueError there), `refuse_at` (raise an MLServerError there), `path` (a file that gets a line for
 each step and one when the generator is closed), `gate` (step n, but the first, waits until there is
-a file of this name with n behind it).
+a file of this name with n behind it), `size` (characters of each response).
 """
 
 import asyncio
@@ -35,9 +35,10 @@ class Probe(MLModel):
                     if wanted.get("refuse_at") == step:
                         raise MLServerError("the probe was told to refuse", 503)
                     note(path, f"step {step}")
+                    text = str(step).ljust(int(wanted.get("size", 0)), ".")
                     yield InferenceResponse(
                         model_name=self.name,
-                        outputs=[StringCodec.encode_output("output", [str(step)])],
+                        outputs=[StringCodec.encode_output("output", [text])],
                     )
             finally:
                 note(path, "closed")
