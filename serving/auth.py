@@ -13,6 +13,7 @@ from typing import Any
 
 from mlserver.logging import logger
 from mlserver.settings import Settings
+from prometheus_client import Counter
 
 from .callers import ANYBODY, Caller
 from .errors import UnauthenticatedError
@@ -25,6 +26,9 @@ API_KEY, AUTHORIZATION = "x-api-key", "authorization"
 BEARER = "bearer "
 # What a model never sees of the headers of a request.
 SECRET_HEADERS = frozenset({API_KEY, AUTHORIZATION, "proxy-authorization"})
+
+# MLServer's own metrics leave out what gets no further than the door.
+REFUSED = Counter("auth_refused", "Calls refused at the door.", ["protocol", "status"])
 
 MISSING = (
     "This call needs a key: send it as the header 'x-api-key', or a key or a token as "

@@ -65,7 +65,7 @@ BORROWED = (
     "OpenTelemetryAioServerInterceptor._intercept_aio_server_unary",
     "opentelemetry.instrumentation.grpc._aio_server:"
     "OpenTelemetryAioServerInterceptor._intercept_aio_server_stream",
-    "mlserver.grpc.model_repository:ModelRepositoryServicer",
+    "mlserver.grpc.model_repository:ModelRepositoryServicer._handlers",
     "mlserver.grpc.servicers:InferenceServicer._data_plane",
     "mlserver.grpc.servicers:InferenceServicer._model_repository_handlers",
     "mlserver.rest.openapi:get_model_schema",

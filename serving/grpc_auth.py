@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health
 
-from .auth import Authenticator
+from .auth import REFUSED, Authenticator
 from .callers import INFER, NOBODY, require, set_current
 from .errors import MLServerError
 from .grpc_errors import abort
@@ -58,6 +58,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             set_current(await self._authenticator.identify(headers))
             require(INFER)
         except MLServerError as error:
+            REFUSED.labels(protocol="grpc", status=error.status_code).inc()
             handler = await continuation(handler_call_details)
             return self._refusal(error, handler is not None and handler.request_streaming)
         return await continuation(handler_call_details)

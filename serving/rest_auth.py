@@ -9,15 +9,17 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .auth import Authenticator
+from .auth import REFUSED, Authenticator
 from .callers import INFER, NOBODY, Caller, authorise, require, set_current
 from .errors import ForbiddenError, MLServerError
 
 # Probes of container platforms have no keys.
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 MODELS = "/v2/models/"
-# https://www.rfc-editor.org/rfc/rfc6750#section-3
-CHALLENGE = {"WWW-Authenticate": "Bearer"}
+HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},  # https://www.rfc-editor.org/rfc/rfc6750#section-3
+    503: {"Retry-After": "10"},  # as long as the tokens' issuer is not asked again
+}
 
 
 class AuthMiddleware:
@@ -41,10 +43,10 @@ class AuthMiddleware:
                 require(INFER)
                 _require_path(caller, path)
         except MLServerError as error:
-            headers = CHALLENGE if error.status_code == 401 else None
-            await JSONResponse({"error": str(error)}, error.status_code, headers)(
-                scope, receive, send
-            )
+            status = error.status_code
+            REFUSED.labels(protocol="rest", status=status).inc()
+            answer = JSONResponse({"error": str(error)}, status, HEADERS.get(status))
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

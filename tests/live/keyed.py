@@ -62,7 +62,7 @@ def keyed_service(folder: Path) -> Iterator[Keyed]:
             "jwt.infer": token(),
             "jwt.limited": token(models=["text-model"]),
             "jwt.none": token(roles=None),
-            "jwt.expired": token(exp=1),
+            "jwt.expired": token(exp=-3600),
             "jwt.forged": token(key=private_key("rsa-of-another")),
         }
         log = folder / "server.log"

@@ -312,6 +312,9 @@ def test_no_secret_is_in_the_log_or_the_metrics(keyed: Keyed) -> None:
     metrics = httpx.get(url, headers=keyed.headers["admin"]).text
     log = keyed.service.log.read_text()
     assert "stream_requests_total" in metrics
+    for protocol in ("rest", "grpc"):
+        for status in (401, 403):
+            assert f'auth_refused_total{{protocol="{protocol}",status="{status}"}}' in metrics
     assert "key=infer" in log
     assert "key=jwt:alice" in log
     for secret in (*keyed.secrets.values(), "mls_"):

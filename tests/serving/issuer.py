@@ -38,17 +38,21 @@ def key_set(*kids: str) -> dict[str, Any]:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """The claims of a good token; None leaves one out."""
-    now = int(time.time())
+    """The claims of a good token; None leaves one out. Numbers are seconds from now."""
     found = {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": "alice",
-        "exp": now + 300,
+        "exp": 300,
         "roles": ["infer"],
         **changes,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    now = int(time.time())
+    return {
+        name: now + value if isinstance(value, int) and name in ("exp", "nbf") else value
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def token(
