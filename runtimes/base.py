@@ -38,7 +38,8 @@ class StreamingModel(MLModel):
     Unary calls work too: the data plane collects the responses of one request into one.
 
     Settings of every such model (`parameters.extra`): `max_sequences` (1024) live at once,
-    `sequence_idle_seconds` (60) of silence after which one is given up.
+    `sequence_idle_seconds` (60) of silence after which one is given up. The service's own
+    defaults for them come as `parameters`.
     """
 
     def __init__(self, settings: ModelSettings):
@@ -150,10 +151,13 @@ class StreamingModel(MLModel):
             self._expiry = asyncio.get_running_loop().call_at(due, self._on_expiry)
 
     def setting(self, name: str, default: Any) -> Any:
-        """A setting of this model: `parameters.extra` in its model-settings.json."""
+        """A setting of this model: `parameters.extra` in its model-settings.json, else the
+        service's, else `default`."""
         parameters = self.settings.parameters
-        extra = (parameters.extra if parameters else None) or {}
-        return extra.get(name, default)
+        if parameters is None:
+            return default
+        given = {**(parameters.model_extra or {}), **(parameters.extra or {})}
+        return given.get(name, default)
 
     def check(self, request: InferenceRequest) -> None:
         """Check names and datatypes of a request against the model's metadata.

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from mlserver.types import InferenceRequest
 
 from . import callers
-from .errors import (
-    BadRequestError,
-    DeadlineError,
-    DrainingError,
-    IdleError,
-    MLServerError,
-    OverLimitError,
-)
+from .deadlines import less_slack, request_due, timeout_seconds
+from .errors import DeadlineError, DrainingError, IdleError, MLServerError, OverLimitError
 from .limits import Limits
 from .metrics import StreamMetrics
 from .settings import StreamingSettings
@@ -34,8 +29,7 @@ REST, GRPC, TRITON = "rest", "grpc", "triton"
 # Headers that carry a call's id both ways.
 REQUEST_ID = "x-request-id"
 MAX_ID_CHARACTERS = 128
-MAX_TIMEOUT_DIGITS = 18
-# How often calls are looked at; an idle or a late one is ended within that.
+# How often calls are looked at: an idle one is ended, and the metrics are up to date, within that.
 WATCH_SECONDS = 0.25
 
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -49,18 +43,42 @@ class Call:
         key: the name of the caller's key, where there are keys.
         request_id: the caller's `x-request-id`.
         stopped: the error that ended it from outside.
+        failed: whether one of its requests was what ended it.
+        models: the models that it has streams to, or waits for.
     """
 
-    __slots__ = ("_task", "key", "last", "opened", "protocol", "request_id", "seconds", "stopped")
+    __slots__ = (
+        "_due",
+        "_task",
+        "_timer",
+        "failed",
+        "key",
+        "last",
+        "models",
+        "opened",
+        "protocol",
+        "request_id",
+        "stopped",
+    )
 
-    def __init__(self, protocol: str, key: str | None, request_id: str | None):
+    def __init__(
+        self, protocol: str, key: str | None, request_id: str | None, seconds: float | None = None
+    ):
+        """
+        Args:
+            seconds: until the caller gives the call up by itself (a gRPC deadline).
+        """
         self.protocol = protocol
         self.key = key
         self.request_id = request_id
         self.stopped: MLServerError | None = None
+        self.failed = False
+        self.models: Counter[str] = Counter()
         self.opened = self.last = time.monotonic()
-        # The caller's own deadline for the whole call, in seconds from its opening.
-        self.seconds: float | None = None
+        self._due: float | None = None
+        if seconds is not None:
+            self._due = self.opened + less_slack(seconds)
+        self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.current_task()
 
     def touch(self) -> None:
@@ -77,7 +95,13 @@ class Call:
             payload.id = self.request_id
         seconds = timeout_seconds(payload)
         if seconds is not None:
-            self.seconds = time.monotonic() - self.opened + seconds
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self.stop, DeadlineError(seconds))
+
+    def is_late(self) -> bool:
+        """Whether the caller's own deadline has passed, for the call or for the task's request."""
+        now = time.monotonic()
+        return any(due is not None and now >= due for due in (self._due, request_due()))
 
     def stop(self, error: MLServerError) -> None:
         """End the call: its task is cancelled, and `error` is what comes of it."""
@@ -85,14 +109,18 @@ class Call:
             self.stopped = error
             self._task.cancel()
 
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
 
 class Calls:
     """All calls on the wire, bounded; ends those that are idle or late, and drains them."""
 
     def __init__(self, settings: StreamingSettings, metrics: StreamMetrics):
-        self.limits = Limits(settings.limits)
         self.draining = False
-        self._settings = settings
+        self._settings = settings.limits
+        self._limits = Limits(settings.limits)
         self._metrics = metrics
         self._open: set[Call] = set()
         self._none_open = asyncio.Event()
@@ -100,8 +128,14 @@ class Calls:
         self._watcher: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def open(self, protocol: str, headers: Mapping[str, Any]) -> AsyncIterator[Call]:
+    async def open(
+        self, protocol: str, headers: Mapping[str, Any], seconds: float | None = None
+    ) -> AsyncIterator[Call]:
         """Open a call in this task; it is the current one until it is closed.
+
+        Args:
+            headers: the call's; their names are in lower case.
+            seconds: until the caller gives the call up by itself (a gRPC deadline).
 
         Raises:
             DrainingError: the service is about to stop.
@@ -112,23 +146,46 @@ class Calls:
             self._metrics.terminated("", "", protocol, "drain")
             raise DrainingError()
         key = callers.key_name()
-        call = Call(protocol, key, _fit_id(headers.get(REQUEST_ID)))
+        call = Call(protocol, key, fit_id(headers.get(REQUEST_ID)), seconds)
         token = CURRENT.set(call)
         self._add(call)
         try:
-            async with self.limits.call(key):
+            async with AsyncExitStack() as slot:
+                try:
+                    await slot.enter_async_context(self._limits.call(key))
+                except OverLimitError:
+                    self._metrics.terminated("", "", protocol, "rejected")
+                    raise
                 yield call
-        except OverLimitError:
-            self._metrics.terminated("", "", protocol, "rejected")
-            raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if call.stopped is None or (task is not None and task.uncancel()):
                 raise
             raise call.stopped from None
         finally:
+            call.close()
             self._remove(call)
             CURRENT.reset(token)
+
+    @asynccontextmanager
+    async def model(self, name: str) -> AsyncIterator[None]:
+        """A slot for one stream of the current call to a model.
+
+        Raises:
+            OverLimitError: the model has as many streams as it may.
+        """
+        call = current()
+        held: Counter[str] = call.models if call else Counter()
+        # Two calls that each hold a model and wait for the other's would wait for ever.
+        may_wait = not held.keys() - {name}
+        held[name] += 1
+        try:
+            async with self._limits.model(name, may_wait):
+                yield
+        finally:
+            held[name] -= 1
+            if not held[name]:
+                del held[name]
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls, let running ones go on for so long, then end them; wait for all.
@@ -158,40 +215,27 @@ class Calls:
             self._none_open.set()
 
     async def _watch(self) -> None:
-        """End the calls that are idle or late. Ends itself when no call is open."""
-        limits = self._settings.limits
-        while self._open:
-            await asyncio.sleep(WATCH_SECONDS)
-            now = time.monotonic()
-            for call in list(self._open):
-                if now - call.last > limits.stream_idle_seconds:
-                    call.stop(IdleError(limits.stream_idle_seconds))
-                elif limits.stream_seconds and now - call.opened > limits.stream_seconds:
-                    call.stop(DeadlineError(limits.stream_seconds))
-                elif call.seconds is not None and now - call.opened > call.seconds:
-                    call.stop(DeadlineError(call.seconds))
-        self._watcher = None
+        """End the calls that are idle or last too long. Ends itself when no call is open."""
+        idle_seconds, seconds = self._settings.stream_idle_seconds, self._settings.stream_seconds
+        try:
+            while self._open:
+                await asyncio.sleep(WATCH_SECONDS)
+                self._metrics.hand_over()
+                now = time.monotonic()
+                for call in list(self._open):
+                    if now - call.last > idle_seconds:
+                        call.stop(IdleError(idle_seconds))
+                    elif seconds is not None and now - call.opened > seconds:
+                        call.stop(DeadlineError(seconds))
+        finally:
+            self._watcher = None
 
 
-def timeout_seconds(payload: InferenceRequest) -> float | None:
-    """The request parameter `timeout` (microseconds, as Triton has it) in seconds; 0 is none.
-
-    Raises:
-        BadRequestError: it is not a number of microseconds.
-    """
-    found = (payload.parameters.model_extra or {}).get("timeout") if payload.parameters else None
-    if found is None:
-        return None
-    text = str(found)
-    if isinstance(found, bool) or not text.isdecimal() or len(text) > MAX_TIMEOUT_DIGITS:
-        raise BadRequestError("Parameter 'timeout' must be a whole number of microseconds.")
-    return int(text) / 1e6 or None
-
-
-def _fit_id(found: Any) -> str | None:
-    """A request id that may stand in a header and in a line of the log."""
-    text = str(found or "")
-    return text if 0 < len(text) <= MAX_ID_CHARACTERS and text.isprintable() else None
+def fit_id(found: Any) -> str | None:
+    """A request id that may stand in a header, in metadata and in a line of the log."""
+    text = found if isinstance(found, str) else ""
+    fits = 0 < len(text) <= MAX_ID_CHARACTERS and text.isascii() and text.isprintable()
+    return text if fits else None
 
 
 def current() -> Call | None:

@@ -5,7 +5,7 @@ that was opened is closed by it.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sized
 from contextlib import aclosing, contextmanager
 from time import monotonic
 from typing import Any
@@ -27,7 +27,6 @@ from mlserver.utils import generate_uuid
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from . import stream_log
 from .auth import authenticator
 from .callers import authorise, current
 from .calls import Calls
@@ -65,10 +64,10 @@ class StreamingDataPlane(DataPlane):
         self.authenticator = authenticator(self.streaming.auth, root)
         metrics = StreamMetrics()
         self.calls = Calls(self.streaming, metrics)
-        self.streams = Streams(self.calls.limits, metrics)
+        self.streams = Streams(self.calls, metrics)
         self.metrics = metrics
         self.in_use = InUse()
-        stream_log.configure(settings)
+        self._watched: dict[tuple[str, str | None], Sized] = {}
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None
@@ -79,7 +78,7 @@ class StreamingDataPlane(DataPlane):
         with self._serving(model, requests):
             key = self._cache_key(model, payload)
             payload = await anext(requests)
-            async with self.calls.limits.model(name):
+            async with self.calls.model(name):
                 response = await self._cached(model, payload, key)
             if error := failure_of(response):
                 raise error
@@ -133,9 +132,26 @@ class StreamingDataPlane(DataPlane):
             raise NoSuchModelError(name, version) from error
         if not model.ready:
             raise NotReadyError(name)
-        if self.in_use.meet(model) and hasattr(model, "sequences"):
-            self.metrics.watch_sequences(model.name, model.version or "", model.sequences)
+        if self.in_use.meet(model):
+            self._watch_sequences(model)
         return model
+
+    def _watch_sequences(self, model: MLModel) -> None:
+        """Show how many sequences live, where a runtime tells, until the model is unloaded."""
+        sequences = getattr(model, "sequences", None)
+        if not isinstance(sequences, Sized):
+            return
+        of = (model.name, model.version)
+        self.metrics.watch_sequences(*of, sequences)
+        self._watched[of] = sequences
+
+        def forget() -> None:
+            # The model that came into its place may be watched already.
+            if self._watched.get(of) is sequences:
+                del self._watched[of]
+                self.metrics.forget_sequences(*of)
+
+        self.in_use.on_unload(model, forget)
 
     async def models(self) -> list[MLModel]:
         """Every model that is loaded and that the caller may use."""
@@ -193,7 +209,7 @@ class StreamingDataPlane(DataPlane):
     @contextmanager
     def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
-        labels = {"model": model.name, "version": model.version}
+        labels = {"model": model.name, "version": model.version or ""}
         with (
             self._ModelInferRequestDuration.labels(**labels).time(),
             self._ModelInferRequestFailure.labels(**labels).count_exceptions(),
@@ -206,7 +222,8 @@ class StreamingDataPlane(DataPlane):
                 raise
             except Exception as error:
                 request_id = requests.last_id or generate_uuid()
-                logger.exception("Request '%s' to model '%s' failed.", request_id, model.name)
+                # An id is any text: %a leaves it no line breaks.
+                logger.exception("Request %a to model '%s' failed.", request_id, model.name)
                 raise InternalError(request_id) from error
         self._ModelInferRequestSuccess.labels(**labels).inc()
 

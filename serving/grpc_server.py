@@ -128,6 +128,7 @@ class StreamingGRPCServer(GRPCServer):
             health_calls = filters.any_of(
                 filters.full_method_name(f"/{SERVICE}/ServerLive"),
                 filters.full_method_name(f"/{SERVICE}/ServerReady"),
+                filters.service_name(health.SERVICE_NAME),
             )
             interceptors.append(
                 StreamTracing(

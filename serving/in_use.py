@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from mlserver import MLModel
 from mlserver.logging import logger
@@ -18,7 +18,8 @@ class InUse:
 
     def __init__(self) -> None:
         self._streams: Counter[MLModel] = Counter()
-        self._met: WeakSet[MLModel] = WeakSet()
+        # What to do, besides, when a model is unloaded.
+        self._met: WeakKeyDictionary[MLModel, list[Callable[[], None]]] = WeakKeyDictionary()
         self._idle: dict[MLModel, asyncio.Event] = {}
         self._unloading: set[asyncio.Task[None]] = set()
 
@@ -39,18 +40,28 @@ class InUse:
         """Hold a model's `unload` back from now on; whether it was met for the first time."""
         if model in self._met:
             return False
-        self._met.add(model)
+        then = self._met[model] = []
         unload = model.unload
 
+        async def unload_now() -> bool:
+            for each in then:
+                each()
+            return await unload()
+
         async def patiently() -> bool:
-            if not self._streams[model]:
-                return await unload()
+            if model not in self._streams:
+                return await unload_now()
             idle = self._idle.setdefault(model, asyncio.Event())
 
             async def when_idle() -> None:
                 await idle.wait()
-                await unload()
-                logger.info("Unloaded model '%s' after its last stream.", model.name)
+                try:
+                    await unload_now()
+                except Exception:
+                    # Nobody waits for this any more.
+                    logger.exception("Model '%s' could not be unloaded.", model.name)
+                else:
+                    logger.info("Unloaded model '%s' after its last stream.", model.name)
 
             task = asyncio.create_task(when_idle())
             self._unloading.add(task)
@@ -59,3 +70,7 @@ class InUse:
 
         model.unload = patiently  # type: ignore[method-assign]
         return True
+
+    def on_unload(self, model: MLModel, then: Callable[[], None]) -> None:
+        """Call `then` when a model that was met is unloaded."""
+        self._met[model].append(then)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from mlserver import MLModel
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelMetadataResponseConverter
 from mlserver.grpc.servicers import InferenceServicer
@@ -14,11 +15,12 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
 
 from .auth import without_secrets
-from .calls import GRPC, REQUEST_ID, Call
+from .calls import GRPC, REQUEST_ID, Call, fit_id
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .data_plane import StreamingDataPlane
 from .errors import MLServerError
 from .grpc_errors import abort, answers_errors
+from .metrics import Figures
 from .substreams import Substreams
 
 SERVICE = "inference.GRPCInferenceService"
@@ -48,12 +50,15 @@ class StreamingServicer(InferenceServicer):
         async with self._open(context) as call:
             request = decode(message, context)
             call.take(request.payload)
+            model = await self._data_plane.model(request.model_name, request.model_version)
+            figures = self._figures(model)
+            figures.received.inc(len(message))
             response = await self._data_plane.infer(
                 request.payload, request.model_name, request.model_version
             )
-            send_headers(response, context)
+            send_headers(response, context, call)
             reply = encode_response(response, request.raw)
-            self._count(request.model_name, request.model_version, len(message), len(reply))
+            figures.sent.inc(len(reply))
             return reply
 
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
@@ -64,12 +69,13 @@ class StreamingServicer(InferenceServicer):
             await abort(context, error)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Context, call: Call) -> None:
-        async def write(response: InferenceResponse, raw: bool) -> None:
-            send_headers(response, context)
+        async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
+            send_headers(response, context, call)
             message = encode_response(response, raw)
             await context.write(message)
             call.touch()
-            self._count(response.model_name, response.model_version, 0, len(message))
+            if model is not None:
+                self._figures(model).sent.inc(len(message))
 
         async with Substreams(self._data_plane, write) as models:
             async for message in messages:
@@ -78,17 +84,12 @@ class StreamingServicer(InferenceServicer):
 
     def _open(self, context: Context) -> AbstractAsyncContextManager[Call]:
         metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
-        if request_id := metadata.get(REQUEST_ID):
+        if request_id := fit_id(metadata.get(REQUEST_ID)):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        return self._data_plane.calls.open(self.protocol, metadata)
+        return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining())
 
-    def _count(self, model: str, version: str | None, received: int, sent: int) -> None:
-        """Count a model's bytes; it exists, or its name would not be here."""
-        counter = self._data_plane.metrics.byte_counter
-        if received:
-            counter(model, version, self.protocol, "in").inc(received)
-        if sent:
-            counter(model, version, self.protocol, "out").inc(sent)
+    def _figures(self, model: MLModel) -> Figures:
+        return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
     async def _route(self, message: bytes, models: Substreams, context: Context) -> None:
         name, request_id = "", ""
@@ -101,8 +102,9 @@ class StreamingServicer(InferenceServicer):
             models.count()
             await models.fail(name, request_id, error)
         else:
-            if await models.put(request):
-                self._count(request.model_name, request.model_version, len(message), 0)
+            model = await models.put(request)
+            if model is not None:
+                self._figures(model).received.inc(len(message))
 
     @answers_errors
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> Any:
@@ -151,14 +153,14 @@ def insert_metadata(payload: InferenceRequest, context: Context) -> None:
     insert_headers(payload, without_secrets(headers))
 
 
-def send_headers(response: InferenceResponse, context: Context) -> None:
+def send_headers(response: InferenceResponse, context: Context, call: Call) -> None:
     """A response's headers as the call's trailing metadata, which takes ASCII only."""
-    headers: dict[str, Any] | None = extract_headers(response)
-    if headers:
-        context.set_trailing_metadata(
-            tuple(
-                (key.lower(), str(value))
-                for key, value in headers.items()
-                if str(value).isascii() and str(value).isprintable()
-            )
-        )
+    found: dict[str, Any] | None = extract_headers(response)
+    if not found:
+        return
+    headers = {name.lower(): str(value) for name, value in found.items()}
+    if call.request_id:
+        headers[REQUEST_ID] = call.request_id
+    context.set_trailing_metadata(
+        tuple(item for item in headers.items() if item[1].isascii() and item[1].isprintable())
+    )

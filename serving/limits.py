@@ -16,10 +16,10 @@ class Limits:
 
     def __init__(self, settings: LimitSettings):
         self._settings = settings
-        self._all = asyncio.Semaphore(settings.streams)
-        # Made for models and keys that exist only, so a caller cannot make these grow.
-        self._models: dict[str, asyncio.Semaphore] = {}
-        self._keys: dict[str, asyncio.Semaphore] = {}
+        self._all = Slots(settings.streams)
+        # Kept while somebody uses them: names of keys may be an issuer's, and no end of them.
+        self._keys: dict[str, Slots] = {}
+        self._models: dict[str, Slots] = {}
         self._waiting = 0
 
     @asynccontextmanager
@@ -29,34 +29,53 @@ class Limits:
         Raises:
             OverLimitError: no slot is free and enough requests wait.
         """
-        async with self._slot(self._all, "at once"):
-            limit = self._settings.streams_per_key
-            if limit is None or key is None:
-                yield
-                return
-            slots = self._keys.setdefault(key, asyncio.Semaphore(limit))
-            async with self._slot(slots, "with this key"):
-                yield
+        # The key's first: who waits for that must not hold what others could have.
+        limit = self._settings.streams_per_key if key is not None else None
+        async with (
+            self._named(self._keys, key or "", limit, "with this key"),
+            self._slot(self._all, "at once"),
+        ):
+            yield
 
     @asynccontextmanager
-    async def model(self, name: str) -> AsyncIterator[None]:
+    async def model(self, name: str, may_wait: bool = True) -> AsyncIterator[None]:
         """A slot for one stream to a model.
 
         Raises:
-            OverLimitError: no slot is free and enough requests wait.
+            OverLimitError: no slot is free, and enough requests wait or this one may not.
         """
         limit = self._settings.streams_per_model
-        if limit is None:
-            yield
-            return
-        slots = self._models.setdefault(name, asyncio.Semaphore(limit))
-        async with self._slot(slots, f"to model '{name}'"):
+        async with self._named(self._models, name, limit, f"to model '{name}'", may_wait):
             yield
 
     @asynccontextmanager
-    async def _slot(self, slots: asyncio.Semaphore, of_what: str) -> AsyncIterator[None]:
+    async def _named(
+        self,
+        table: "dict[str, Slots]",
+        name: str,
+        limit: int | None,
+        of_what: str,
+        may_wait: bool = True,
+    ) -> AsyncIterator[None]:
+        if limit is None:
+            yield
+            return
+        slots = table.setdefault(name, Slots(limit))
+        slots.users += 1
+        try:
+            async with self._slot(slots, of_what, may_wait):
+                yield
+        finally:
+            slots.users -= 1
+            if not slots.users:
+                del table[name]
+
+    @asynccontextmanager
+    async def _slot(
+        self, slots: "Slots", of_what: str, may_wait: bool = True
+    ) -> AsyncIterator[None]:
         if slots.locked():
-            if self._waiting >= self._settings.waiting:
+            if not may_wait or self._waiting >= self._settings.waiting:
                 raise OverLimitError(
                     f"There are as many streams {of_what} as may be; try again in a moment."
                 )
@@ -71,3 +90,9 @@ class Limits:
             yield
         finally:
             slots.release()
+
+
+class Slots(asyncio.Semaphore):
+    """A number of slots, and how many hold or want one."""
+
+    users = 0

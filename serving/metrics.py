@@ -6,8 +6,8 @@ what a caller made up, so a caller cannot make these grow.
 
 import time
 from bisect import bisect_left
-from collections.abc import Sized
-from typing import Any
+from collections.abc import Callable, Sized
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -21,10 +21,18 @@ SECONDS = (
 REASONS = ("completed", "error", "client_disconnect", "deadline", "idle", "rejected", "drain")
 
 
+class HasCount(Protocol):
+    """The requests that a stream reads, counted."""
+
+    count: int
+
+
 class StreamMetrics:
     """The collectors, made once a process."""
 
     def __init__(self) -> None:
+        self._figures: dict[tuple[str, str, str], Figures] = {}
+        self._live: set[MeasuredStream] = set()
         self.active = Gauge(
             "stream_active", "Streams at work now.", LABELS, multiprocess_mode="livesum"
         )
@@ -46,7 +54,9 @@ class StreamMetrics:
         self.requests = Counter("stream_requests_total", "Requests read by models.", LABELS)
         self.responses = Counter("stream_responses_total", "Responses given by models.", LABELS)
         self.bytes = Counter(
-            "stream_bytes_total", "Bytes of bodies and messages.", (*LABELS, "direction")
+            "stream_bytes_total",
+            "Bytes of bodies and messages, uncompressed.",
+            (*LABELS, "direction"),
         )
         self.request_errors = Counter(
             "stream_request_errors_total", "Requests that failed in a stream that went on.", LABELS
@@ -61,83 +71,152 @@ class StreamMetrics:
             multiprocess_mode="livesum",
         )
 
-    def stream(self, model: str, version: str, protocol: str) -> "MeasuredStream":
+    def of(self, model: str, version: str | None, protocol: str) -> "Figures":
+        """The collectors of one model over one protocol. The model must exist."""
+        labels = (model, version or "", protocol)
+        found = self._figures.get(labels)
+        if found is None:
+            found = self._figures[labels] = Figures(self, labels)
+        return found
+
+    def stream(
+        self, model: str, version: str | None, protocol: str, requests: HasCount
+    ) -> "MeasuredStream":
         """Begin to measure a stream."""
-        return MeasuredStream(self, (model, version, protocol))
+        stream = MeasuredStream(self.of(model, version, protocol), requests, self._live.discard)
+        self._live.add(stream)
+        return stream
 
-    def watch_sequences(self, model: str, version: str, sequences: Sized) -> None:
+    def hand_over(self) -> None:
+        """Let the collectors know what running streams have done; a stream may run for days."""
+        for stream in self._live:
+            stream.hand_over()
+
+    def watch_sequences(self, model: str, version: str | None, sequences: Sized) -> None:
         """Let the gauge tell how many sequences of a model live."""
-        self.sequences.labels(model, version).set_function(lambda: len(sequences))
+        self.sequences.labels(model, version or "").set_function(lambda: len(sequences))
 
-    def byte_counter(self, model: str, version: str | None, protocol: str, way: str) -> Any:
-        """The counter of a model's bytes over a protocol, `in` or `out`."""
-        return self.bytes.labels(model, version or "", protocol, way)
+    def forget_sequences(self, model: str, version: str | None) -> None:
+        """The model is gone."""
+        self.sequences.remove(model, version or "")
 
-    def terminated(self, model: str, version: str, protocol: str, reason: str) -> None:
+    def terminated(self, model: str, version: str | None, protocol: str, reason: str) -> None:
         """Count the end of a stream, or one that was refused."""
-        self.ended.labels(model, version, protocol, reason).inc()
+        self.ended.labels(model, version or "", protocol, reason).inc()
+
+
+class Figures:
+    """The collectors of one model over one protocol: looking one up costs as much as using it."""
+
+    __slots__ = (
+        "active",
+        "duration",
+        "errors",
+        "first_response",
+        "interval",
+        "labels",
+        "metrics",
+        "received",
+        "requests",
+        "responses",
+        "sent",
+    )
+
+    def __init__(self, metrics: StreamMetrics, labels: tuple[str, str, str]):
+        self.metrics = metrics
+        self.labels = labels
+        self.active = metrics.active.labels(*labels)
+        self.first_response = metrics.first_response.labels(*labels)
+        self.interval = metrics.interval.labels(*labels)
+        self.duration = metrics.duration.labels(*labels)
+        self.requests = metrics.requests.labels(*labels)
+        self.responses = metrics.responses.labels(*labels)
+        self.errors = metrics.request_errors.labels(*labels)
+        self.received = metrics.bytes.labels(*labels, "in")
+        self.sent = metrics.bytes.labels(*labels, "out")
 
 
 class MeasuredStream:
-    """One stream's figures, kept here while it runs and handed over at its end.
+    """One stream's figures, kept here and handed over now and then.
 
     A response costs a clock reading and a search in a tuple; the collectors' own `observe` takes
     a lock and looks at each bucket in turn.
     """
 
     __slots__ = (
+        "_ahead",
         "_counts",
-        "_labels",
+        "_figures",
+        "_forget",
         "_last",
-        "_metrics",
         "_opened",
-        "_total",
+        "_requests",
+        "_requests_told",
+        "_seconds",
         "errors",
-        "first",
-        "requests",
         "responses",
     )
 
-    def __init__(self, metrics: StreamMetrics, labels: tuple[str, str, str]):
-        self._metrics = metrics
-        self._labels = labels
+    def __init__(
+        self,
+        figures: Figures,
+        requests: HasCount,
+        forget: Callable[["MeasuredStream"], None] = lambda stream: None,
+    ):
+        self._figures = figures
+        self._requests = requests
+        self._forget = forget
         self._opened = self._last = time.perf_counter()
+        # Not handed over yet: responses, intervals in each bucket, their sum; requests that were.
+        self._ahead = 0
         self._counts = [0] * (len(SECONDS) + 1)
-        self._total = 0.0
-        self.first: float | None = None
-        self.requests = self.responses = self.errors = 0
-        metrics.active.labels(*labels).inc()
+        self._seconds = 0.0
+        self._requests_told = 0
+        self.errors = self.responses = 0
+        figures.active.inc()
 
     def responded(self) -> None:
         """A response was given."""
         now = time.perf_counter()
-        self.responses += 1
         interval = now - self._last
         self._last = now
-        if self.first is None:
-            self.first = interval
+        self._ahead += 1
+        self.responses += 1
+        if self.responses == 1:
+            self._figures.first_response.observe(interval)
         else:
             self._counts[bisect_left(SECONDS, interval)] += 1
-            self._total += interval
+            self._seconds += interval
 
-    def ended(self, reason: str) -> float:
-        """Hand the figures over; the stream's seconds."""
-        metrics, labels = self._metrics, self._labels
-        seconds = time.perf_counter() - self._opened
-        metrics.active.labels(*labels).dec()
-        metrics.duration.labels(*labels).observe(seconds)
-        if self.first is not None:
-            metrics.first_response.labels(*labels).observe(self.first)
-        metrics.requests.labels(*labels).inc(self.requests)
-        metrics.responses.labels(*labels).inc(self.responses)
-        metrics.request_errors.labels(*labels).inc(self.errors)
-        metrics.terminated(*labels, reason)
-        self._observe_intervals(metrics.interval.labels(*labels))
-        return seconds
+    def failed(self) -> None:
+        """One of its requests failed, and the stream goes on."""
+        self.errors += 1
+        self._figures.errors.inc()
 
-    def _observe_intervals(self, histogram: Any) -> None:
+    def hand_over(self) -> None:
+        """Let the collectors know what has happened since the last time."""
+        if read := self._requests.count - self._requests_told:
+            self._requests_told += read
+            self._figures.requests.inc(read)
+        if not self._ahead:
+            return
+        self._figures.responses.inc(self._ahead)
         # The client library observes one value at a time only; this is its own addition, in bulk.
-        histogram._sum.inc(self._total)
+        histogram = self._figures.interval
+        histogram._sum.inc(self._seconds)
         for bucket, count in zip(histogram._buckets, self._counts, strict=True):
             if count:
                 bucket.inc(count)
+        self._ahead, self._seconds = 0, 0.0
+        self._counts = [0] * (len(SECONDS) + 1)
+
+    def ended(self, reason: str) -> float:
+        """Hand the rest over; the stream's seconds."""
+        seconds = time.perf_counter() - self._opened
+        self._forget(self)
+        self.hand_over()
+        figures = self._figures
+        figures.active.dec()
+        figures.duration.observe(seconds)
+        figures.metrics.terminated(*figures.labels, reason)
+        return seconds

@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
-from prometheus_client import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,6 +17,7 @@ from .binary import BinaryOutputs
 from .calls import REQUEST_ID, REST, Call
 from .data_plane import StreamingDataPlane
 from .hang_up import stop_on_hang_up
+from .metrics import Figures
 from .rest_body import read_body
 from .rest_codec import decode_request, encode_response, parse_json
 from .rest_generate import FlatAnswers, is_flat, unflatten
@@ -41,7 +41,7 @@ class Question:
     payload: InferenceRequest
     encode: Callable[[InferenceResponse], bytes]
     outputs: BinaryOutputs | None
-    sent: Counter
+    figures: Figures
 
 
 class InferenceEndpoints:
@@ -76,7 +76,7 @@ class InferenceEndpoints:
                     body, json_length = question.outputs.encode(response)
                     headers[binary.HEADER] = str(json_length)
                     kind = binary.MEDIA_TYPE
-                question.sent.inc(len(body))
+                question.figures.sent.inc(len(body))
                 return Response(body, media_type=kind, headers=headers)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
@@ -86,10 +86,11 @@ class InferenceEndpoints:
             call = await stack.enter_async_context(self._open(request))
             question = await self._question(request, name, version)
             streaming = self._data_plane.streaming
+            sent = question.figures.sent
 
             def touch(size: int) -> None:
                 call.touch()
-                question.sent.inc(size)
+                sent.inc(size)
 
             return EventStreamResponse(
                 self._data_plane.infer_stream(_one(question.payload), name, version),
@@ -125,12 +126,11 @@ class InferenceEndpoints:
         if call is not None:
             call.take(payload)
         insert_headers(payload, without_secrets(request.headers))
-        count = self._data_plane.metrics.byte_counter
-        count(name, model.version, REST, "in").inc(len(body))
-        sent = count(name, model.version, REST, "out")
+        figures = self._data_plane.metrics.of(name, model.version, REST)
+        figures.received.inc(len(body))
         if answers is not None:
-            return Question(payload, answers.encode, None, sent)
-        return Question(payload, encode_response, outputs if outputs.any else None, sent)
+            return Question(payload, answers.encode, None, figures)
+        return Question(payload, encode_response, outputs if outputs.any else None, figures)
 
 
 def _model(request: Request) -> tuple[str, str | None]:

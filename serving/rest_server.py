@@ -1,5 +1,6 @@
 """MLServer's REST server with our inference calls, and one form for every error."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
@@ -16,8 +17,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from . import openapi
+from . import openapi, stream_log
 from .auth import announce
+from .calls import REQUEST_ID, fit_id
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .http_server import HttpServer
@@ -26,6 +28,7 @@ from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .rest_health import READY, HealthEndpoints
 from .rest_repository import RepositoryEndpoints
+from .rest_tracing import trace_calls
 from .tls import open_certificates, with_tls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
@@ -71,6 +74,8 @@ class StreamingRESTServer(RESTServer):
         for error, handler in EXCEPTION_HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._amend_middleware()
+        trace_calls(self._app, settings)
+        stream_log.configure(settings)
         protect(self._app, data_plane.authenticator)
         announce(settings, data_plane.authenticator.enabled)
         generated = self._app.openapi
@@ -91,6 +96,7 @@ class StreamingRESTServer(RESTServer):
         if self._certificates is not None:
             self._certificates.announce()
         config = super()._get_config()  # type: ignore[no-untyped-call]
+        stream_log.configure(self._settings)  # uvicorn's handlers exist from here on
         return with_tls(config, self._certificates)
 
     def _amend_middleware(self) -> None:
@@ -104,15 +110,19 @@ class StreamingRESTServer(RESTServer):
                 middleware.kwargs["compresslevel"] = GZIP_LEVEL
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+def _error(
+    request: Request, status: int, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
     if len(message) > MAX_ERROR_CHARACTERS:
         message = message[:MAX_ERROR_CHARACTERS] + "..."
-    return JSONResponse({"error": message}, status, headers)
+    request_id = fit_id(request.headers.get(REQUEST_ID))
+    own = {REQUEST_ID: request_id} if request_id else {}
+    return JSONResponse({"error": message}, status, {**(headers or {}), **own})
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
     headers = RETRY_AFTER if error.status_code in (429, 503) else None
-    return _error(error.status_code, str(error), headers)
+    return _error(request, error.status_code, str(error), headers)
 
 
 async def _http_error(request: Request, error: Any) -> Response:
@@ -121,20 +131,21 @@ async def _http_error(request: Request, error: Any) -> Response:
         405: f"{request.method} is not for {request.url.path}; it takes "
         f"{(error.headers or {}).get('Allow', 'another method')}.",
     }
-    return _error(error.status_code, said.get(error.status_code, str(error.detail)), error.headers)
+    message = said.get(error.status_code, str(error.detail))
+    return _error(request, error.status_code, message, error.headers)
 
 
 async def _validation_error(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return _error(400, f"Field '{field}': {first['msg']}.")
+    return _error(request, 400, f"Field '{field}': {first['msg']}.")
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     # uvicorn logs the traceback: Starlette raises the error again once this is sent.
-    internal = InternalError(request.headers.get("x-request-id") or generate_uuid())
-    logger.error("%s %s: %s", request.method, request.url.path, internal)
-    return _error(500, str(internal))
+    internal = InternalError(fit_id(request.headers.get(REQUEST_ID)) or generate_uuid())
+    logger.error("%s %a: %s", request.method, request.url.path, internal)
+    return _error(request, 500, str(internal))
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

@@ -1,19 +1,21 @@
-"""One line for each stream at its end."""
+"""One line for each stream at its end; and JSON that parses, where MLServer's log is to be JSON."""
 
+import json
 import logging
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-from mlserver.logging import logger as mlserver_logger
+from mlserver.logging import ModelLoggerFormatter
 from mlserver.settings import Settings
 
 logger = logging.getLogger("mlserver.streams")
+# Who writes lines beside MLServer, each with a handler of its own.
+SERVERS = ("uvicorn", "uvicorn.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """A line of JSON; MLServer's own structured format would not quote what it holds."""
+    """A line of JSON. MLServer's own structured format quotes nothing of what it holds, and uvicorn
+    has none."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -23,18 +25,20 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        return orjson.dumps(line, default=str).decode()
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # ASCII: some readers take U+2028, say, for a line's end.
+        return json.dumps(line, default=str)
 
 
 def configure(settings: Settings) -> None:
-    """Let the lines be JSON where MLServer's are; else they go the way of MLServer's."""
-    logger.handlers.clear()
-    logger.propagate = not settings.use_structured_logging
-    if settings.use_structured_logging:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(JsonFormatter())
-        logger.addHandler(handler)
-        logger.setLevel(mlserver_logger.level or logging.INFO)
+    """Let all lines be JSON where the settings want that; `logging_settings` win over it."""
+    if not settings.use_structured_logging or settings.logging_settings:
+        return
+    for name in ("mlserver", *SERVERS):
+        for handler in logging.getLogger(name).handlers:
+            if name in SERVERS or isinstance(handler.formatter, ModelLoggerFormatter):
+                handler.setFormatter(JsonFormatter())
 
 
 def log_end(**fields: Any) -> None:
@@ -49,4 +53,4 @@ def _quoted(value: Any) -> str:
     """A value on one line, in quotes where it needs them: ids are the callers' own text."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     plain = text.isascii() and text.isprintable() and not set(text) & set(' "=\\') and text
-    return text if plain else orjson.dumps(text).decode()
+    return text if plain else json.dumps(text)

@@ -1,9 +1,8 @@
 """One stream to one model: its slot, its figures, its span's events, its line in the log."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from mlserver import MLModel
@@ -11,7 +10,7 @@ from mlserver.types import InferenceResponse
 from opentelemetry import trace
 
 from . import calls, stream_log
-from .calls import Call
+from .calls import Call, Calls
 from .errors import (
     DeadlineError,
     DrainingError,
@@ -20,7 +19,6 @@ from .errors import (
     OverLimitError,
     failure_of,
 )
-from .limits import Limits
 from .metrics import MeasuredStream, StreamMetrics
 
 REASONS: dict[type[MLServerError], str] = {
@@ -41,28 +39,32 @@ class HasRequests(Protocol):
 class Stream:
     """A stream at work."""
 
-    __slots__ = ("_measured", "_span", "responses")
+    __slots__ = ("_measured", "_span")
 
-    def __init__(self, measured: MeasuredStream):
+    def __init__(self, measured: MeasuredStream, span: trace.Span):
         self._measured = measured
-        self._span = trace.get_current_span()
-        self.responses = 0
+        self._span = span
+
+    @property
+    def responses(self) -> int:
+        """How many there were."""
+        return self._measured.responses
 
     def responded(self, response: InferenceResponse) -> None:
         """A response is about to leave."""
-        self._measured.responded()
-        if not self.responses and self._span.is_recording():
+        measured = self._measured
+        measured.responded()
+        if measured.responses == 1:
             self._span.add_event("first response")
-        self.responses += 1
         if not response.outputs and failure_of(response):
-            self._measured.errors += 1
+            measured.failed()
 
 
 class Streams:
     """Opens streams."""
 
-    def __init__(self, limits: Limits, metrics: StreamMetrics):
-        self._limits = limits
+    def __init__(self, calls: Calls, metrics: StreamMetrics):
+        self._calls = calls
         self._metrics = metrics
 
     @asynccontextmanager
@@ -75,41 +77,48 @@ class Streams:
         call = calls.current()
         protocol = call.protocol if call else ""
         name, version = model.name, model.version or ""
-        try:
-            async with self._limits.model(name):
-                measured = self._metrics.stream(name, version, protocol)
-                stream = Stream(measured)
-                reason = "error"
-                try:
-                    yield stream
-                    reason = "completed"
-                except (asyncio.CancelledError, GeneratorExit):
+        async with AsyncExitStack() as slot:
+            try:
+                await slot.enter_async_context(self._calls.model(name))
+            except OverLimitError:
+                self._metrics.terminated(name, version, protocol, "rejected")
+                raise
+            span = trace.get_current_span()
+            measured = self._metrics.stream(name, version, protocol, requests)
+            reason = "error"
+            try:
+                yield Stream(measured, span)
+                reason = "completed"
+            except asyncio.CancelledError:
+                reason = _why_cancelled(call)
+                raise
+            except GeneratorExit:
+                # Closed half-way: by a task that is being cancelled, or by one that failed.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
                     reason = _why_cancelled(call)
-                    raise
-                finally:
-                    measured.requests = requests.count
-                    seconds = measured.ended(reason)
-                    trace.get_current_span().add_event("end", {"reason": reason})
-                    stream_log.log_end(
-                        id=requests.last_id or "",
-                        model=name,
-                        version=version,
-                        protocol=protocol,
-                        key=(call.key if call else None) or "",
-                        requests=requests.count,
-                        responses=stream.responses,
-                        seconds=round(seconds, 6),
-                        reason=reason,
-                    )
-        except OverLimitError:
-            self._metrics.terminated(name, version, protocol, "rejected")
-            raise
+                raise
+            finally:
+                seconds = measured.ended(reason)
+                span.add_event("end", {"reason": reason, "responses": measured.responses})
+                stream_log.log_end(
+                    id=(call and call.request_id) or requests.last_id or "",
+                    model=name,
+                    version=version,
+                    protocol=protocol,
+                    key=(call and call.key) or "",
+                    requests=requests.count,
+                    responses=measured.responses,
+                    seconds=round(seconds, 6),
+                    reason=reason,
+                )
 
 
 def _why_cancelled(call: Call | None) -> str:
-    if call is not None:
-        if call.stopped is not None:
-            return REASONS.get(type(call.stopped), "error")
-        if call.seconds is not None and time.monotonic() - call.opened >= call.seconds:
-            return "deadline"
-    return "client_disconnect"
+    if call is None:
+        return "client_disconnect"
+    if call.stopped is not None:
+        return REASONS.get(type(call.stopped), "error")
+    if call.is_late():
+        return "deadline"
+    return "error" if call.failed else "client_disconnect"

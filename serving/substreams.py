@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from .converters import DecodedRequest
@@ -24,7 +25,7 @@ REQUESTS_AHEAD = 2
 # it has more to ask. A client that has not is told by the stream's status.
 SOLE_REQUEST_SECONDS = 0.25
 
-Write = Callable[[InferenceResponse, bool], Awaitable[None]]
+Write = Callable[[InferenceResponse, bool, MLModel | None], Awaitable[None]]
 
 
 class ModelEnded(Exception):
@@ -41,7 +42,8 @@ class Substreams:
     def __init__(self, data_plane: StreamingDataPlane, write: Write):
         """
         Args:
-            write: sends one response, its tensors raw or not; awaited until the wire took it.
+            write: sends one response, its tensors raw or not, of a model if there is such a one;
+                awaited until the wire took it.
         """
         self._data_plane = data_plane
         self._write_response = write
@@ -49,6 +51,7 @@ class Substreams:
         self._tasks = asyncio.TaskGroup()
         self._inputs: dict[tuple[str, str], MemoryObjectSendStream[InferenceRequest]] = {}
         self._models: set[tuple[str, str]] = set()
+        self._served: dict[tuple[str, str], MLModel] = {}
         self._requests = 0
         self._more_or_end = asyncio.Event()
         self._ended = False
@@ -72,31 +75,32 @@ class Substreams:
             return True
         return False
 
-    async def put(self, request: DecodedRequest) -> bool:
+    async def put(self, request: DecodedRequest) -> MLModel | None:
         """Hand a request to its model; waits while the model has enough to do.
 
         Returns:
-            whether there is such a model.
+            the model, where there is such a one.
 
         Raises:
             MLServerError: there is no such model, and nothing else on this stream.
         """
         self.count()
         model = (request.model_name, request.model_version)
-        self._models.add(model)
+        if len(self._models) < 2:  # one, or several: all that is asked of it
+            self._models.add(model)
         while True:
             if model not in self._inputs:
                 try:
-                    await self._data_plane.model(*model)
+                    self._served[model] = await self._data_plane.model(*model)
                 except MLServerError as error:
                     await self.fail(request.model_name, request.payload.id or "", error)
-                    return False
+                    return None
                 send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
                 self._inputs[model] = send
                 self._tasks.create_task(self._run(model, receive, request.raw))
             try:
                 await self._inputs[model].send(request.payload)
-                return True
+                return self._served[model]
             except anyio.BrokenResourceError:
                 # The model ended its stream before this request: the request begins another.
                 self._inputs.pop(model).close()
@@ -109,7 +113,7 @@ class Substreams:
         """
         if self._requests <= 1:
             raise error
-        await self._write(_failure(model_name, request_id, error), False)
+        await self._write(_failure(model_name, request_id, error), False, None)
 
     def count(self) -> None:
         """Another message has come, well-formed or not."""
@@ -125,18 +129,19 @@ class Substreams:
     ) -> None:
         """Drive one model until it has answered all its requests."""
         name, version = model
+        served = self._served[model]
         held: InferenceResponse | None = None
         reading = _Reading(requests)
         try:
             async with aclosing(self._data_plane.infer_stream(reading, name, version)) as responses:
                 async for response in responses:
                     if held is not None:
-                        await self._write(held, raw)
+                        await self._write(held, raw, served)
                         held = None
                     elif not self._wrote and failure_of(response) and await self._is_sole():
                         held = response
                         continue
-                    await self._write(response, raw)
+                    await self._write(response, raw, served)
             if held is not None and (failure := failure_of(held)):
                 raise failure
             if not self._ended and len(self._models) == 1:
@@ -145,7 +150,7 @@ class Substreams:
             if len(self._models) == 1:
                 raise
             for request_id in [reading.last_id, *_waiting(requests)]:
-                await self._write(_failure(name, request_id, error), raw)
+                await self._write(_failure(name, request_id, error), raw, served)
         finally:
             requests.close()
 
@@ -158,10 +163,10 @@ class Substreams:
             return False
         return self._ended and self._requests == 1
 
-    async def _write(self, response: InferenceResponse, raw: bool) -> None:
+    async def _write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         self._wrote = True
         async with self._writing:
-            await self._write_response(response, raw)
+            await self._write_response(response, raw, model)
 
 
 class _Reading:

@@ -22,10 +22,11 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from . import calls
-from .calls import TRITON, timeout_seconds
+from .calls import TRITON
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .data_plane import overrides
-from .errors import DeadlineError, InternalError, MLServerError, failure_of
+from .deadlines import timeout_seconds, within
+from .errors import InternalError, MLServerError, failure_of
 from .finals import with_final
 from .grpc_errors import abort, answers_errors
 from .inference_servicer import StreamingServicer, insert_metadata
@@ -144,24 +145,23 @@ class _TritonStream:
             head, raw = decode_message(message)
             request = decode_request(head, raw)
             insert_metadata(request.payload, self._context)
-            seconds = timeout_seconds(request.payload)
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._respond(request)
-            except TimeoutError as error:
-                raise DeadlineError(seconds or 0) from error
+            async with within(timeout_seconds(request.payload)):
+                await self._respond(request, len(message))
         except MLServerError as error:
             await self._fail(head.model_name, head.model_version, head.id, error, final=True)
         except Exception:
             internal = InternalError(head.id)
-            logger.exception("Triton stream: %s", internal)
+            logger.exception("Triton stream, request %a failed.", head.id)
             await self._fail(head.model_name, head.model_version, head.id, internal, final=True)
         finally:
             self.slots.release()
 
-    async def _respond(self, request: DecodedRequest) -> None:
+    async def _respond(self, request: DecodedRequest, size: int) -> None:
         started = time.perf_counter_ns()
         name, version, payload = request.model_name, request.model_version, request.payload
+        model = await self._servicer._data_plane.model(name, version)
+        figures = self._servicer._figures(model)
+        figures.received.inc(size)
         responses = self._servicer._data_plane.infer_stream(_one(payload), name, version)
         final = failed = True
         try:
@@ -172,9 +172,9 @@ class _TritonStream:
                         failed = True
                         await self._fail(name, version, payload.id or "", error, final)
                     else:
-                        await self._write(
-                            infer_response=encode_response(response, request.raw, {FINAL: final})
-                        )
+                        message = encode_response(response, request.raw, {FINAL: final})
+                        await self._write(infer_response=message)
+                        figures.sent.inc(len(message))
             if not final and _wants_empty_final(payload):
                 empty = InferenceResponse.model_construct(
                     model_name=name, model_version=version, id=payload.id, outputs=[]
@@ -190,6 +190,8 @@ class _TritonStream:
         self, name: str, version: str, request_id: str, error: MLServerError, final: bool
     ) -> None:
         if self._strict:
+            if call := calls.current():
+                call.failed = True
             raise error
         failed = InferenceResponse.model_construct(
             model_name=name, model_version=version, id=request_id, outputs=[]

@@ -22,16 +22,26 @@ async def asked(error: Exception | None, method: str = "GET", path: str = "/a", 
         return await client.request(method, path, headers=headers)
 
 
-@pytest.mark.parametrize("status", [400, 404, 413, 422, 501, 503])
+@pytest.mark.parametrize("status", [400, 404, 413, 422, 501])
 async def test_an_error_keeps_its_words_and_status(status):
     answer = await asked(MLServerError("too bad.", status))
     assert (answer.status_code, answer.json()) == (status, {"error": "too bad."})
     assert "retry-after" not in answer.headers
 
 
-async def test_who_is_refused_is_told_when_to_come_back():
-    answer = await asked(MLServerError("busy", 429))
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+@pytest.mark.parametrize("status", [429, 503])
+async def test_who_is_refused_is_told_when_to_come_back(status):
+    answer = await asked(MLServerError("busy", status))
+    assert (answer.status_code, answer.headers["retry-after"]) == (status, "1")
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+async def test_an_error_gives_the_caller_s_id_back(status):
+    answer = await asked(MLServerError("no", status), **{"X-Request-Id": "a b/17"})
+    assert answer.headers["x-request-id"] == "a b/17"
+    for unfit in ("x" * 129, ""):
+        answer = await asked(MLServerError("no", status), **{"X-Request-Id": unfit})
+        assert "x-request-id" not in answer.headers
 
 
 async def test_a_long_error_is_cut():
