@@ -60,7 +60,10 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         except MLServerError as error:
             REFUSED.labels(protocol="grpc", status=error.status_code).inc()
             handler = await continuation(handler_call_details)
-            return self._refusal(error, handler is not None and handler.request_streaming)
+            if handler is None:
+                # No such method: a handler here would give the metrics a label of the caller's.
+                return None
+            return self._refusal(error, handler.request_streaming)
         return await continuation(handler_call_details)
 
     def _refusal(self, error: MLServerError, streamed: bool) -> Handler:
