@@ -12,6 +12,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .gathered_writes import GatheredWrites
+
 # From a connection's opening, or a request's first byte, to the end of its headers.
 HEADER_SECONDS = 30
 HEADER_BYTES = 64 * 1024
@@ -43,6 +45,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_seconds = idle_seconds + SPARE_SECONDS
 
     def connection_made(self, transport: Any) -> None:
+        if transport.get_extra_info("sslcontext") is not None:
+            transport = GatheredWrites(transport, self.loop)
         super().connection_made(transport)
         self._header_bytes = 0
         self._in_body = False
