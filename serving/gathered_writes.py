@@ -11,12 +11,15 @@ from typing import Any
 
 # A TLS record holds no more.
 RECORD_BYTES = 16 * 1024
+# For a client that is slow to read: as much as a plain transport keeps, not TLS's 512 KiB.
+WAITING_BYTES = 64 * 1024
 
 
 class GatheredWrites:
     """A transport around a TLS transport; whatever is not about writing is the inner one's."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop):
+        transport.set_write_buffer_limits(WAITING_BYTES)
         self._transport = transport
         self._loop = loop
         self._waiting: list[bytes] = []

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from serving.gathered_writes import RECORD_BYTES, GatheredWrites
+from serving.gathered_writes import RECORD_BYTES, WAITING_BYTES, GatheredWrites
 
 
 class Transport:
@@ -10,6 +10,10 @@ class Transport:
 
     def __init__(self) -> None:
         self.done: list[bytes | str] = []
+        self.limit = 0
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        self.limit = high
 
     def write(self, data: bytes) -> None:
         self.done.append(data)
@@ -27,6 +31,10 @@ class Transport:
 @pytest.fixture
 async def writes() -> GatheredWrites:
     return GatheredWrites(Transport(), asyncio.get_running_loop())
+
+
+async def test_a_slow_reader_s_data_is_bounded(writes: GatheredWrites) -> None:
+    assert writes.limit == WAITING_BYTES
 
 
 async def test_writes_of_one_turn_leave_together_at_its_end(writes: GatheredWrites) -> None:
