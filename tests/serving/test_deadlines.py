@@ -1,0 +1,59 @@
+"""The request parameter `timeout`, and the bound on one request of several."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.deadlines import less_slack, request_due, timeout_seconds, within
+from serving.errors import BadRequestError, DeadlineError
+
+from .planes import ask
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [(1, 1e-6), (2_500_000, 2.5), ("2500000", 2.5), (0, None), ("0", None)]
+)
+def test_microseconds(timeout: Any, seconds: float | None):
+    assert timeout_seconds(ask(timeout=timeout)) == seconds
+
+
+def test_without_one_there_is_none():
+    assert timeout_seconds(ask()) is None
+    assert timeout_seconds(ask(other=1)) is None
+
+
+@pytest.mark.parametrize("timeout", [-1, 1.5, "soon", "", "-1", True, [1], {}, "9" * 19, "1e3"])
+def test_what_is_no_number_of_microseconds_is_refused(timeout: Any):
+    with pytest.raises(BadRequestError, match="'timeout'"):
+        timeout_seconds(ask(timeout=timeout))
+
+
+async def test_a_block_that_takes_too_long_is_cut():
+    with pytest.raises(DeadlineError) as caught:
+        async with within(0.001):
+            await asyncio.Event().wait()
+    assert caught.value.status_code == 504
+    assert request_due() is None
+
+
+async def test_a_block_that_is_done_in_time_is_left_alone():
+    async with within(60):
+        assert request_due() is not None
+    async with within(None):
+        assert request_due() is None
+
+
+async def test_a_timeout_of_the_block_s_own_is_its_own():
+    with pytest.raises(TimeoutError, match="mine"):
+        async with within(60):
+            raise TimeoutError("mine")
+
+
+@given(st.floats(0, 1e6))
+def test_slack_is_earlier_and_little(seconds: float):
+    assert seconds * 0.9 - 0.1 <= less_slack(seconds) < seconds

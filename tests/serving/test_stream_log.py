@@ -1,0 +1,124 @@
+"""The line at a stream's end: one line, whatever is in it; JSON where JSON is wanted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlserver.logging import ModelLoggerFormatter
+from mlserver.settings import Settings
+
+from serving import stream_log
+from serving.stream_log import JsonFormatter
+
+FIELDS = {"model": "m", "version": "", "responses": 3, "seconds": 0.25, "reason": "completed"}
+HOSTILE = 'a"\nmlserver ERROR - "b\\\r\x1b[2J\u2028\x85\x00'
+ANY_TEXT = st.text() | st.text(st.sampled_from('\n\r\x85\u2028\u2029"\\ =\x1b\ud800'))
+
+
+class Lines(logging.Handler):
+    """Keeps the lines as a formatter writes them."""
+
+    def __init__(self, formatter: logging.Formatter):
+        super().__init__()
+        self.setFormatter(formatter)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(self.format(record))
+
+
+def written(formatter: logging.Formatter, **fields: object) -> str:
+    lines = Lines(formatter)
+    stream_log.logger.addHandler(lines)
+    stream_log.logger.setLevel(logging.INFO)
+    try:
+        stream_log.log_end(**fields)
+    finally:
+        stream_log.logger.removeHandler(lines)
+        stream_log.logger.setLevel(logging.NOTSET)
+    [line] = lines.found
+    return line
+
+
+def test_a_plain_line():
+    line = written(logging.Formatter("%(message)s"), id="7", **FIELDS)
+    assert line == (
+        'stream ended: id=7 model=m version="" responses=3 seconds=0.250 reason=completed'
+    )
+
+
+@given(ANY_TEXT)
+def test_a_plain_line_is_one_line_and_nothing_in_it_looks_like_another_field(text: str):
+    line = written(logging.Formatter("%(message)s"), id=text, reason="idle")
+    assert line.splitlines() == [line]
+    assert line.isascii() and line.isprintable()
+    quoted = line.removeprefix("stream ended: id=").removesuffix(" reason=idle")
+    if quoted.startswith('"'):
+        assert json.loads(quoted) == text
+    else:
+        assert quoted == text and not set(text) & set(' "=')
+
+
+@given(ANY_TEXT)
+def test_a_line_of_json_is_one_line_and_parses(text: str):
+    line = written(JsonFormatter(), id=text, **FIELDS)
+    assert line.splitlines() == [line]
+    found = json.loads(line)
+    assert {name: found[name] for name in FIELDS} == FIELDS
+    assert found["id"] == text
+    assert (found["name"], found["level"]) == ("mlserver.streams", "INFO")
+
+
+def test_an_exception_is_a_field():
+    lines = Lines(JsonFormatter())
+    log = logging.Logger("mlserver")
+    log.addHandler(lines)
+    try:
+        raise ValueError("of\ntwo lines")
+    except ValueError:
+        log.exception("Request %a failed.", HOSTILE)
+    [line] = lines.found
+    found = json.loads(line)
+    assert "\n" not in line
+    assert "ValueError: of\ntwo lines" in found["exception"]
+    assert "\n" not in found["message"]
+
+
+@pytest.fixture
+def loggers() -> Iterator[dict[str, logging.Handler]]:
+    """A handler for each logger, as MLServer and uvicorn make them."""
+    found = {name: logging.StreamHandler() for name in ("mlserver", *stream_log.SERVERS)}
+    found["mlserver"].setFormatter(ModelLoggerFormatter(None))
+    for name, handler in found.items():
+        logging.getLogger(name).addHandler(handler)
+    yield found
+    for name, handler in found.items():
+        logging.getLogger(name).removeHandler(handler)
+
+
+def test_structured_logging_is_json_everywhere(loggers: dict[str, logging.Handler]):
+    stream_log.configure(Settings(use_structured_logging=True))
+    assert {type(handler.formatter) for handler in loggers.values()} == {JsonFormatter}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_structured_logging": True, "logging_settings": {"version": 1}}]
+)
+def test_else_the_handlers_stay_as_they_are(
+    loggers: dict[str, logging.Handler], settings: dict[str, object]
+):
+    before = {name: handler.formatter for name, handler in loggers.items()}
+    stream_log.configure(Settings(**settings))
+    assert {name: handler.formatter for name, handler in loggers.items()} == before
+
+
+def test_a_handler_of_the_user_s_own_keeps_its_format(loggers: dict[str, logging.Handler]):
+    own = logging.Formatter("%(message)s")
+    loggers["mlserver"].setFormatter(own)
+    stream_log.configure(Settings(use_structured_logging=True))
+    assert loggers["mlserver"].formatter is own
