@@ -37,7 +37,10 @@ def _no_boolean(value: object) -> object:
 
 Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=65535)]
 Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=86_400)]
+SecondsOrZero = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=86_400)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=1_000_000)]
+CountOrZero = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=1_000_000)]
+Bytes = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1024, le=2**31 - 1)]
 
 
 class _Block(BaseModel):
@@ -54,7 +57,7 @@ class JwtSettings(_Block):
         default=("RS256", "ES256"),
         description="Signature algorithms that are taken; asymmetric ones only.",
     )
-    leeway_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+    leeway_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=600)] = Field(
         default=30, description="How far the issuer's clock may be off."
     )
     roles_claim: str = Field(default="roles", description="The claim that lists a caller's roles.")
@@ -112,10 +115,10 @@ class LimitSettings(_Block):
     streams: Count = Field(default=256, description="Streams and calls at once, in all.")
     streams_per_model: Count | None = Field(default=None, description="The same for each model.")
     streams_per_key: Count | None = Field(default=None, description="The same for each key.")
-    waiting: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+    waiting: CountOrZero = Field(
         default=64, description="Requests that may wait for one of these to end."
     )
-    request_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = Field(
+    request_bytes: Bytes = Field(
         default=64 * 1024 * 1024, description="Size of a request's body or message, each way."
     )
     buffered_responses: Count = Field(
@@ -158,7 +161,7 @@ class StreamingSettings(BaseSettings):
         description="How long an SSE stream waits for its first response, so that an error can "
         "still be a real status, before it sends its headers.",
     )
-    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+    drain_seconds: SecondsOrZero = Field(
         default=30, description="How long running streams may go on after SIGTERM."
     )
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")

@@ -28,8 +28,7 @@ class Model(MLModel):
 
 async def unloading(in_use: InUse) -> None:
     """Wait for the unloads that went on by themselves."""
-    while in_use._unloading:
-        await asyncio.sleep(0)
+    await asyncio.gather(*in_use._unloading)
 
 
 async def test_a_model_that_nothing_uses_is_unloaded_at_once():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -76,7 +77,7 @@ async def test_slots_are_given_waited_for_and_refused():
 async def test_first_come_first_served():
     found = limits(streams=1, waiting=8)
     async with holding(*(found.call(None) for _ in range(4))) as holders:
-        for now, later in zip(holders, holders[1:], strict=False):
+        for now, later in pairwise(holders):
             assert now.has_it.is_set() and not later.has_it.is_set()
             await now.let_go()
             await turns()
@@ -147,7 +148,7 @@ async def test_who_may_not_wait_is_refused_at_once():
 async def test_keys_that_have_gone_are_forgotten():
     found = limits(streams_per_key=1, streams_per_model=1, waiting=1)
     for number in range(100):
-        async with found.call(f"key {number}"), found.model(f"model {number}"):
-            async with holding(found.call(f"key {number}")):
-                assert list(found._keys) == [f"key {number}"]
+        key = f"key {number}"
+        async with found.call(key), found.model(f"model {number}"), holding(found.call(key)):
+            assert list(found._keys) == [key]
     assert not found._keys and not found._models

@@ -1,14 +1,17 @@
 """The "streaming" block: checked when the service starts, one line for each mistake."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.settings import StreamingSettings
+from serving.settings import LimitSettings, StreamingSettings, reference
 
 ROOT = Path(__file__).resolve().parents[2]
+COUNTS = ("streams", "streams_per_model", "streams_per_key", "buffered_responses", "sequences")
 
 
 def read(folder: Path, block: Any = None) -> StreamingSettings:
@@ -28,8 +31,9 @@ def complaint(folder: Path, block: Any = None) -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in StreamingSettings.model_fields:
-        monkeypatch.delenv(f"STREAMING_{name.upper()}", raising=False)
+    for name in os.environ:
+        if name.startswith("STREAMING_"):
+            monkeypatch.delenv(name)
 
 
 def test_without_a_file_or_a_block_there_are_defaults(tmp_path: Path) -> None:
@@ -84,12 +88,119 @@ def test_an_unknown_field_is_named(tmp_path: Path, field: str) -> None:
         ),
         ("first_response_grace_seconds", 0),
         ("first_response_grace_seconds", None),
+        *(("drain_seconds", value) for value in (-1, 86_401, True, float("nan"))),
+        *((f"limits.{name}", value) for name in COUNTS for value in (0, -1, 1.5, True, 10**9)),
+        *(("limits.waiting", value) for value in (-1, True, None)),
+        *(("limits.request_bytes", value) for value in (0, 1023, 2**31, True, None)),
+        *(("limits.stream_idle_seconds", value) for value in (0, None, True, "long")),
+        ("limits.sequence_idle_seconds", 0),
+        ("limits.strems", 1),
+        ("limits", None),
+        ("limits", [1]),
+        ("auth.keys_file", 1),
+        ("auth.jwt.issuer", None),
     ],
 )
 def test_an_impossible_value_or_a_wrong_type_is_named(
     tmp_path: Path, field: str, value: Any
 ) -> None:
-    assert f'"streaming.{field}"' in complaint(tmp_path, {field: value})
+    assert f'"streaming.{field}"' in complaint(tmp_path, nested(field, value))
+
+
+def nested(field: str, value: Any) -> dict[str, Any]:
+    """A block with nothing in it but this field."""
+    name, _, rest = field.partition(".")
+    return {name: nested(rest, value) if rest else value}
+
+
+def test_a_nested_field_comes_from_the_file_and_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = {"limits": {"streams": 7, "waiting": 8}}
+    found = read(tmp_path, block).limits
+    assert (found.streams, found.waiting, found.streams_per_key) == (7, 8, None)
+    monkeypatch.setenv("STREAMING_LIMITS__STREAMS", "9")
+    monkeypatch.setenv("STREAMING_LIMITS__STREAMS_PER_KEY", "3")
+    monkeypatch.setenv("STREAMING_LIMITS__STREAM_SECONDS", "null")
+    found = read(tmp_path, block).limits
+    assert (found.streams, found.waiting, found.streams_per_key) == (9, 8, 3)
+    assert found.stream_seconds is None
+
+
+def test_a_whole_nested_block_can_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("issuer", "audience", "jwks"):
+        monkeypatch.setenv(f"STREAMING_AUTH__JWT__{name.upper()}", f"the {name}")
+    found = read(tmp_path, {}).auth.jwt
+    assert found is not None
+    assert (found.issuer, found.audience, found.jwks) == ("the issuer", "the audience", "the jwks")
+
+
+@pytest.mark.parametrize(
+    ("variable", "field"), [("LIMITS__STREAMS", "streams"), ("LIMITS__STREMS", "strems")]
+)
+def test_a_wrong_nested_variable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, field: str
+) -> None:
+    monkeypatch.setenv(f"STREAMING_{variable}", "many")
+    assert f'"streaming.limits.{field}"' in complaint(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"tls": {"certificate": "a"}}, "certificate and key go together"),
+        ({"tls": {"client_ca": "a"}}, "client_ca needs a certificate"),
+        ({"auth": {"protect_metrics": True}}, "protect_metrics needs"),
+        (
+            {
+                "auth": {
+                    "jwt": {"issuer": "i", "audience": "a", "jwks": "j", "algorithms": ["none"]}
+                }
+            },
+            "algorithm 'none'",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    tmp_path: Path, block: dict[str, Any], said: str
+) -> None:
+    assert said in complaint(tmp_path, block)
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == reference()
+
+
+def test_the_reference_has_every_setting_of_the_issue() -> None:
+    found = set(re.findall(r"^\| `([\w.]+)` \|", reference(), re.MULTILINE))
+    assert {f"limits.{name}" for name in LimitSettings.model_fields} < found
+    assert {"triton_port", "drain_seconds", "auth.jwt.jwks", "tls.client_ca"} < found
+
+
+def test_every_variable_of_the_reference_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that no field takes is refused, so its variable was read."""
+    for name, variable in re.findall(
+        r"^\| `([\w.]+)` \|.* `(STREAMING_\w+)` \|", reference(), re.MULTILINE
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, '{"no": "such"}')
+            if "no" not in str(getattr_path(name, tmp_path)):
+                pytest.fail(f"{variable} is not read")
+
+
+def getattr_path(name: str, folder: Path) -> object:
+    """The field's value, or the complaint about it."""
+    try:
+        found: Any = read(folder, {})
+    except SystemExit as complaint:
+        return f"no: {complaint}"
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def test_a_wrong_value_in_the_environment_is_named(
@@ -109,6 +220,6 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
         read(tmp_path).triton_port = 1
 
 
-@pytest.mark.parametrize("name", StreamingSettings.model_fields)
-def test_every_field_says_what_it_is(name: str) -> None:
-    assert StreamingSettings.model_fields[name].description.endswith(".")
+@pytest.mark.parametrize("row", reference().splitlines()[9:])
+def test_every_field_says_what_it_is(row: str) -> None:
+    assert re.fullmatch(r"\| `[\w.]+` \|.*\| `STREAMING_\w+` \| [A-Z`].*\. \|", row)
