@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from mlserver.types import Parameters, RequestInput, ResponseOutput, TensorData
+from mlserver.types import Datatype, Parameters, RequestInput, ResponseOutput, TensorData
 
 from .errors import ContentError, RequestError
 
@@ -102,7 +102,7 @@ def bytes_output(
     return ResponseOutput(
         name=name,
         shape=[len(data)],
-        datatype="BYTES",
+        datatype=Datatype.BYTES,
         parameters=Parameters(content_type=content_type) if content_type else None,
         data=TensorData(list(data)),
     )
