@@ -93,10 +93,9 @@ class StreamingDataPlane(DataPlane):
                     yield response
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
-                    now = monotonic()
-                    if now >= turn_due:
+                    if monotonic() >= turn_due:
                         await asyncio.sleep(0)
-                        turn_due = now + TURN_SECONDS
+                        turn_due = monotonic() + TURN_SECONDS
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.
