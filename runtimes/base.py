@@ -160,7 +160,7 @@ class StreamingModel(MLModel):
         return given.get(name, default)
 
     def check(self, request: InferenceRequest) -> None:
-        """Check names and datatypes of a request against the model's metadata.
+        """Check names and datatypes of a request against the model's metadata, where it has any.
 
         Raises:
             RequestError: an input is missing, unknown, sent twice or of another datatype, or an
@@ -168,17 +168,18 @@ class StreamingModel(MLModel):
         """
         declared = {tensor.name: str(tensor.datatype) for tensor in self.inputs or []}
         wanted = ", ".join(f"'{name}' ({datatype})" for name, datatype in declared.items())
+        wanted = wanted or "inputs of any name"
         if not request.inputs:
             raise RequestError(f"The request has no inputs; model '{self.name}' takes {wanted}.")
         seen = set()
         for tensor in request.inputs:
-            if tensor.name not in declared:
+            if declared and tensor.name not in declared:
                 raise RequestError(
                     f"Model '{self.name}' has no input {shown(tensor.name)}; it takes {wanted}."
                 )
             if tensor.name in seen:
                 raise RequestError(f"Input '{tensor.name}' is there twice; send it once.")
-            if str(tensor.datatype) != declared[tensor.name]:
+            if declared and str(tensor.datatype) != declared[tensor.name]:
                 raise RequestError(
                     f"Input '{tensor.name}' must be {declared[tensor.name]}, "
                     f"not {shown(str(tensor.datatype))}."
@@ -186,7 +187,7 @@ class StreamingModel(MLModel):
             seen.add(tensor.name)
         known = [tensor.name for tensor in self.outputs or []]
         for output in request.outputs or []:
-            if output.name not in known:
+            if known and output.name not in known:
                 raise RequestError(
                     f"Model '{self.name}' has no output {shown(output.name)}; "
                     f"it gives {', '.join(map(repr, known))}."

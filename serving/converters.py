@@ -54,6 +54,8 @@ RAW_INPUT_CONTENTS, OUTPUTS, RAW_OUTPUT_CONTENTS = 7, 5, 6
 RAW_OUTPUT_TAG = tag(RAW_OUTPUT_CONTENTS, 2)
 # Parts of messages that are kept, for the streams that run at once.
 KEPT_PARTS = 1024
+# An id may be as long as a message; what holds a longer one than this is not kept.
+KEPT_ID_CHARACTERS = 128
 DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # Below this, letting protobuf copy the tensors costs less than looking for them.
 SMALL_MESSAGE_BYTES = 16 * 1024
@@ -223,7 +225,9 @@ def encode_response(
     """
     # Put together from serialised parts, which protobuf allows: those that a stream repeats are
     # kept, and large tensors are copied once.
-    parts: list[Any] = [_head(response.model_name, response.model_version or "", response.id or "")]
+    request_id = response.id or ""
+    head = _head if len(request_id) <= KEPT_ID_CHARACTERS else _head.__wrapped__
+    parts: list[Any] = [head(response.model_name, response.model_version or "", request_id)]
     if response.parameters is not None or parameters:
         message = pb.ModelInferResponse()
         if response.parameters is not None:

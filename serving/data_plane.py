@@ -47,8 +47,10 @@ from .streams import Streams
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = ("sequence", "sequence(string_id)")
 
-# How long a stream that never waits may go on before the others, and its client, get a turn.
+# How long a stream that never waits may go on before the others, and its client, get a turn; and
+# how long a round of all streams may take: a new one needs some ten of them to its first response.
 TURN_SECONDS = 0.0002
+ROUND_SECONDS = 0.0015
 
 
 class StreamingDataPlane(DataPlane):
@@ -59,6 +61,7 @@ class StreamingDataPlane(DataPlane):
 
     def __init__(self, settings: Settings, model_registry: MultiModelRegistry):
         super().__init__(settings, model_registry)
+        self._at_work = 0
         self.streaming = StreamingSettings.read(settings.model_repository_root)
         root = settings.model_repository_root or "."
         self.authenticator = authenticator(self.streaming.auth, root)
@@ -117,7 +120,7 @@ class StreamingDataPlane(DataPlane):
                     # A turn costs as much as all else of a small response, hence not at each.
                     if monotonic() >= turn_due:
                         await asyncio.sleep(0)
-                        turn_due = monotonic() + TURN_SECONDS
+                        turn_due = monotonic() + min(TURN_SECONDS, ROUND_SECONDS / self._at_work)
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.
@@ -210,6 +213,7 @@ class StreamingDataPlane(DataPlane):
     def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
         labels = {"model": model.name, "version": model.version or ""}
+        self._at_work += 1
         with (
             self._ModelInferRequestDuration.labels(**labels).time(),
             self._ModelInferRequestFailure.labels(**labels).count_exceptions(),
@@ -225,6 +229,8 @@ class StreamingDataPlane(DataPlane):
                 # An id is any text: %a leaves it no line breaks.
                 logger.exception("Request %a to model '%s' failed.", request_id, model.name)
                 raise InternalError(request_id) from error
+            finally:
+                self._at_work -= 1
         self._ModelInferRequestSuccess.labels(**labels).inc()
 
 

@@ -20,6 +20,7 @@ from mlserver import MLModel
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import generate_uuid
 
 from . import calls
 from .calls import TRITON
@@ -150,8 +151,8 @@ class _TritonStream:
         except MLServerError as error:
             await self._fail(head.model_name, head.model_version, head.id, error, final=True)
         except Exception:
-            internal = InternalError(head.id)
-            logger.exception("Triton stream, request %a failed.", head.id)
+            internal = InternalError(head.id or generate_uuid())
+            logger.exception("Triton stream, request %a: %s", head.id, internal)
             await self._fail(head.model_name, head.model_version, head.id, internal, final=True)
         finally:
             self.slots.release()
