@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,6 +12,7 @@ from .auth import REFUSED, Authenticator
 from .callers import INFER, NOBODY, require, set_current
 from .errors import MLServerError
 from .grpc_errors import abort
+from .refusals import Refusals
 
 # Probes of container platforms have no keys; Triton's clients ask these first.
 OPEN_METHODS = frozenset(
@@ -23,12 +22,6 @@ OPEN_METHODS = frozenset(
         "/inference.GRPCInferenceService/ServerReady",
     }
 )
-# A grpc.aio client loses a status that comes while it writes. So what a refused stream sends is
-# thrown away until it pauses: for so long at most, and for so many streams at a time, since each
-# message is held until it is whole. The others wait their turn.
-REFUSAL_SECONDS = 1.0
-PAUSE_SECONDS = 0.05
-REFUSALS_AT_ONCE = 4
 
 if TYPE_CHECKING:  # the generic exists in grpc's stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -43,7 +36,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, authenticator: Authenticator):
         self._authenticator = authenticator
-        self._reading = asyncio.Semaphore(REFUSALS_AT_ONCE)
+        self._refusals = Refusals()
 
     async def intercept_service(
         self,
@@ -69,19 +62,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     def _refusal(self, error: MLServerError, streamed: bool) -> Handler:
         async def refuse(messages: AsyncIterator[bytes], context: Any) -> None:
             if streamed:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(REFUSAL_SECONDS), self._reading:
-                        await _until_pause(messages)
+                await self._refusals.hear_out(messages)
             await abort(context, error)
 
         # A stream's handler for every kind of call, since it need not read: on the wire they are
         # the same.
         return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-async def _until_pause(messages: AsyncIterator[bytes]) -> None:
-    """Read on until the first message is here and nothing follows it at once."""
-    message = await anext(messages, None)
-    while message is not None:
-        async with asyncio.timeout(PAUSE_SECONDS):
-            message = await anext(messages, None)

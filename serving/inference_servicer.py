@@ -21,6 +21,7 @@ from .data_plane import StreamingDataPlane
 from .errors import MLServerError
 from .grpc_errors import abort, answers_errors
 from .metrics import Figures
+from .refusals import Refusals
 from .substreams import Substreams
 
 SERVICE = "inference.GRPCInferenceService"
@@ -34,6 +35,10 @@ class StreamingServicer(InferenceServicer):
 
     protocol = GRPC
     _data_plane: StreamingDataPlane
+
+    def __init__(self, data_plane: Any, model_repository_handlers: Any):
+        super().__init__(data_plane, model_repository_handlers)
+        self._refusals = Refusals()
 
     @answers_errors
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> Any:
@@ -66,6 +71,7 @@ class StreamingServicer(InferenceServicer):
             async with self._open(context) as call:
                 await self._stream(messages, context, call)
         except MLServerError as error:
+            await self._refusals.hear_out(messages)
             await abort(context, error)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Context, call: Call) -> None:

@@ -84,6 +84,7 @@ class TritonServicer(StreamingServicer):
                 except BaseExceptionGroup as group:
                     raise group.exceptions[0] from None
         except MLServerError as error:
+            await self._refusals.hear_out(messages)
             await abort(context, error)
 
     @answers_errors
