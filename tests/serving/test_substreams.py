@@ -90,7 +90,7 @@ class Wire:
         self.changed = asyncio.Event()
         self._writing = False
 
-    async def write(self, response: InferenceResponse, raw: bool) -> None:
+    async def write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         assert not self._writing, "two responses are written at once"
         self._writing = True
         await asyncio.sleep(0)
@@ -191,7 +191,7 @@ async def test_an_unexpected_failure_ends_the_stream_without_its_text(
 async def test_a_response_that_cannot_be_encoded_ends_the_stream_without_the_reason(
     plane: StreamingDataPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def write(response: InferenceResponse, raw: bool) -> None:
+    async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         raise TypeError(SECRET)
 
     logger = logging.getLogger("mlserver")
@@ -412,7 +412,7 @@ async def test_a_busy_model_stops_the_reading_of_the_wire(plane: StreamingDataPl
 async def test_a_client_that_does_not_read_stops_the_model(plane: StreamingDataPlane) -> None:
     written = 0
 
-    async def write(response: InferenceResponse, raw: bool) -> None:
+    async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         nonlocal written
         written += 1
         await asyncio.Event().wait()
