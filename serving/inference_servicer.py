@@ -11,7 +11,7 @@ from mlserver import MLModel
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelMetadataResponseConverter
 from mlserver.grpc.servicers import InferenceServicer
-from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.types import InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
 
 from .auth import without_secrets
@@ -83,10 +83,11 @@ class StreamingServicer(InferenceServicer):
             if model is not None:
                 self._figures(model).sent.inc(len(message))
 
+        headers = headers_of(context)
         async with Substreams(self._data_plane, write) as models:
             async for message in messages:
                 call.touch()
-                await self._route(message, models, context)
+                await self._route(message, models, headers)
 
     def _open(self, context: Context) -> AbstractAsyncContextManager[Call]:
         metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
@@ -97,13 +98,13 @@ class StreamingServicer(InferenceServicer):
     def _figures(self, model: MLModel) -> Figures:
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
-    async def _route(self, message: bytes, models: Substreams, context: Context) -> None:
+    async def _route(self, message: bytes, models: Substreams, headers: dict[str, Any]) -> None:
         name, request_id = "", ""
         try:
             head, raw = decode_message(message)
             name, request_id = head.model_name, head.id
             request = decode_request(head, raw)
-            insert_metadata(request.payload, context)
+            insert_headers(request.payload, dict(headers))
         except MLServerError as error:
             models.count()
             await models.fail(name, request_id, error)
@@ -150,13 +151,14 @@ class StreamingServicer(InferenceServicer):
 def decode(message: bytes, context: Context) -> DecodedRequest:
     """The request in a message, the call's metadata as its headers."""
     request = decode_request(*decode_message(message))
-    insert_metadata(request.payload, context)
+    insert_headers(request.payload, headers_of(context))
     return request
 
 
-def insert_metadata(payload: InferenceRequest, context: Context) -> None:
+def headers_of(context: Context) -> dict[str, Any]:
+    """A call's metadata, as models may see it: the same for all its messages."""
     headers: dict[str, Any] = dict(context.invocation_metadata() or ())
-    insert_headers(payload, without_secrets(headers))
+    return without_secrets(headers)
 
 
 def send_headers(response: InferenceResponse, context: Context, call: Call) -> None:

@@ -20,7 +20,7 @@ from mlserver import MLModel
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
-from mlserver.utils import generate_uuid
+from mlserver.utils import generate_uuid, insert_headers
 
 from . import calls
 from .calls import TRITON
@@ -30,7 +30,7 @@ from .deadlines import timeout_seconds, within
 from .errors import InternalError, MLServerError, failure_of
 from .finals import with_final
 from .grpc_errors import abort, answers_errors
-from .inference_servicer import StreamingServicer, insert_metadata
+from .inference_servicer import StreamingServicer, headers_of
 from .triton_messages import (
     DATA_TYPES,
     ModelConfig,
@@ -136,6 +136,7 @@ class _TritonStream:
         limits = servicer._data_plane.streaming.limits
         self.slots = asyncio.Semaphore(limits.buffered_responses)
         self._servicer = servicer
+        self._headers = headers_of(context)
         self._context = context
         self._strict = strict
         self._writing = asyncio.Lock()
@@ -146,7 +147,7 @@ class _TritonStream:
         try:
             head, raw = decode_message(message)
             request = decode_request(head, raw)
-            insert_metadata(request.payload, self._context)
+            insert_headers(request.payload, dict(self._headers))
             async with within(timeout_seconds(request.payload)):
                 await self._respond(request, len(message))
         except MLServerError as error:
