@@ -8,6 +8,7 @@ from mlserver.errors import ModelNotFound
 from mlserver.repository import ModelRepositoryFactory
 from mlserver.settings import Settings
 
+from runtimes.base import StreamingModel
 from serving.repository import ModelSettingsRepository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,27 @@ async def test_one_broken_model_does_not_hide_the_others(tmp_path: Path) -> None
     (tmp_path / "model-settings" / "bad" / "model-settings.json").write_text("{")
     found = await ModelSettingsRepository(str(tmp_path)).list()
     assert [settings.name for settings in found] == ["good"]
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"max_sequences": 3, "other": 1}])
+async def test_models_hear_of_the_limits_beside_their_own_settings(
+    tmp_path: Path, extra: dict[str, int] | None
+) -> None:
+    limits = {"sequences": 5, "sequence_idle_seconds": 0.5}
+    (tmp_path / "settings.json").write_text(json.dumps({"streaming": {"limits": limits}}))
+    put_model(tmp_path / "model-settings" / "m", "m")
+    file = tmp_path / "model-settings" / "m" / "model-settings.json"
+    parameters = {} if extra is None else {"parameters": {"extra": extra, "uri": "u"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | parameters))
+    [settings] = await ModelSettingsRepository(str(tmp_path)).list()
+    assert settings.parameters is not None
+    # A runtime that takes `extra` for its own finds nothing there that its user did not put there.
+    assert settings.parameters.extra == (extra or {})
+    assert settings.parameters.model_extra == {"max_sequences": 5, "sequence_idle_seconds": 0.5}
+    model = StreamingModel(settings)
+    assert model.setting("max_sequences", 9) == (extra or {}).get("max_sequences", 5)
+    assert model.setting("sequence_idle_seconds", 9) == 0.5
+    assert model.setting("unheard_of", 9) == 9
 
 
 def test_the_shipped_settings_open_this_door() -> None:
