@@ -18,7 +18,7 @@ from typing import Any
 from mlserver.types import InferenceRequest
 
 from . import callers
-from .deadlines import less_slack, request_due, timeout_seconds
+from .deadlines import less_slack, request_is_late, timeout_seconds
 from .errors import DeadlineError, DrainingError, IdleError, MLServerError, OverLimitError
 from .limits import Limits
 from .metrics import StreamMetrics
@@ -100,8 +100,7 @@ class Call:
 
     def is_late(self) -> bool:
         """Whether the caller's own deadline has passed, for the call or for the task's request."""
-        now = time.monotonic()
-        return any(due is not None and now >= due for due in (self._due, request_due()))
+        return request_is_late() or (self._due is not None and time.monotonic() >= self._due)
 
     def stop(self, error: MLServerError) -> None:
         """End the call: its task is cancelled, and `error` is what comes of it."""

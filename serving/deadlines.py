@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -17,7 +16,7 @@ MAX_TIMEOUT_DIGITS = 18
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md (TimeoutValue)
 SLACK_SECONDS, SLACK_SHARE = 0.05, 0.02
 
-_REQUEST_DUE: ContextVar[float | None] = ContextVar("request_due", default=None)
+_REQUEST: ContextVar[asyncio.Timeout | None] = ContextVar("request", default=None)
 
 
 def timeout_seconds(payload: InferenceRequest) -> float | None:
@@ -45,21 +44,23 @@ async def within(seconds: float | None) -> AsyncIterator[None]:
     if seconds is None:
         yield
         return
-    token = _REQUEST_DUE.set(time.monotonic() + seconds)
+    timeout = asyncio.timeout(seconds)
+    token = _REQUEST.set(timeout)
     try:
-        async with asyncio.timeout(seconds) as timeout:
+        async with timeout:
             yield
     except TimeoutError as error:
         if not timeout.expired():
             raise
         raise DeadlineError(seconds) from error
     finally:
-        _REQUEST_DUE.reset(token)
+        _REQUEST.reset(token)
 
 
-def request_due() -> float | None:
-    """When (on the monotonic clock) the request that this task answers must be done."""
-    return _REQUEST_DUE.get()
+def request_is_late() -> bool:
+    """Whether the request that this task answers is being ended for its `timeout`."""
+    timeout = _REQUEST.get()
+    return timeout is not None and timeout.expired()
 
 
 def less_slack(seconds: float) -> float:

@@ -141,14 +141,22 @@ async def test_a_timeout_that_is_not_reached_changes_nothing(service: Service):
     assert answer.text.count("data: ") == 3
 
 
-async def test_silence_ends_a_stream_that_has_begun(hasty: Service, hanging: dict[str, Any]):
-    answer = await post(hasty, "generate_stream", **hanging)
-    assert last_event(answer) == (
-        "error",
-        "Nothing came or went for 0.8 s, so the stream was ended.",
+async def test_silence_ends_a_stream_that_has_begun(hasty: Service, tmp_path: Path):
+    wanted = [
+        {"steps": 2, "gate": str(tmp_path / "never"), "path": str(tmp_path / protocol)}
+        for protocol in ("rest", "grpc", "triton")
+    ]
+    answer, *said = await asyncio.gather(
+        post(hasty, "generate_stream", **wanted[0]),
+        ends_with(stream(hasty.grpc_address, [ask(**wanted[1])]), DEADLINE),
+        ends_with(triton_stream(hasty.triton_address, [ask(**wanted[2])]), DEADLINE),
     )
-    await gone(hanging)
-    assert figure(hasty, "stream_terminated_total", protocol="rest", reason="idle") == 1
+    silence = "Nothing came or went for 0.8 s, so the stream was ended."
+    assert last_event(answer) == ("error", silence)
+    assert said == [silence, silence]
+    for protocol, parameters in zip(("rest", "grpc", "triton"), wanted, strict=True):
+        await gone(parameters)
+        assert figure(hasty, "stream_terminated_total", protocol=protocol, reason="idle") == 1
 
 
 async def test_silence_before_the_first_response_is_a_status(hasty: Service):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.deadlines import less_slack, request_due, timeout_seconds, within
+from serving.deadlines import less_slack, request_is_late, timeout_seconds, within
 from serving.errors import BadRequestError, DeadlineError
 
 from .planes import ask
@@ -34,18 +34,41 @@ def test_what_is_no_number_of_microseconds_is_refused(timeout: Any):
 
 
 async def test_a_block_that_takes_too_long_is_cut():
+    seen: list[bool] = []
     with pytest.raises(DeadlineError) as caught:
         async with within(0.001):
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                seen.append(request_is_late())
     assert caught.value.status_code == 504
-    assert request_due() is None
+    assert seen == [True]
+    assert not request_is_late()
+
+
+async def test_a_block_that_somebody_else_cuts_is_not_late():
+    seen: list[bool] = []
+
+    async def work() -> None:
+        async with within(60):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                seen.append(request_is_late())
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == [False]
 
 
 async def test_a_block_that_is_done_in_time_is_left_alone():
     async with within(60):
-        assert request_due() is not None
+        assert not request_is_late()
     async with within(None):
-        assert request_due() is None
+        assert not request_is_late()
 
 
 async def test_a_timeout_of_the_block_s_own_is_its_own():
