@@ -72,6 +72,7 @@ BORROWED = (
     "mlserver.rest.openapi:get_openapi_schema",
     "mlserver.handlers:ModelRepositoryHandlers.index",
     "mlserver.tracing:get_tracer_provider",
+    "mlserver.logging:ModelLoggerFormatter",
     "mlserver.utils:extract_headers",
     "mlserver.utils:insert_headers",
 )

@@ -100,7 +100,11 @@ class Streams:
                 raise
             finally:
                 seconds = measured.ended(reason)
-                span.add_event("end", {"reason": reason, "responses": measured.responses})
+                span.add_event(
+                    "end", {"model": name, "reason": reason, "responses": measured.responses}
+                )
+                if reason == "error":
+                    span.set_status(trace.StatusCode.ERROR)
                 stream_log.log_end(
                     id=(call and call.request_id) or requests.last_id or "",
                     model=name,
