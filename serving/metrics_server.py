@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from mlserver.logging import logger
 from mlserver.metrics import MetricsServer
 
+from . import stream_log
 from .auth import authenticator
 from .http_server import HttpServer
 from .rest_auth import protect
@@ -43,4 +44,5 @@ class StreamingMetricsServer(MetricsServer):
         folder = self._settings.model_repository_root
         certificates = open_certificates(StreamingSettings.read(folder).tls, folder)
         config = super()._get_config()  # type: ignore[no-untyped-call]
+        stream_log.configure(self._settings)  # this config has set uvicorn's handlers anew
         return with_tls(config, certificates)
