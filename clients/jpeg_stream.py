@@ -102,10 +102,11 @@ class JpegStream:
         self._sent: dict[str, _Sent] = {}
         self._count = 0
         self._ended: ClientError | None = None
+        self._answered = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self._host, self._port)
-        stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        stub: Any = GRPCInferenceServiceStub(self._channel)
         self._call = stub.ModelStreamInfer()
         self._writing = asyncio.Lock()
         self._reader = asyncio.create_task(self._read())
@@ -188,8 +189,20 @@ class JpegStream:
             jpeg = image
         else:
             jpeg = await asyncio.to_thread(encode, image, self._quality)
+        try:
+            async with asyncio.timeout(self._timeout):
+                # Shielded: cancelling a write would cancel the call and all its other frames.
+                return await asyncio.shield(self._write(jpeg))
+        except TimeoutError as error:
+            raise self._no_response() from error
+
+    async def _write(self, jpeg: bytes) -> _Sent:
         # gRPC takes one write at a time, and the lock is fair: requests keep their order.
         async with self._writing:
+            if self._count == 1:
+                # An unknown model, say, ends the call, and grpc.aio loses the server's reason when
+                # that happens during a write. So one frame goes ahead and finds out.
+                await self._answered.wait()
             if self._ended is not None:
                 raise self._ended
             request_id = str(self._count)
@@ -197,14 +210,9 @@ class JpegStream:
             request = bytes_request(jpeg, model=self._model, request_id=request_id, tensor="image")
             response = asyncio.get_running_loop().create_future()
             sent = self._sent[request_id] = _Sent(response, time.perf_counter())
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The call is over; the reader knows why and tells the future.
-                pass
-            except TimeoutError as error:
-                raise self._no_response() from error
+            # When the call is over, the reader knows why and tells the future.
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._call.write(request)
         return sent
 
     async def _receive(self, sent: _Sent, *, as_jpeg: bool) -> FrameResponse[Any]:
@@ -228,6 +236,7 @@ class JpegStream:
         """Hand every response to the request that waits for it, until the call is over."""
         try:
             async for message in self._call:
+                self._answered.set()
                 sent = self._sent.pop(message.id, None)
                 if sent is None:
                     raise ProtocolError(f"no frame waits for the response with id '{message.id}'")
@@ -238,6 +247,7 @@ class JpegStream:
         except (Exception, asyncio.CancelledError) as error:
             self._ended = call_error(error, self._address)
             self._call.cancel()
+        self._answered.set()
         for sent in self._sent.values():
             if not sent.response.done():
                 sent.response.set_exception(self._ended)

@@ -6,9 +6,10 @@ ids, and keeps the table of the model's sequences.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mlserver import MLModel
 from mlserver.settings import ModelSettings
@@ -21,7 +22,7 @@ from mlserver.types import (
 )
 
 from .errors import MLServerError, RequestError, shown
-from .sequences import Move, Sequence, Sequences, sequence_flags
+from .sequences import Sequence, Sequences, sequence_flags
 
 DEFAULT_MAX_SEQUENCES = 1024
 DEFAULT_SEQUENCE_IDLE_SECONDS = 60.0  # Triton's max_sequence_idle_microseconds, as usually set
@@ -94,13 +95,20 @@ class StreamingModel(MLModel):
                 if not visit.has_data:
                     yield self.response(request, [])
                     continue
-                async for response in self.respond(request, visit.sequence):
-                    response.id = request.id
-                    yield response
+                async with aclosing(self._responses(request, visit)) as responses:
+                    async for response in responses:
+                        response.id = request.id
+                        yield response
             except MLServerError as error:
                 yield self.failure(request, error)
             finally:
                 self.leave(visit)
+
+    def _responses(
+        self, request: InferenceRequest, visit: Visit
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        # Every respond() that is written with `yield` is a generator.
+        return cast(AsyncGenerator[InferenceResponse, None], self.respond(request, visit.sequence))
 
     async def unload(self) -> bool:
         if self._expiry is not None:
@@ -117,13 +125,14 @@ class StreamingModel(MLModel):
         flags = sequence_flags(request)
         if flags is None:
             return Visit()
+        # Before the sequence takes its step: a shape that disagrees with its data is refused here.
+        placeholder = (flags.start or flags.end) and self.is_placeholder(request)
         now = asyncio.get_running_loop().time()
         self._expire(now)
         sequence, move = self.sequences.admit(flags, now)
         if move.starts:
             self.sequence_started(sequence)
         self._schedule_expiry()
-        placeholder = move is not Move.CONTINUE and self.is_placeholder(request)
         return Visit(sequence, ends=move.ends, has_data=not placeholder)
 
     def leave(self, visit: Visit) -> None:

@@ -86,6 +86,12 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
     Raises:
         BadRequestError: a datatype is unknown, or data and shapes disagree.
     """
+    wanted = sum(not tensor.HasField("contents") for tensor in request.inputs)
+    if raw and len(raw) != wanted:
+        raise BadRequestError(
+            f"There are {len(raw)} raw_input_contents for {wanted} inputs without contents of "
+            "their own; send one for each."
+        )
     left = list(reversed(raw))
     inputs = []
     for tensor in request.inputs:
@@ -98,11 +104,6 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
             raise BadRequestError(f"Input '{tensor.name}' has a negative size in shape {shape}.")
         data: Any
         if raw and not tensor.HasField("contents"):
-            if not left:
-                raise BadRequestError(
-                    f"There are {len(raw)} raw_input_contents for {len(request.inputs)} inputs; "
-                    "send one for each input."
-                )
             data = decode_raw(tensor.name, tensor.datatype, shape, left.pop())
         else:
             fields = tensor.contents.ListFields()
@@ -115,11 +116,6 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
                 parameters=decode_parameters(tensor.parameters),
                 data=TensorData.model_construct(root=data),
             )
-        )
-    if left:
-        raise BadRequestError(
-            f"There are {len(raw)} raw_input_contents for {len(request.inputs)} inputs; send one "
-            "for each input."
         )
     payload = InferenceRequest.model_construct(
         id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
