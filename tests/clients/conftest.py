@@ -16,9 +16,7 @@ from mlserver.grpc.dataplane_pb2_grpc import (
 )
 
 from clients.grpc_channel import MAX_MESSAGE_BYTES
-
-# Takes the requests of a stream and the call's context, gives the responses.
-Handler = Callable[[Iterator[Any], Any], Iterator[Any]]
+from tests.clients.responses import Handler, in_sequence
 
 
 class _Servicer(GRPCInferenceServiceServicer):
@@ -46,6 +44,12 @@ def serve_grpc() -> Iterator[Callable[[Handler], int]]:
     yield start
     for server in servers:
         server.stop(None).wait()
+
+
+@pytest.fixture
+def serve_frames(serve_grpc: Callable[[Handler], int]) -> Callable[[Handler], int]:
+    """Like serve_grpc, but the handler sees only frames: START and END are answered for it."""
+    return lambda handler: serve_grpc(in_sequence(handler))
 
 
 @pytest.fixture
