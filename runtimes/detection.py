@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,12 +141,14 @@ class DetectionModel(StreamingModel):
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
-        async for response in ordered(self._items(payloads), self._start, self._in_work):
-            yield response
+        items = self._items(payloads)
+        async with aclosing(ordered(items, self._start, self._in_work)) as responses:
+            async for response in responses:
+                yield response
 
     async def _items(
         self, requests: AsyncIterator[InferenceRequest]
-    ) -> AsyncIterator[tuple[Frame, Lane] | InferenceResponse]:
+    ) -> AsyncGenerator[tuple[Frame, Lane] | InferenceResponse, None]:
         """Every frame of every request, or the response that answers the request."""
         own = Lane(Memory())
         async for request in requests:

@@ -1,12 +1,12 @@
 """The frames of a request: JPEGs or a ready tensor, and what is asked of them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-import orjson
 from mlserver.types import InferenceRequest, RequestInput, TensorData
 from numpy.typing import NDArray
 
@@ -179,8 +179,8 @@ def _classes(value: Any, class_ids: Mapping[str, int]) -> tuple[int, ...] | None
     wanted: Sequence[Any] = value if isinstance(value, list) else [value]
     if isinstance(value, str):
         try:
-            wanted = orjson.loads(value)
-        except orjson.JSONDecodeError:
+            wanted = json.loads(value)
+        except ValueError:
             wanted = [part.strip() for part in value.split(",")]
         wanted = wanted if isinstance(wanted, list) else [wanted]
     found = []

@@ -19,7 +19,8 @@ from .upstream_stream import Answer, UpstreamStream
 from .upstream_wire import Dialect, decode_reply, encode_request
 
 DEFAULT_TIMEOUT = 30.0
-MAX_TIMEOUT = 3600.0
+MAX_TIMEOUT = 86_400.0
+MICROSECONDS = 1_000_000
 METADATA_TIMEOUT = 2.0
 
 
@@ -27,8 +28,8 @@ class UpstreamModel(StreamingModel):
     """Passes requests on to a model of another Open Inference server (Triton, MLServer) and its
     responses back, unary or streamed, tensors untouched. Sequences are the upstream's own.
 
-    `parameters.uri`: grpc://host:port, or grpcs:// for TLS. Request parameter `timeout`: seconds
-    until a request's first response (setting `timeout`, 30).
+    `parameters.uri`: grpc://host:port, or grpcs:// for TLS. Request parameter `timeout`:
+    microseconds until a request's first response, as Triton counts (setting `timeout`: 30 s).
 
     Settings: `model` (this model's own name) and `model_version` there; `dialect` of streams:
     "auto" (told by the first reply), "triton" or "mlserver"; `headers`, an object, in which ${NAME}
@@ -114,7 +115,8 @@ class UpstreamModel(StreamingModel):
             await stream.close()
 
     def _timeout_of(self, request: InferenceRequest) -> float:
-        return number(request, "timeout", self._timeout, 0.001, MAX_TIMEOUT)
+        usual = self._timeout * MICROSECONDS
+        return number(request, "timeout", usual, 1, MAX_TIMEOUT * MICROSECONDS) / MICROSECONDS
 
     def _encode(self, request: InferenceRequest, *, doubles: bool) -> bytes:
         return encode_request(

@@ -5,6 +5,7 @@ replies with the bare ModelInferResponse, Triton with ModelStreamInferResponse{1
 2: infer_response}. Tensors are passed on as they came: raw, without being looked into.
 """
 
+import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import orjson
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from mlserver.grpc import dataplane_pb2 as pb
@@ -243,7 +243,7 @@ def _encode_parameters(
         elif isinstance(value, str):
             slot.string_param = value
         else:
-            slot.string_param = orjson.dumps(value, default=str).decode()
+            slot.string_param = json.dumps(value, default=str)
 
 
 def _parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:

@@ -1,0 +1,288 @@
+"""Stream frames to a model that finds objects in them, and keep on when the server goes away.
+
+    async with DetectionStream(model="motion") as stream:
+        answer = await stream.ask(frame)
+        print(answer.sight.labels)
+
+Unlike JpegStream it outlives its calls: when one breaks off, another is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelMetadataRequest, ModelReadyRequest
+from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
+from clients.address import join_address
+from clients.command import GRPC_PORT, TIMEOUT_S
+from clients.detection_messages import (
+    Sight,
+    Thresholds,
+    jpeg_request,
+    read_sight,
+    tensor_request,
+)
+from clients.errors import (
+    ClientError,
+    FrameError,
+    ItemError,
+    LostFrameError,
+    NoResponseError,
+    ProtocolError,
+    RefusedError,
+    StreamCutError,
+    UnreachableError,
+)
+from clients.grpc_channel import call_error, open_channel
+from clients.grpc_messages import Parameter, response_error
+from clients.infer_call import InferCall
+from vision.jpeg import Image, encode
+from vision.letterbox import Letterbox, to_tensor
+
+# How long one attempt to connect may take, and the pause before the next.
+ATTEMPT_S, PAUSE_S = 2.0, 0.25
+# A server that comes back may not have loaded its models yet.
+COMING_UP = ("UNAVAILABLE", "NOT_FOUND")
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What is sent, where and how.
+
+    Attributes:
+        stream_id: what the ids of its requests begin with.
+        sequence_id: of the sequence that the frames belong to; None is none.
+        side: pixels of the square tensor that is sent in place of a JPEG; None sends JPEGs.
+        input_name: of the model's input; None is `image` for JPEGs, `images` for tensors.
+        outputs: names of those wanted; none is the model's usual.
+        parameters: of every request.
+        thresholds: for models that answer with their raw output.
+        metadata: of the call, such as keys; not shown.
+        resend: whether frames that were on the way when a call broke off are sent again.
+        retry_s: for how many seconds a server that went away is tried again.
+        timeout: seconds for each response.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = GRPC_PORT
+    model: str = "motion"
+    version: str = ""
+    stream_id: str = "cam-001"
+    sequence_id: str | None = None
+    side: int | None = None
+    input_name: str | None = None
+    outputs: Sequence[str] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    metadata: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    quality: int = 90
+    resend: bool = True
+    retry_s: float = 60.0
+    timeout: float = TIMEOUT_S
+
+    @property
+    def address(self) -> str:
+        return join_address(self.host, self.port)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one frame: `sight`, or `error`; `latency` in seconds from sending to reading,
+    `answered_at` by time.perf_counter."""
+
+    sight: Sight
+    error: ItemError | None
+    latency: float
+    answered_at: float
+
+
+class DetectionStream:
+    """Frames to one model. Frames are answered in any number at once; those of which the requests
+    are made one after another leave in that order.
+
+    Entering raises UnreachableError or RefusedError where there is no such server or model.
+    """
+
+    def __init__(self, settings: StreamSettings) -> None:
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._call: InferCall | None = None
+        self._calls = 0
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._connect()
+        except BaseException:
+            await self._hang_up()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None and self._call is not None and not self._call.in_flight:
+            with suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(ATTEMPT_S):
+                    await self._call.finish()
+        await self._hang_up()
+
+    @property
+    def connections(self) -> int:
+        """How many calls have been opened so far; more than 1 when the server went away."""
+        return self._calls
+
+    async def request(self, image: Image) -> tuple[ModelInferRequest, Letterbox | None]:
+        """A frame as it is sent; coded in a thread."""
+        return await asyncio.to_thread(self._request, image)
+
+    async def ask(
+        self, image: Image, made: tuple[ModelInferRequest, Letterbox | None] | None = None
+    ) -> Answer:
+        """Send a frame and wait for its answer; a frame that fails alone is answered with `error`.
+
+        Args:
+            made: its `request`, where that has been made before.
+
+        Raises:
+            ClientError: the server refuses the stream, or went away for too long.
+        """
+        request, letterbox = made or await self.request(image)
+        while True:
+            call = await self._open_call()
+            sent_at = time.perf_counter()
+            try:
+                async with asyncio.timeout(self._settings.timeout):
+                    sent = await asyncio.shield(call.write(request))
+                    message, answered_at = await sent.response
+            except (StreamCutError, UnreachableError, RefusedError) as error:
+                if isinstance(error, RefusedError) and error.status not in COMING_UP:
+                    raise
+                self._give_up(call)
+                if self._settings.resend:
+                    continue
+                lost = LostFrameError(f"the frame was lost: {error}")
+                return Answer(Sight(), lost, time.perf_counter() - sent_at, time.perf_counter())
+            except TimeoutError:
+                self._give_up(call)
+                late = NoResponseError(
+                    f"no response from {self._settings.address} within {self._settings.timeout:g} s"
+                )
+                return Answer(
+                    Sight(), FrameError(str(late)), self._settings.timeout, time.perf_counter()
+                )
+            sight, failure = Sight(), None
+            if (found := response_error(message)) is not None:
+                failure = FrameError(*found)
+            else:
+                height, width = image.shape[:2]
+                try:
+                    sight = read_sight(
+                        message, width, height, letterbox, self._settings.thresholds
+                    )
+                except ProtocolError as error:
+                    failure = FrameError(str(error))
+            return Answer(sight, failure, answered_at - sent.at, answered_at)
+
+    async def outputs(self) -> list[str]:
+        """The names of the model's outputs, as its metadata has them; none where it has none."""
+        assert self._channel is not None
+        stub: Any = GRPCInferenceServiceStub(self._channel)
+        settings = self._settings
+        request = ModelMetadataRequest(name=settings.model, version=settings.version)
+        try:
+            found = await stub.ModelMetadata(
+                request, timeout=ATTEMPT_S, metadata=tuple(settings.metadata)
+            )
+        except grpc.aio.AioRpcError:
+            return []
+        return [output.name for output in found.outputs]
+
+    def _request(self, image: Image) -> tuple[ModelInferRequest, Letterbox | None]:
+        settings = self._settings
+        common: dict[str, Any] = {
+            "model": settings.model,
+            "version": settings.version,
+            "outputs": settings.outputs,
+            "parameters": settings.parameters,
+        }
+        if settings.side is None:
+            name = settings.input_name or "image"
+            return jpeg_request(encode(image, settings.quality), tensor=name, **common), None
+        height, width = image.shape[:2]
+        letterbox = Letterbox.fit(width, height, settings.side, settings.side)
+        tensor = to_tensor(letterbox.apply(image))
+        return tensor_request(tensor, tensor=settings.input_name or "images", **common), letterbox
+
+    async def _open_call(self) -> InferCall:
+        """The call that goes on; opened again where it is over."""
+        async with self._opening:
+            if self._call is None or self._call.ended is not None:
+                await self._reconnect()
+            assert self._call is not None
+            return self._call
+
+    async def _reconnect(self) -> None:
+        deadline = time.monotonic() + self._settings.retry_s
+        while True:
+            await self._hang_up()
+            try:
+                return await self._connect()
+            except (UnreachableError, StreamCutError, NoResponseError, RefusedError) as error:
+                if isinstance(error, RefusedError) and error.status not in COMING_UP:
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(PAUSE_S)
+
+    async def _connect(self) -> None:
+        """A channel to a server that has the model ready, and a call on it."""
+        settings = self._settings
+        self._channel = open_channel(settings.host, settings.port)
+        stub: Any = GRPCInferenceServiceStub(self._channel)
+        request = ModelReadyRequest(name=settings.model, version=settings.version)
+        try:
+            found = await stub.ModelReady(
+                request, timeout=ATTEMPT_S, metadata=tuple(settings.metadata)
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise UnreachableError(
+                    f"nobody answers at {settings.address} within {ATTEMPT_S:g} s"
+                ) from error
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise call_error(error, settings.address) from error
+        else:
+            if not found.ready:
+                raise RefusedError(f"model '{settings.model}' is not ready", "UNAVAILABLE")
+        self._calls += 1
+        self._call = InferCall(
+            self._channel,
+            settings.address,
+            metadata=settings.metadata,
+            id_prefix=f"{settings.stream_id}:",
+        )
+
+    def _give_up(self, call: InferCall) -> None:
+        """Use another call from now on."""
+        if self._call is call:
+            call.cancel()
+
+    async def _hang_up(self) -> None:
+        call, self._call = self._call, None
+        channel, self._channel = self._channel, None
+        if call is not None:
+            await call.hang_up()
+        if channel is not None:
+            await channel.close()
