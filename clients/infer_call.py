@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse
+from mlserver.grpc.dataplane_pb2 import ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from clients.errors import ClientError, ProtocolError, StreamCutError
 from clients.grpc_channel import call_error
+from clients.grpc_messages import Parameter, bytes_request
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class InferCall:
         """Requests that have no response yet, also those that nobody waits for any more."""
         return len(self._sent)
 
-    async def write(self, request: ModelInferRequest) -> Sent:
-        """Give the request an id and send it. Cancelling this ends the call."""
+    async def write(
+        self, data: bytes, *, model: str, tensor: str, parameters: Mapping[str, Parameter]
+    ) -> Sent:
+        """Send a request with one BYTES [1] tensor. Cancelling this ends the call."""
         # gRPC takes one write at a time, and the lock is fair: requests keep their order.
         async with self._writing:
             if self._count == 1:
@@ -57,7 +61,13 @@ class InferCall:
                 await self._answered.wait()
             if self.ended is not None:
                 raise self.ended
-            request.id = str(self._count)
+            request = bytes_request(
+                data,
+                model=model,
+                request_id=str(self._count),
+                tensor=tensor,
+                parameters=parameters,
+            )
             self._count += 1
             response = asyncio.get_running_loop().create_future()
             sent = self._sent[request.id] = Sent(response, time.perf_counter())

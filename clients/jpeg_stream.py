@@ -21,13 +21,11 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
-from mlserver.grpc.dataplane_pb2 import ModelInferRequest
-
 from clients.address import join_address
 from clients.command import GRPC_PORT, TIMEOUT_S
 from clients.errors import ClientError, FrameError, NoResponseError, RefusedError
 from clients.grpc_channel import open_channel
-from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
+from clients.grpc_messages import Parameter, bytes_output, response_error
 from clients.infer_call import InferCall, Sent
 from vision.jpeg import Image, JpegError, decode, encode
 
@@ -182,17 +180,15 @@ class JpegStream:
         try:
             async with asyncio.timeout(self._timeout):
                 # Shielded: cancelling a write would cancel the call and all its other frames.
-                return await asyncio.shield(self._call.write(self._request(jpeg)))
+                return await asyncio.shield(self._write(self._call, jpeg))
         except TimeoutError as error:
             raise self._no_response() from error
 
-    def _request(self, data: bytes, **flags: bool) -> ModelInferRequest:
+    async def _write(self, call: InferCall, data: bytes, **flags: bool) -> Sent:
         parameters: dict[str, Parameter] = {}
         if self._sequence_id:
             parameters = {"sequence_id": self._sequence_id, **flags}
-        return bytes_request(
-            data, model=self._model, request_id="", tensor="image", parameters=parameters
-        )
+        return await call.write(data, model=self._model, tensor="image", parameters=parameters)
 
     async def _receive(self, sent: Sent, *, as_jpeg: bool) -> FrameResponse[Any]:
         try:
@@ -217,7 +213,7 @@ class JpegStream:
             return
         try:
             async with asyncio.timeout(self._timeout):
-                sent = await self._call.write(self._request(PLACEHOLDER, sequence_start=True))
+                sent = await self._write(self._call, PLACEHOLDER, sequence_start=True)
                 message, _ = await sent.response
         except TimeoutError as error:
             raise self._no_response() from error
@@ -241,7 +237,7 @@ class JpegStream:
             call = InferCall(self._channel, self._address)
         try:
             if self._sequence_id:
-                await call.write(self._request(PLACEHOLDER, sequence_end=True))
+                await self._write(call, PLACEHOLDER, sequence_end=True)
             await call.finish()
         finally:
             await call.hang_up()

@@ -9,6 +9,7 @@ unknown fields.
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from .errors import BadRequestError
-from .raw_tensors import BYTES, DTYPES, Buffer, decode_raw, encode_raw, flat
+from .raw_tensors import BYTES, DTYPES, Buffer, check_shape, decode_raw, encode_raw, flat
 from .wire_format import split_raw, tag, varint
 
 # The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
@@ -45,6 +46,8 @@ CONTENTS = {
     "FP64": "fp64_contents",
     BYTES: "bytes_contents",
 }
+# Narrower than the field that holds them.
+NARROW = {"UINT8", "UINT16", "INT8", "INT16"}
 # Field numbers in the protocol's messages.
 RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
 DOUBLE_PARAM, UINT64_PARAM = 4, 5
@@ -100,14 +103,12 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
             raise BadRequestError(
                 f"Input '{tensor.name}' has the unknown datatype '{tensor.datatype[:30]}'."
             )
-        if any(size < 0 for size in shape):
-            raise BadRequestError(f"Input '{tensor.name}' has a negative size in shape {shape}.")
+        check_shape(tensor.name, shape)
         data: Any
         if raw and not tensor.HasField("contents"):
             data = decode_raw(tensor.name, tensor.datatype, shape, left.pop())
         else:
-            fields = tensor.contents.ListFields()
-            data = list(fields[0][1]) if fields else []
+            data = _typed_elements(tensor)
         inputs.append(
             RequestInput.model_construct(
                 name=tensor.name,
@@ -128,6 +129,29 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
             for output in request.outputs
         ]
     return DecodedRequest(request.model_name, request.model_version, payload, bool(raw))
+
+
+def _typed_elements(tensor: Any) -> list[Any]:
+    """The elements of a tensor's typed contents."""
+    name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
+    field = CONTENTS.get(datatype, "raw_input_contents")
+    filled = tensor.contents.ListFields()
+    if any(descriptor.name != field for descriptor, _ in filled):
+        raise BadRequestError(f"Input '{name}' is {datatype}, so its data must be in {field}.")
+    elements = list(filled[0][1]) if filled else []
+    if len(elements) != prod(shape):
+        raise BadRequestError(
+            f"Input '{name}' has shape {shape}, but its data holds {len(elements)} element(s); "
+            "send as many elements as the shape says."
+        )
+    if elements and datatype in NARROW:
+        limits = np.iinfo(DTYPES[datatype])
+        if min(elements) < limits.min or max(elements) > limits.max:
+            raise BadRequestError(
+                f"Input '{name}' is {datatype}, so its data must be whole numbers from "
+                f"{limits.min} to {limits.max}."
+            )
+    return elements
 
 
 def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
@@ -174,7 +198,15 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
         elif isinstance(value, str):
             slot.string_param = value
         else:
-            slot.string_param = orjson.dumps(value, default=str).decode()
+            slot.string_param = _as_text(value)
+
+
+def _as_text(value: object) -> str:
+    """What has no kind of its own among the parameters: as JSON, or as Python writes it."""
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:  # an integer past 64 bits, keys that are no text
+        return str(value)
 
 
 def encode_response(

@@ -17,8 +17,8 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from .errors import BadRequestError
-from .raw_tensors import BYTES, decode_raw, flat
-from .rest_tensors import check_json_tensor, check_shape
+from .raw_tensors import BYTES, check_shape, decode_raw, flat
+from .rest_tensors import check_json_tensor
 
 BASE64 = "base64"
 # The tensor parameter that says that its data follow the JSON, and how long they are.
