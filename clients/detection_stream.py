@@ -23,13 +23,6 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from clients.address import join_address
 from clients.command import GRPC_PORT, TIMEOUT_S
-from clients.detection_messages import (
-    Sight,
-    Thresholds,
-    jpeg_request,
-    read_sight,
-    tensor_request,
-)
 from clients.errors import (
     ClientError,
     FrameError,
@@ -42,6 +35,14 @@ from clients.errors import (
     UnreachableError,
 )
 from clients.grpc_channel import call_error, open_channel
+from clients.grpc_detections import (
+    Sight,
+    Thresholds,
+    in_sequence,
+    jpeg_request,
+    read_sight,
+    tensor_request,
+)
 from clients.grpc_messages import Parameter, response_error
 from clients.infer_call import InferCall
 from vision.jpeg import Image, encode
@@ -49,6 +50,8 @@ from vision.letterbox import Letterbox, to_tensor
 
 # How long one attempt to connect may take, and the pause before the next.
 ATTEMPT_S, PAUSE_S = 2.0, 0.25
+# Stands for a frame in END, as in Triton's sample client.
+PLACEHOLDER = b"1"
 # A server that comes back may not have loaded its models yet.
 COMING_UP = ("UNAVAILABLE", "NOT_FOUND")
 
@@ -116,6 +119,8 @@ class DetectionStream:
         self._opening = asyncio.Lock()
         self._call: InferCall | None = None
         self._calls = 0
+        self._stale: InferCall | None = None
+        self._marked: InferCall | None = None
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
@@ -135,6 +140,9 @@ class DetectionStream:
         if error is None and self._call is not None and not self._call.in_flight:
             with suppress(ClientError, TimeoutError):
                 async with asyncio.timeout(ATTEMPT_S):
+                    if self._marked is self._call:
+                        request = jpeg_request(PLACEHOLDER, model=self._settings.model)
+                        await self._call.send(in_sequence(request, self._sequence_id, end=True))
                     await self._call.finish()
         await self._hang_up()
 
@@ -142,6 +150,14 @@ class DetectionStream:
     def connections(self) -> int:
         """How many calls have been opened so far; more than 1 when the server went away."""
         return self._calls
+
+    async def connected(self) -> None:
+        """Wait until there is a call; where the server went away, until it is back.
+
+        Raises:
+            ClientError: it did not come back in time.
+        """
+        await self._open_call()
 
     async def request(self, image: Image) -> tuple[ModelInferRequest, Letterbox | None]:
         """A frame as it is sent; coded in a thread."""
@@ -159,18 +175,24 @@ class DetectionStream:
             ClientError: the server refuses the stream, or went away for too long.
         """
         request, letterbox = made or await self.request(image)
+        deadline: float | None = None
         while True:
             call = await self._open_call()
             sent_at = time.perf_counter()
+            self._mark(request, call)
             try:
                 async with asyncio.timeout(self._settings.timeout):
-                    sent = await asyncio.shield(call.write(request))
+                    sent = await asyncio.shield(call.send(request))
                     message, answered_at = await sent.response
             except (StreamCutError, UnreachableError, RefusedError) as error:
                 if isinstance(error, RefusedError) and error.status not in COMING_UP:
                     raise
                 self._give_up(call)
+                deadline = deadline or time.monotonic() + self._settings.retry_s
                 if self._settings.resend:
+                    if time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(PAUSE_S)
                     continue
                 lost = LostFrameError(f"the frame was lost: {error}")
                 return Answer(Sight(), lost, time.perf_counter() - sent_at, time.perf_counter())
@@ -188,12 +210,22 @@ class DetectionStream:
             else:
                 height, width = image.shape[:2]
                 try:
-                    sight = read_sight(
-                        message, width, height, letterbox, self._settings.thresholds
-                    )
+                    sight = read_sight(message, width, height, letterbox, self._settings.thresholds)
                 except ProtocolError as error:
                     failure = FrameError(str(error))
             return Answer(sight, failure, answered_at - sent.at, answered_at)
+
+    def _mark(self, request: ModelInferRequest, call: InferCall) -> None:
+        """Make a request one of the call's sequence, which the call's first one starts."""
+        if self._settings.sequence_id:
+            start, self._marked = self._marked is not call, call
+            in_sequence(request, self._sequence_id, start=start)
+
+    @property
+    def _sequence_id(self) -> str:
+        # Where the server did not go away, only its stream, the sequence before is still there.
+        suffix = f"~{self._calls}" if self._calls > 1 else ""
+        return f"{self._settings.sequence_id}{suffix}"
 
     async def outputs(self) -> list[str]:
         """The names of the model's outputs, as its metadata has them; none where it has none."""
@@ -228,10 +260,12 @@ class DetectionStream:
     async def _open_call(self) -> InferCall:
         """The call that goes on; opened again where it is over."""
         async with self._opening:
-            if self._call is None or self._call.ended is not None:
+            call = self._call
+            if call is None or call is self._stale or call.ended is not None:
                 await self._reconnect()
-            assert self._call is not None
-            return self._call
+                call = self._call
+            assert call is not None
+            return call
 
     async def _reconnect(self) -> None:
         deadline = time.monotonic() + self._settings.retry_s
@@ -276,8 +310,8 @@ class DetectionStream:
 
     def _give_up(self, call: InferCall) -> None:
         """Use another call from now on."""
-        if self._call is call:
-            call.cancel()
+        self._stale = call
+        call.cancel()
 
     async def _hang_up(self) -> None:
         call, self._call = self._call, None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from mlserver.grpc.dataplane_pb2 import ModelInferResponse
+from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from clients.errors import ClientError, ProtocolError, StreamCutError
@@ -33,9 +33,22 @@ class InferCall:
     goes on.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        address: str,
+        *,
+        metadata: Sequence[tuple[str, str]] = (),
+        id_prefix: str = "",
+    ) -> None:
+        """
+        Args:
+            metadata: sent with the call, such as a key.
+            id_prefix: what each request's id begins with, before its number.
+        """
         stub: Any = GRPCInferenceServiceStub(channel)
-        self._call = stub.ModelStreamInfer()
+        self._call = stub.ModelStreamInfer(metadata=tuple(metadata))
+        self._id_prefix = id_prefix
         self._address = address
         self._sent: dict[str, Sent] = {}
         self._count = 0
@@ -53,6 +66,12 @@ class InferCall:
         self, data: bytes, *, model: str, tensor: str, parameters: Mapping[str, Parameter]
     ) -> Sent:
         """Send a request with one BYTES [1] tensor. Cancelling this ends the call."""
+        return await self.send(
+            bytes_request(data, model=model, request_id="", tensor=tensor, parameters=parameters)
+        )
+
+    async def send(self, request: ModelInferRequest) -> Sent:
+        """Give a request its id and send it. Cancelling this ends the call."""
         # gRPC takes one write at a time, and the lock is fair: requests keep their order.
         async with self._writing:
             if self._count == 1:
@@ -61,13 +80,7 @@ class InferCall:
                 await self._answered.wait()
             if self.ended is not None:
                 raise self.ended
-            request = bytes_request(
-                data,
-                model=model,
-                request_id=str(self._count),
-                tensor=tensor,
-                parameters=parameters,
-            )
+            request.id = f"{self._id_prefix}{self._count}"
             self._count += 1
             response = asyncio.get_running_loop().create_future()
             sent = self._sent[request.id] = Sent(response, time.perf_counter())
@@ -82,6 +95,10 @@ class InferCall:
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await self._call.done_writing()
                 await asyncio.shield(self._reader)
+
+    def cancel(self) -> None:
+        """End the call now: every waiting request raises StreamCutError."""
+        self._call.cancel()
 
     async def hang_up(self) -> None:
         self._call.cancel()

@@ -18,7 +18,7 @@ from vision.jpeg import Image, JpegError, decode
 from vision.layouts import Layout, LayoutError, find_layout, read
 from vision.letterbox import Letterbox
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP16": np.dtype("<f2"),
     "FP64": np.dtype("<f8"),
@@ -74,6 +74,16 @@ def tensor_request(
     request.inputs[0].shape[:] = data.shape
     request.raw_input_contents[0] = data.tobytes()
     return _addressed(request, version, outputs)
+
+
+def in_sequence(
+    request: ModelInferRequest, sequence_id: str, *, start: bool = False, end: bool = False
+) -> ModelInferRequest:
+    """The request as one of a sequence."""
+    request.parameters["sequence_id"].string_param = sequence_id
+    request.parameters["sequence_start"].bool_param = start
+    request.parameters["sequence_end"].bool_param = end
+    return request
 
 
 def read_sight(
