@@ -27,7 +27,7 @@ class MotionSettings:
     """
 
     history: int = 500
-    threshold: float = 16.0
+    threshold: float = 20.0
     background_ratio: float = 0.7
     min_area: float = 0.001
     max_side: int = 960
@@ -42,10 +42,11 @@ class MotionSettings:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
 
 
-# Holes up to this share of the image's width are closed: a windscreen is part of its car.
-CLOSED_HOLE = 1 / 90
+# Spots narrower than this share of the image's width are noise, and a bridge as narrow does not make
+# one object of two; holes as narrow are closed.
+SPECK = 1 / 128
 # Two boxes of which the smaller one lies in the other to this share are one object.
-SAME_OBJECT = 0.5
+SAME_OBJECT = 0.4
 
 
 class Background:
@@ -77,9 +78,8 @@ class Background:
             self._start(image)
             return nothing()
         mask = self._subtractor.apply(image)
-        # Alone specks go, then holes close.
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, self._speck)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, self._hole)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, self._speck)
         if cv2.countNonZero(mask) > self._settings.shake * mask.size:
             return nothing()
         found = self._objects(mask)  # type: ignore[arg-type]
@@ -93,8 +93,7 @@ class Background:
             self._settings.history, self._settings.threshold, detectShadows=False
         )
         self._subtractor.setBackgroundRatio(self._settings.background_ratio)
-        self._speck = _disc(3)
-        self._hole = _disc(max(round(image.shape[1] * CLOSED_HOLE), 3) | 1)
+        self._speck = _disc(max(round(image.shape[1] * SPECK), 3) | 1)
         self._subtractor.apply(image)
 
     def _objects(self, mask: NDArray[np.uint8]) -> Detections:
