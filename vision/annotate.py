@@ -44,7 +44,7 @@ def annotate(
     )
     height, width = picture.shape[:2]
     thick = max(round(min(width, height) / 240), 1)
-    scale = max(min(width, height) / 36, 9) / FONT_PIXELS
+    scale = max(min(width, height) / 36, 11) / FONT_PIXELS
     tracks = list(track_ids) if track_ids is not None else [-1] * len(found)
     # The best detection is drawn last, on top.
     for index in reversed(range(len(found))):

@@ -42,8 +42,8 @@ class MotionSettings:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
 
 
-# Spots narrower than this share of the image's width are noise, and a bridge as narrow does not make
-# one object of two; holes as narrow are closed.
+# Spots narrower than this share of the image's width are noise, and a bridge as narrow does not
+# make one object of two; holes as narrow are closed.
 SPECK = 1 / 128
 # Two boxes of which the smaller one lies in the other to this share are one object.
 SAME_OBJECT = 0.4
