@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelMetadataRequest, ModelReadyRequest
+from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from clients.address import join_address
@@ -45,6 +45,7 @@ from clients.grpc_detections import (
 )
 from clients.grpc_messages import Parameter, response_error
 from clients.infer_call import InferCall
+from clients.send_order import SendOrder
 from vision.jpeg import Image, encode
 from vision.letterbox import Letterbox, to_tensor
 
@@ -107,9 +108,16 @@ class Answer:
     answered_at: float
 
 
+class _FrameFailure(Exception):
+    """One frame has no answer; the stream goes on."""
+
+    def __init__(self, error: ItemError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class DetectionStream:
-    """Frames to one model. Frames are answered in any number at once; those of which the requests
-    are made one after another leave in that order.
+    """Frames to one model, any number at once; they leave in the order in which they were asked.
 
     Entering raises UnreachableError or RefusedError where there is no such server or model.
     """
@@ -121,6 +129,7 @@ class DetectionStream:
         self._calls = 0
         self._stale: InferCall | None = None
         self._marked: InferCall | None = None
+        self._order = SendOrder()
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
@@ -175,45 +184,63 @@ class DetectionStream:
             ClientError: the server refuses the stream, or went away for too long.
         """
         request, letterbox = made or await self.request(image)
+        number, sent_at = self._order.take(), time.perf_counter()
+        try:
+            message, sent_at, answered_at = await self._exchange(number, request)
+        except _FrameFailure as failure:
+            now = time.perf_counter()
+            return Answer(Sight(), failure.error, now - sent_at, now)
+        finally:
+            self._order.sent(number)
+        latency = answered_at - sent_at
+        if (failed := response_error(message)) is not None:
+            return Answer(Sight(), FrameError(*failed), latency, answered_at)
+        height, width = image.shape[:2]
+        try:
+            sight = read_sight(message, width, height, letterbox, self._settings.thresholds)
+        except ProtocolError as error:
+            return Answer(Sight(), FrameError(str(error)), latency, answered_at)
+        return Answer(sight, None, latency, answered_at)
+
+    async def _exchange(
+        self, number: int, request: ModelInferRequest
+    ) -> tuple[ModelInferResponse, float, float]:
+        """Send a request in its turn, as often as it takes; its response, and when it was sent and
+        answered."""
         deadline: float | None = None
         while True:
-            call = await self._open_call()
-            sent_at = time.perf_counter()
+            call = await self._open_call() if self._settings.resend else self._call
+            await self._order.turn(number)
+            if call is None or call is not self._call or self._is_over(call):
+                if self._settings.resend:
+                    continue
+                # A live frame is old by the time that there is another call.
+                raise _FrameFailure(LostFrameError("the frame was lost: the server went away"))
             self._mark(request, call)
             try:
                 async with asyncio.timeout(self._settings.timeout):
                     sent = await asyncio.shield(call.send(request))
+                    self._order.sent(number)
                     message, answered_at = await sent.response
+                    return message, sent.at, answered_at
             except (StreamCutError, UnreachableError, RefusedError) as error:
                 if isinstance(error, RefusedError) and error.status not in COMING_UP:
                     raise
+                self._order.again(number)
                 self._give_up(call)
                 deadline = deadline or time.monotonic() + self._settings.retry_s
-                if self._settings.resend:
-                    if time.monotonic() > deadline:
-                        raise
-                    await asyncio.sleep(PAUSE_S)
-                    continue
-                lost = LostFrameError(f"the frame was lost: {error}")
-                return Answer(Sight(), lost, time.perf_counter() - sent_at, time.perf_counter())
-            except TimeoutError:
+                if not self._settings.resend:
+                    lost = LostFrameError(f"the frame was lost: {error}")
+                    raise _FrameFailure(lost) from error
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(PAUSE_S)
+            except TimeoutError as error:
                 self._give_up(call)
-                late = NoResponseError(
+                late = FrameError(
                     f"no response from {self._settings.address} within {self._settings.timeout:g} s"
                 )
-                return Answer(
-                    Sight(), FrameError(str(late)), self._settings.timeout, time.perf_counter()
-                )
-            sight, failure = Sight(), None
-            if (found := response_error(message)) is not None:
-                failure = FrameError(*found)
-            else:
-                height, width = image.shape[:2]
-                try:
-                    sight = read_sight(message, width, height, letterbox, self._settings.thresholds)
-                except ProtocolError as error:
-                    failure = FrameError(str(error))
-            return Answer(sight, failure, answered_at - sent.at, answered_at)
+                raise _FrameFailure(late) from error
 
     def _mark(self, request: ModelInferRequest, call: InferCall) -> None:
         """Make a request one of the call's sequence, which the call's first one starts."""
@@ -226,20 +253,6 @@ class DetectionStream:
         # Where the server did not go away, only its stream, the sequence before is still there.
         suffix = f"~{self._calls}" if self._calls > 1 else ""
         return f"{self._settings.sequence_id}{suffix}"
-
-    async def outputs(self) -> list[str]:
-        """The names of the model's outputs, as its metadata has them; none where it has none."""
-        assert self._channel is not None
-        stub: Any = GRPCInferenceServiceStub(self._channel)
-        settings = self._settings
-        request = ModelMetadataRequest(name=settings.model, version=settings.version)
-        try:
-            found = await stub.ModelMetadata(
-                request, timeout=ATTEMPT_S, metadata=tuple(settings.metadata)
-            )
-        except grpc.aio.AioRpcError:
-            return []
-        return [output.name for output in found.outputs]
 
     def _request(self, image: Image) -> tuple[ModelInferRequest, Letterbox | None]:
         settings = self._settings
@@ -261,7 +274,7 @@ class DetectionStream:
         """The call that goes on; opened again where it is over."""
         async with self._opening:
             call = self._call
-            if call is None or call is self._stale or call.ended is not None:
+            if call is None or self._is_over(call):
                 await self._reconnect()
                 call = self._call
             assert call is not None
@@ -307,6 +320,9 @@ class DetectionStream:
             metadata=settings.metadata,
             id_prefix=f"{settings.stream_id}:",
         )
+
+    def _is_over(self, call: InferCall) -> bool:
+        return call is self._stale or call.ended is not None
 
     def _give_up(self, call: InferCall) -> None:
         """Use another call from now on."""

@@ -224,6 +224,7 @@ async def test_an_upstream_that_is_silent(serve: Any, behind: Any) -> None:
         async for message in messages:
             if pb.ModelInferRequest.FromString(message).id == "heard":
                 yield doubled(message).SerializeToString()
+        await asyncio.Event().wait()
 
     async def never(message: bytes, context: Any) -> bytes:
         await asyncio.Event().wait()
