@@ -1,6 +1,7 @@
 """Text streams: 200 words without a delay, over SSE and over gRPC; and who waits for whom."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 
 from .contenders import OURS, STOCK, ours, stock
@@ -18,6 +19,7 @@ WIRES: dict[str, Callable[..., Awaitable[Sample]]] = {"SSE": sse_streams, "gRPC"
 # The model of MLServer's example, unmodified, under this project: what serving alone gains.
 STOCK_FAST = f"{STOCK} + httptools"
 STOCK_MODEL = "ours, stock's model"
+SERVER_TIME = "server_cpu_us_per_response"
 RATE_TARGET = 1.3
 FAIR_TARGET = 0.1
 
@@ -32,6 +34,7 @@ def text(plan: Plan) -> list[Row]:
             samples,
             (
                 ratio(samples, OURS, STOCK, at_least=RATE_TARGET if clients == 1 else None),
+                ratio(samples, OURS, STOCK, SERVER_TIME),
                 ratio(samples, STOCK_MODEL, STOCK),
                 *([ratio(samples, OURS, STOCK_FAST)] if STOCK_FAST in samples else []),
             ),
@@ -65,15 +68,17 @@ def _measure(
     with (
         ours(folder / "ours", cores, "stock-text") as our_server,
         stock(folder / "stock", cores, "stock-text") as stock_server,
-        stock(folder / "fast", cores, "stock-text", httptools=True) as fast_server,
         LoadProcess(plan.client_cores) as load,
+        ExitStack() as more,
     ):
         served = {
             OURS: (our_server, "text-model"),
             STOCK: (stock_server, "stock-text"),
-            STOCK_FAST: (fast_server, "stock-text"),
             STOCK_MODEL: (our_server, "stock-text"),
         }
+        if not at_once:
+            fast = stock(folder / "fast", cores, "stock-text", httptools=True)
+            served[STOCK_FAST] = (more.enter_context(fast), "stock-text")
         return {
             (wire, count): alternate(
                 plan.rounds,

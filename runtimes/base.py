@@ -97,7 +97,8 @@ class StreamingModel(MLModel):
                     continue
                 async with aclosing(self._responses(request, visit)) as responses:
                     async for response in responses:
-                        response.id = request.id
+                        if response.id != request.id:
+                            response.id = request.id
                         yield response
             except MLServerError as error:
                 yield self.failure(request, error)
@@ -161,7 +162,7 @@ class StreamingModel(MLModel):
         return extra.get(name, default)
 
     def check(self, request: InferenceRequest) -> None:
-        """Check names and datatypes of a request against the model's metadata.
+        """Check names and datatypes of a request against the model's metadata, where it has any.
 
         Raises:
             RequestError: an input is missing, unknown, sent twice or of another datatype, or an
@@ -169,17 +170,18 @@ class StreamingModel(MLModel):
         """
         declared = {tensor.name: self.datatypes(tensor) for tensor in self.inputs or []}
         wanted = ", ".join(f"'{name}' ({datatypes[0]})" for name, datatypes in declared.items())
+        wanted = wanted or "inputs of any name"
         if not request.inputs:
             raise RequestError(f"The request has no inputs; model '{self.name}' takes {wanted}.")
         seen = set()
         for tensor in request.inputs:
-            if tensor.name not in declared:
+            if declared and tensor.name not in declared:
                 raise RequestError(
                     f"Model '{self.name}' has no input {shown(tensor.name)}; it takes {wanted}."
                 )
             if tensor.name in seen:
                 raise RequestError(f"Input '{tensor.name}' is there twice; send it once.")
-            if str(tensor.datatype) not in declared[tensor.name]:
+            if declared and str(tensor.datatype) not in declared[tensor.name]:
                 raise RequestError(
                     f"Input '{tensor.name}' must be {' or '.join(declared[tensor.name])}, "
                     f"not {shown(str(tensor.datatype))}."
@@ -187,7 +189,7 @@ class StreamingModel(MLModel):
             seen.add(tensor.name)
         known = [tensor.name for tensor in self.outputs or []]
         for output in request.outputs or []:
-            if output.name not in known:
+            if known and output.name not in known:
                 raise RequestError(
                     f"Model '{self.name}' has no output {shown(output.name)}; "
                     f"it gives {', '.join(map(repr, known))}."
@@ -211,8 +213,8 @@ class StreamingModel(MLModel):
     def response(
         self, request: InferenceRequest, outputs: list[Any], **parameters: Any
     ) -> InferenceResponse:
-        """A response to `request`. Built without validation: the runtime knows what it makes."""
-        return InferenceResponse.model_construct(
+        """A response to `request`."""
+        return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
             id=request.id,

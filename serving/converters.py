@@ -9,6 +9,7 @@ unknown fields.
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -49,7 +50,12 @@ CONTENTS = {
 # Narrower than the field that holds them.
 NARROW = {"UINT8", "UINT16", "INT8", "INT16"}
 # Field numbers in the protocol's messages.
-RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
+RAW_INPUT_CONTENTS, OUTPUTS, RAW_OUTPUT_CONTENTS = 7, 5, 6
+RAW_OUTPUT_TAG = tag(RAW_OUTPUT_CONTENTS, 2)
+# Parts of messages that are kept, for the streams that run at once.
+KEPT_PARTS = 1024
+# An id may be as long as a message; what holds a longer one than this is not kept.
+KEPT_ID_CHARACTERS = 128
 DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # Below this, letting protobuf copy the tensors costs less than looking for them.
 SMALL_MESSAGE_BYTES = 16 * 1024
@@ -187,7 +193,9 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
         if value is None:
             continue
         slot = target[name]
-        if isinstance(value, bool | np.bool_):
+        if isinstance(value, str):
+            slot.string_param = value
+        elif isinstance(value, bool | np.bool_):
             slot.bool_param = bool(value)
         elif isinstance(value, int | np.integer) and int(value) in INT64:
             slot.int64_param = int(value)
@@ -195,8 +203,6 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
             slot.MergeFromString(tag(UINT64_PARAM, 0) + varint(int(value)))
         elif isinstance(value, float | np.floating):
             slot.MergeFromString(tag(DOUBLE_PARAM, 1) + struct.pack("<d", float(value)))
-        elif isinstance(value, str):
-            slot.string_param = value
         else:
             slot.string_param = _as_text(value)
 
@@ -217,39 +223,69 @@ def encode_response(
     Args:
         parameters: more parameters for the response.
     """
-    message = pb.ModelInferResponse(
-        model_name=response.model_name,
-        model_version=response.model_version or "",
-        id=response.id or "",
-    )
-    if response.parameters is not None:
-        encode_parameters(message.parameters, response.parameters)
-    if parameters:
-        encode_parameters(message.parameters, Parameters(**parameters))
+    # Put together from serialised parts, which protobuf allows: those that a stream repeats are
+    # kept, and large tensors are copied once.
+    request_id = response.id or ""
+    head = _head if len(request_id) <= KEPT_ID_CHARACTERS else _head.__wrapped__
+    parts: list[Any] = [head(response.model_name, response.model_version or "", request_id)]
+    if response.parameters is not None or parameters:
+        message = pb.ModelInferResponse()
+        if response.parameters is not None:
+            encode_parameters(message.parameters, response.parameters)
+        if parameters:
+            encode_parameters(message.parameters, Parameters(**parameters))
+        parts.append(message.SerializeToString())
     # Typed contents have no field for FP16, and raw is all or nothing.
-    raw = raw or any(_datatype(output) == "FP16" for output in response.outputs)
+    datatypes = [_datatype(output) for output in response.outputs]
+    raw = raw or "FP16" in datatypes
     tensors: list[Any] = []
-    for output in response.outputs:
+    for output, datatype in zip(response.outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
-        datatype = _datatype(output)
-        tensor = message.outputs.add(name=output.name, datatype=datatype, shape=output.shape)
-        if output.parameters is not None:
-            encode_parameters(tensor.parameters, output.parameters)
+        described = output.parameters
         if raw:
             tensors.append(encode_raw(datatype, data))
-        else:
+            if described is None or not described.model_extra:
+                kind = described.content_type if described is not None else None
+                parts.append(_raw_tensor(output.name, datatype, tuple(output.shape), kind))
+                continue
+        tensor = pb.ModelInferResponse.InferOutputTensor(
+            name=output.name, datatype=datatype, shape=output.shape
+        )
+        if described is not None:
+            encode_parameters(tensor.parameters, described)
+        if not raw:
             elements = flat(data)
             if datatype == BYTES:
                 elements = [e.encode() if isinstance(e, str) else e for e in elements]
             getattr(tensor.contents, CONTENTS[datatype]).extend(elements)
-    if not tensors:
-        return message.SerializeToString()
-    # Appended to the serialised rest, which protobuf allows, large tensors are copied once.
-    parts: list[Any] = [message.SerializeToString()]
+        parts.append(_field(OUTPUTS, tensor.SerializeToString()))
     for encoded in tensors:
         size = encoded.nbytes if isinstance(encoded, np.ndarray) else len(encoded)
-        parts += [tag(RAW_OUTPUT_CONTENTS, 2) + varint(size), encoded]
+        parts += [RAW_OUTPUT_TAG, varint(size), encoded]
     return b"".join(parts)
+
+
+@lru_cache(KEPT_PARTS)
+def _head(model_name: str, model_version: str, request_id: str) -> bytes:
+    """The part of a response that says whose it is."""
+    return pb.ModelInferResponse(
+        model_name=model_name, model_version=model_version, id=request_id
+    ).SerializeToString()
+
+
+@lru_cache(KEPT_PARTS)
+def _raw_tensor(
+    name: str, datatype: str, shape: tuple[int, ...], content_type: str | None
+) -> bytes:
+    """The part of a response that describes a raw output."""
+    tensor = pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+    if content_type is not None:
+        tensor.parameters["content_type"].string_param = content_type
+    return _field(OUTPUTS, tensor.SerializeToString())
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return tag(number, 2) + varint(len(data)) + data
 
 
 def _datatype(output: Any) -> str:

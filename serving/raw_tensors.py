@@ -24,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 BYTES = "BYTES"
+NESTED = (list, tuple, np.ndarray)
 # numpy's own limit was 32 for long; deeper JSON is an attack on whoever walks it by recursion.
 MAX_DIMENSIONS = 32
 # numpy refuses more than 2**63 bytes even where another size is 0 and there is no element.
@@ -111,6 +112,6 @@ def flat(data: Any) -> list[Any]:
         return data.reshape(-1).tolist()
     if not isinstance(data, list | tuple):
         return [data]
-    if any(isinstance(element, list | tuple | np.ndarray) for element in data):
+    if any(isinstance(element, NESTED) for element in data):
         return [element for row in data for element in flat(row)]
     return list(data)

@@ -82,7 +82,7 @@ def test_perf_analyzer_streams(service: Service, tmp_path: Path):
             *("--streaming", "--async", "--input-data", str(data), "--shape", "prompt:1"),
             *("--request-parameter", "delay:0:int", "--concurrency-range", "4"),
             *("--measurement-mode", "count_windows", "--measurement-request-count", "50"),
-            *("--max-trials", "3"),
+            *("--max-trials", "3", "--stability-percentage", "999"),
         ],
         env={**os.environ, "LD_LIBRARY_PATH": str(PERF_ANALYZER)},
         capture_output=True,

@@ -256,3 +256,14 @@ async def test_a_runtime_without_respond_says_what_is_missing() -> None:
     model = StreamingModel(counter().settings)
     with pytest.raises(NotImplementedError, match="StreamingModel does not define respond"):
         await answers(model, x())
+
+
+async def test_a_model_without_metadata_takes_inputs_of_any_name() -> None:
+    model = Counter(ModelSettings(name="bare", implementation=Counter))
+    [answered] = await answers(model, ask("x", ["hello"]))
+    assert answered.outputs
+    [refused] = await answers(model, InferenceRequest(id="r", inputs=[]))
+    assert error_of(refused) == (
+        400,
+        "The request has no inputs; model 'bare' takes inputs of any name.",
+    )

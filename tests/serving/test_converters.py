@@ -21,6 +21,7 @@ from mlserver.types import (
     TensorData,
 )
 
+from serving import converters
 from serving.converters import (
     CONTENTS,
     SMALL_MESSAGE_BYTES,
@@ -383,6 +384,14 @@ def test_a_response_without_outputs_is_one() -> None:
     assert list(got.outputs) == []
     assert got.parameters["error"].string_param == "no"
     assert got.parameters["error_code"].int64_param == 422
+
+
+def test_a_long_id_comes_back_and_is_not_kept_for_later() -> None:
+    sent = response("FP32", [1.0], [1])
+    sent.id = "long" * 100_000
+    before = converters._head.cache_info().currsize
+    assert answered(sent, raw=True).id == sent.id
+    assert converters._head.cache_info().currsize == before
 
 
 # -- parameters --
