@@ -5,7 +5,7 @@ put our edges in their places.
 """
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlparse
 
 from mlserver.logging import logger
@@ -27,9 +27,11 @@ class ModelSettingsRepository(SchemalessModelRepository):
     is left out until it is.
     """
 
+    # MLServer makes more than one repository in its life; a missing file is told once.
+    _told: ClassVar[set[str]] = set()
+
     def __init__(self, root: str, **arguments: Any):
         super().__init__(os.path.join(root, MODELS_FOLDER), **arguments)
-        self._left_out: set[str] = set()
 
     async def list(self) -> list[ModelSettings]:
         return [settings for settings in await super().list() if self._is_whole(settings)]
@@ -39,8 +41,8 @@ class ModelSettingsRepository(SchemalessModelRepository):
         missing = missing_file(uri, settings._source) if uri else None
         if missing is None:
             return True
-        if settings.name not in self._left_out:
-            self._left_out.add(settings.name)
+        if missing not in self._told:
+            self._told.add(missing)
             logger.info(
                 "Model '%s' is not served: there is no %s. Put its file there, or point "
                 "parameters.uri of %s at one, and start again.",
