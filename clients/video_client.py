@@ -115,7 +115,7 @@ async def _stream_video(
     "--in-flight",
     envvar="CLIENT_IN_FLIGHT",
     type=click.IntRange(min=1),
-    help=f"Frames on the wire at a time (left out: {IN_FLIGHT}, and 2 of a live source).",
+    help=f"Frames on the wire at a time (left out: {IN_FLIGHT}, and 1 of a live source).",
 )
 @option(
     "--sequence-id",

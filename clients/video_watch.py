@@ -26,7 +26,7 @@ from vision.jpeg import Image
 
 ANNOTATED, COUNTS = "annotated.mp4", "frame_counts.jsonl"
 # Frames on the wire: enough that the model never waits, or as few as keep a live picture fresh.
-IN_FLIGHT = {Policy.WAIT: 8, Policy.LATEST: 2}
+IN_FLIGHT = {Policy.WAIT: 8, Policy.LATEST: 1}
 # Answered frames that wait to be drawn; past it no more are sent.
 TO_DRAW = 8
 # A gap in a live source is filled with the picture before it, up to this.
