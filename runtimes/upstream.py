@@ -10,6 +10,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelMetadataResponseConverter
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataModelResponse
+from mlserver.utils import to_absolute_path
 
 from .base import StreamingModel
 from .errors import MLServerError
@@ -38,9 +39,9 @@ class UpstreamModel(StreamingModel):
     """
 
     async def load(self) -> bool:
-        parameters, source = self.settings.parameters, self.settings._source
+        parameters = self.settings.parameters
         uri = (parameters.uri if parameters else None) or ""
-        folder = Path(source).parent if source else Path()
+        folder = Path(to_absolute_path(self.settings, "."))
         self._upstream_model = str(self.setting("model", self.name))
         self._upstream_version = str(self.setting("model_version", ""))
         self._timeout = float(self.setting("timeout", DEFAULT_TIMEOUT))

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 from mlserver.logging import logger
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelSettings
+from mlserver.utils import to_absolute_path
 
 from . import extension
 
@@ -37,30 +38,22 @@ class ModelSettingsRepository(SchemalessModelRepository):
         return [settings for settings in await super().list() if self._is_whole(settings)]
 
     def _is_whole(self, settings: ModelSettings) -> bool:
-        uri = settings.parameters.uri if settings.parameters else None
-        missing = missing_file(uri, settings._source) if uri else None
-        if missing is None:
-            return True
-        if missing not in self._told:
+        missing = missing_file(settings)
+        if missing is not None and missing not in self._told:
             self._told.add(missing)
             logger.info(
                 "Model '%s' is not served: there is no %s. Put its file there, or point "
-                "parameters.uri of %s at one, and start again.",
+                "parameters.uri of its model-settings.json at one, and start again.",
                 settings.name,
                 os.path.relpath(missing),
-                os.path.relpath(settings._source or ""),
             )
-        return False
+        return missing is None
 
 
-def missing_file(uri: str, source: str | None) -> str | None:
-    """The file of this machine that a model's uri names, where there is none; else None.
-
-    Args:
-        source: the model's settings file, beside which a relative uri lies.
-    """
-    parts = urlparse(uri)
-    if parts.scheme not in ("", "file") or parts.netloc:
+def missing_file(settings: ModelSettings) -> str | None:
+    """The file of this machine that a model's `parameters.uri` names, where there is none."""
+    uri = urlparse((settings.parameters and settings.parameters.uri) or "")
+    if not uri.path or uri.netloc or uri.scheme not in ("", "file"):
         return None
-    path = os.path.join(os.path.dirname(source or ""), parts.path)
+    path = to_absolute_path(settings, uri.path)
     return None if os.path.exists(path) else path

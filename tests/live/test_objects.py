@@ -105,7 +105,7 @@ def test_a_detector_without_a_file_is_one_line(service: Service) -> None:
     assert "detector" not in [model["name"] for model in index]
     lines = [line for line in service.log.read_text().splitlines() if "'detector'" in line]
     assert len(lines) == 1
-    assert "there is no model-settings/detector/model.onnx. Put its file there" in lines[0]
+    assert "there is no model-settings/detector/model.onnx. Put its file there, or" in lines[0]
 
 
 async def test_a_detector_with_one(objects: Service) -> None:
