@@ -24,9 +24,9 @@ import grpc
 import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
-from clients.detection_stream import StreamSettings
 from clients.errors import SourceError
 from clients.frame_source import FrameSource, SourceFrame
+from clients.stream_settings import StreamSettings
 from clients.video_watch import COUNTS, WatchReport, watch_video
 
 from . import machine

@@ -18,13 +18,13 @@ from pathlib import Path
 import click
 
 from clients.command import option, reported
-from clients.detection_stream import StreamSettings
 from clients.errors import ClientError
 from clients.frame_source import FrameSource
 from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
 from clients.service import HOST, Service, ServiceError
 from clients.sse_client import SseClient
+from clients.stream_settings import StreamSettings
 from clients.video_client import run_video
 from clients.video_report import VideoReport
 from clients.video_source import SAMPLE, open_source

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +20,6 @@ import grpc
 from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from clients.address import join_address
-from clients.command import GRPC_PORT, TIMEOUT_S
 from clients.errors import (
     ClientError,
     FrameError,
@@ -37,15 +34,15 @@ from clients.errors import (
 from clients.grpc_channel import call_error, open_channel
 from clients.grpc_detections import (
     Sight,
-    Thresholds,
     in_sequence,
     jpeg_request,
     read_sight,
     tensor_request,
 )
-from clients.grpc_messages import Parameter, response_error
+from clients.grpc_messages import response_error
 from clients.infer_call import InferCall
 from clients.send_order import SendOrder
+from clients.stream_settings import StreamSettings
 from vision.jpeg import Image, encode
 from vision.letterbox import Letterbox, to_tensor
 
@@ -55,46 +52,6 @@ ATTEMPT_S, PAUSE_S = 2.0, 0.25
 PLACEHOLDER = b"1"
 # A server that comes back may not have loaded its models yet.
 COMING_UP = ("UNAVAILABLE", "NOT_FOUND")
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """What is sent, where and how.
-
-    Attributes:
-        stream_id: what the ids of its requests begin with.
-        sequence_id: of the sequence that the frames belong to; None is none.
-        side: pixels of the square tensor that is sent in place of a JPEG; None sends JPEGs.
-        input_name: of the model's input; None is `image` for JPEGs, `images` for tensors.
-        outputs: names of those wanted; none is the model's usual.
-        parameters: of every request.
-        thresholds: for models that answer with their raw output.
-        metadata: of the call, such as keys; not shown.
-        resend: whether frames that were on the way when a call broke off are sent again.
-        retry_s: for how many seconds a server that went away is tried again.
-        timeout: seconds for each response.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = GRPC_PORT
-    model: str = "motion"
-    version: str = ""
-    stream_id: str = "cam-001"
-    sequence_id: str | None = None
-    side: int | None = None
-    input_name: str | None = None
-    outputs: Sequence[str] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    metadata: Sequence[tuple[str, str]] = field(default=(), repr=False)
-    quality: int = 90
-    resend: bool = True
-    retry_s: float = 60.0
-    timeout: float = TIMEOUT_S
-
-    @property
-    def address(self) -> str:
-        return join_address(self.host, self.port)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from clients.command import option
-from clients.detection_stream import StreamSettings
 from clients.frame_buffer import Policy
 from clients.frame_source import CONNECT_S
 from clients.grpc_detections import Thresholds
 from clients.grpc_messages import Parameter
+from clients.stream_settings import StreamSettings
 from clients.video_watch import WatchSettings
 
 RETRY_S = 60.0

@@ -13,11 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clients.detection_stream import Answer, DetectionStream, StreamSettings
+from clients.detection_stream import Answer, DetectionStream
 from clients.errors import LostFrameError, SourceError
 from clients.frame_buffer import FrameBuffer, Policy
 from clients.frame_counts import FrameCounts
 from clients.frame_source import FrameSource, SourceFrame
+from clients.stream_settings import StreamSettings
 from clients.video_report import VideoReport
 from clients.video_writer import VideoWriter
 from clients.window import Window

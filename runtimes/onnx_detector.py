@@ -5,6 +5,7 @@ Knows onnxruntime and tensors; nothing of requests.
 
 import ast
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from vision.layouts import Layout, LayoutError, find_layout
 from .errors import MLServerError
 
 DEFAULT_SIDE = 640
+ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 DEFAULT_STRIDE = 32
 INPUT_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 Outputs = dict[str, NDArray[Any]]
@@ -199,5 +201,5 @@ def _literal(text: str | None) -> Any:
 
 
 def _sentence(error: Exception) -> str:
-    """onnxruntime's own words without their brackets, in one line."""
-    return " ".join(str(error).split()).rpartition("] : ")[2][:200].rstrip(". ")
+    """onnxruntime's own words without its codes, in one line."""
+    return ERROR_CODE.sub("", " ".join(str(error).split()))[:200].rstrip(". ")

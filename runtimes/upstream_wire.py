@@ -20,6 +20,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, ResponseOutput, TensorData
 
 from .errors import MLServerError, RequestError
+from .protobuf_fields import FIXED64, LENGTH, VARINT, FieldsError, fields, tag, varint
 
 BYTES = "BYTES"
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -39,7 +40,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
 # Field numbers of the protocol's messages.
 RAW_INPUT_CONTENTS, ERROR_MESSAGE, INFER_RESPONSE, FIRST_AFTER = 7, 1, 2, 3
 DOUBLE_PARAM, UINT64_PARAM = 4, 5
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 INT64 = range(-(2**63), 2**63)
 # About the hop to this service, not for the one behind it.
 OURS = frozenset({"timeout", "headers", "triton_enable_empty_final_response"})
@@ -93,7 +93,7 @@ def encode_request(
     parts: list[Any] = [message.SerializeToString()]
     for raw in tensors:
         size = raw.nbytes if isinstance(raw, np.ndarray) else len(raw)
-        parts += [_varint(RAW_INPUT_CONTENTS << 3 | LENGTH) + _varint(size), raw]
+        parts += [tag(RAW_INPUT_CONTENTS, LENGTH) + varint(size), raw]
     return b"".join(parts)
 
 
@@ -190,8 +190,8 @@ def decode_reply(message: bytes) -> Reply:
         if raw:
             data = _decode_raw(output.name, output.datatype, shape, raw[index])
         else:
-            fields = output.contents.ListFields()
-            data = list(fields[0][1]) if fields else []
+            contents = output.contents.ListFields()
+            data = list(contents[0][1]) if contents else []
         outputs.append(
             ResponseOutput.model_construct(
                 name=output.name,
@@ -237,9 +237,9 @@ def _encode_parameters(
         elif isinstance(value, int) and value in INT64:
             slot.int64_param = value
         elif isinstance(value, int) and 0 <= value < 2**64:
-            slot.MergeFromString(_varint(UINT64_PARAM << 3 | VARINT) + _varint(value))
+            slot.MergeFromString(tag(UINT64_PARAM, VARINT) + varint(value))
         elif isinstance(value, float) and doubles:
-            slot.MergeFromString(_varint(DOUBLE_PARAM << 3 | FIXED64) + struct.pack("<d", value))
+            slot.MergeFromString(tag(DOUBLE_PARAM, FIXED64) + struct.pack("<d", value))
         elif isinstance(value, str):
             slot.string_param = value
         else:
@@ -275,44 +275,7 @@ def _flat(data: Any) -> Iterator[Any]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, memoryview]]:
-    """A message's fields: their numbers, and the bytes of those that have a length.
-
-    https://protobuf.dev/programming-guides/encoding/
-    """
-    view, at = memoryview(message), 0
-    while at < len(view):
-        key, at = _read_varint(view, at)
-        kind, size = key & 7, 0
-        if kind == VARINT:
-            _, at = _read_varint(view, at)
-        elif kind == LENGTH:
-            size, at = _read_varint(view, at)
-        elif kind in (FIXED64, FIXED32):
-            size = 8 if kind == FIXED64 else 4
-        else:
-            raise UpstreamReplyError("it is no protobuf message.")
-        if at + size > len(view):
-            raise UpstreamReplyError("it is truncated.")
-        yield key >> 3, view[at : at + size]
-        at += size
-
-
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(view) and shift < 64:
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise UpstreamReplyError("it is truncated.")
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    try:
+        yield from fields(message)
+    except FieldsError as error:
+        raise UpstreamReplyError(str(error)) from error

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
-from clients.detection_stream import StreamSettings
 from clients.errors import UnreachableError
 from clients.frame_buffer import Policy
 from clients.frame_source import FrameSource
+from clients.stream_settings import StreamSettings
 from clients.video_client import INTERRUPTED, main
 from clients.video_watch import WatchReport, WatchSettings, default_policy, watch_video
 from tests.clients.conftest import _Servicer

@@ -1,6 +1,8 @@
 """UpstreamModel in front of servers that answer what a test wants, in either dialect."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -376,3 +378,41 @@ def test_certificates_need_tls_and_go_together(tmp_path: Path) -> None:
         read("grpc://there:1", root_certificates="a.pem")
     with pytest.raises(UpstreamSettingsError, match="go together"):
         read("grpcs://there:1", private_key="a.pem")
+
+
+@pytest.fixture
+def key_pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A key, and a certificate for `upstream.test` that it has signed itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not here")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "1", "-subj", "/CN=upstream.test", "-keyout", str(key)),
+            *("-addext", "subjectAltName=DNS:upstream.test", "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return key, certificate
+
+
+async def test_tls(behind: Any, key_pair: tuple[Path, Path]) -> None:
+    key, certificate = key_pair
+    server = grpc.aio.server()
+    methods = {"ModelInfer": grpc.unary_unary_rpc_method_handler(unary)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    try:
+        uri, name = f"grpcs://127.0.0.1:{port}", {"server_name": "upstream.test"}
+        trusting = await behind(uri, root_certificates=str(certificate), **name)
+        assert given(await trusting.predict(numbers(2))) == [4]
+        with pytest.raises(MLServerError, match="cannot be reached"):
+            await (await behind(uri, **name)).predict(numbers(2))
+        with pytest.raises(MLServerError, match="cannot be reached"):
+            await (await behind(port)).predict(numbers(2))
+    finally:
+        await server.stop(None)
