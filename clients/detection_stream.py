@@ -1,6 +1,6 @@
 """Stream frames to a model that finds objects in them, and keep on when the server goes away.
 
-    async with DetectionStream(model="motion") as stream:
+    async with DetectionStream(StreamSettings(model="motion")) as stream:
         answer = await stream.ask(frame)
         print(answer.sight.labels)
 
