@@ -31,6 +31,7 @@ from clients.video_watch import COUNTS, WatchReport, watch_video
 
 from . import machine
 from .contenders import ROOT, ours
+from .frames import frames
 from .process import Contender
 from .video_loops import detector_loop, frames_per_second, motion_loop
 
@@ -53,9 +54,22 @@ Line = tuple[str, str, str]
 @click.option("--rounds", default=5, show_default=True, help="Turns of each contender.")
 @click.option("--seconds", default=3.0, show_default=True, help="Length of a turn.")
 @click.option("--live-seconds", default=60.0, show_default=True, help="Of the live row; 0: none.")
+@click.option(
+    "--row",
+    "wanted",
+    multiple=True,
+    type=click.Choice(["motion", "detector", "upstream", "live"]),
+    help="Only these; left out: all.",
+)
 @click.option("--threads", default=1, show_default=True, help="onnxruntime's, on both sides.")
 def main(
-    video: str, model: Path, rounds: int, seconds: float, live_seconds: float, threads: int
+    video: str,
+    model: Path,
+    rounds: int,
+    seconds: float,
+    live_seconds: float,
+    wanted: tuple[str, ...],
+    threads: int,
 ) -> None:
     """Measure motion, detector, upstream and the live policy beside their targets."""
     try:
@@ -69,11 +83,13 @@ def main(
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         folder = Path(name)
-        lines += motion(folder, jpegs, rounds, seconds)
-        if model.is_file():
+        if not wanted or "motion" in wanted:
+            lines += motion(folder, jpegs, rounds, seconds)
+        if model.is_file() and (not wanted or "detector" in wanted):
             lines += detector(folder, model, images, jpegs, rounds, seconds, threads)
-        lines += upstream(folder, jpegs, rounds, seconds)
-        if live_seconds:
+        if not wanted or "upstream" in wanted:
+            lines += upstream(folder, frames(), rounds, seconds)
+        if live_seconds and (not wanted or "live" in wanted):
             lines += live(folder, images, live_seconds)
     found = machine.describe()
     click.echo(
@@ -149,7 +165,7 @@ def upstream(folder: Path, jpegs: Sequence[bytes], rounds: int, seconds: float) 
         ]
     return [
         (
-            "upstream, JPEG frames, 8 in flight / direct",
+            "upstream, JPEG frames of 640x480, 8 in flight / direct",
             f"**{ratio:.2f}** ({served:.0f} / {bare:.0f} frames/s)",
             ">= 0.8",
         ),
