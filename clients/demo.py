@@ -19,13 +19,16 @@ import click
 
 from clients.command import option, reported
 from clients.errors import ClientError
+from clients.frame_source import FrameSource
 from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
 from clients.service import HOST, Service, ServiceError
 from clients.sse_client import SseClient
+from clients.stream_settings import StreamSettings
 from clients.video_client import run_video
 from clients.video_report import VideoReport
 from clients.video_source import SAMPLE, open_source
+from clients.video_watch import ANNOTATED, COUNTS, WatchReport, watch_video
 
 PROMPT = "What is the capital of France?"
 
@@ -42,12 +45,12 @@ PROMPT = "What is the capital of France?"
     envvar="CLIENT_RESULTS_DIR",
     default=Path("results"),
     type=click.Path(path_type=Path),
-    help="Folder for output.mp4 and server.log.",
+    help="Folder for the videos, frame_counts.jsonl and server.log.",
 )
 def main(video: str, results_dir: Path) -> None:
-    """Start the service, stream a prompt over SSE and gRPC and a video through jpeg-model."""
+    """Start the service; stream a prompt over SSE and gRPC, a video through two models."""
     output, log = results_dir / "output.mp4", results_dir / "server.log"
-    report = VideoReport()
+    report, seen = VideoReport(), WatchReport()
     # Leave the service's `with` block, and so stop it, also when this program is told to end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with reported(), _log_shown():
@@ -63,6 +66,12 @@ def main(video: str, results_dir: Path) -> None:
             click.echo("Video:")
             stream = JpegStream(host=HOST, port=service.grpc_port)
             run_video(video, stream, output, report)
+            click.echo("What moves in it:")
+            settings = StreamSettings(
+                host=HOST, port=service.grpc_port, model="motion", parameters={"track": True}
+            )
+            with FrameSource(video) as source:
+                watch_video(source, settings, results_dir, seen)
     click.echo(
         f"""
 Summary
@@ -70,7 +79,10 @@ Summary
   SSE      {sse}
   gRPC     {grpc}
   video    {report}
-  result   {output}"""
+           {output}
+  motion   {seen}
+           {results_dir / ANNOTATED}
+           {results_dir / COUNTS}"""
     )
 
 

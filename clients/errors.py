@@ -11,7 +11,8 @@ ClientError
 ├── StreamCutError         the network: the stream broke off before its end
 ├── ProtocolError          the server: its answer is not what the protocol allows
 └── ItemError              one item failed, the stream goes on
-    └── FrameError         ... and the item is a frame
+    ├── FrameError         ... and the item is a frame
+    └── LostFrameError     ... and it was on the way when its stream broke off
 
 Each prints as one line that makes sense without its type.
 """
@@ -80,3 +81,7 @@ class ItemError(ClientError):
 
 class FrameError(ItemError):
     """One frame failed; the frames after it are not affected."""
+
+
+class LostFrameError(ItemError):
+    """The frame was on the way when its stream broke off; another stream goes on after it."""

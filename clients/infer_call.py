@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from mlserver.grpc.dataplane_pb2 import ModelInferResponse
+from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from clients.credentials import ANONYMOUS, Credentials
 from clients.errors import ClientError, ProtocolError, StreamCutError
 from clients.grpc_channel import call_error
 from clients.grpc_messages import Parameter, bytes_request
@@ -40,10 +39,19 @@ class InferCall:
         channel: grpc.aio.Channel,
         address: str,
         tls: Tls | None = None,
-        credentials: Credentials = ANONYMOUS,
+        *,
+        metadata: Sequence[tuple[str, str]] = (),
+        id_prefix: str = "",
     ) -> None:
+        """
+        Args:
+            tls: how the channel is secured; for the text of errors.
+            metadata: sent with the call, such as a key.
+            id_prefix: what each request's id begins with, before its number.
+        """
         stub: Any = GRPCInferenceServiceStub(channel)
-        self._call = stub.ModelStreamInfer(metadata=tuple(credentials.headers().items()))
+        self._call = stub.ModelStreamInfer(metadata=tuple(metadata))
+        self._id_prefix = id_prefix
         self._address, self._tls = address, tls
         self._sent: dict[str, Sent] = {}
         self._count = 0
@@ -61,6 +69,12 @@ class InferCall:
         self, data: bytes, *, model: str, tensor: str, parameters: Mapping[str, Parameter]
     ) -> Sent:
         """Send a request with one BYTES [1] tensor. Cancelling this ends the call."""
+        return await self.send(
+            bytes_request(data, model=model, request_id="", tensor=tensor, parameters=parameters)
+        )
+
+    async def send(self, request: ModelInferRequest) -> Sent:
+        """Give a request its id and send it. Cancelling this ends the call."""
         # gRPC takes one write at a time, and the lock is fair: requests keep their order.
         async with self._writing:
             if self._count == 1:
@@ -69,13 +83,7 @@ class InferCall:
                 await self._answered.wait()
             if self.ended is not None:
                 raise self.ended
-            request = bytes_request(
-                data,
-                model=model,
-                request_id=str(self._count),
-                tensor=tensor,
-                parameters=parameters,
-            )
+            request.id = f"{self._id_prefix}{self._count}"
             self._count += 1
             response = asyncio.get_running_loop().create_future()
             sent = self._sent[request.id] = Sent(response, time.perf_counter())
@@ -90,6 +98,10 @@ class InferCall:
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await self._call.done_writing()
                 await asyncio.shield(self._reader)
+
+    def cancel(self) -> None:
+        """End the call now: every waiting request raises StreamCutError."""
+        self._call.cancel()
 
     async def hang_up(self) -> None:
         self._call.cancel()

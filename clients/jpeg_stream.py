@@ -121,7 +121,8 @@ class JpegStream:
             await self._close()
 
     def _open_call(self) -> InferCall:
-        return InferCall(self._channel, self._address, self._tls, self._credentials)
+        metadata = tuple(self._credentials.headers().items())
+        return InferCall(self._channel, self._address, self._tls, metadata=metadata)
 
     async def __call__(self, image: FrameT) -> FrameT:
         """Stream one frame; raises FrameError when it failed. Tasks may call this side by side."""

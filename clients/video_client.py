@@ -6,29 +6,32 @@ python -m clients.video_client --source sample
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import click
-import cv2
 from tqdm import tqdm
 
 from clients.command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
 from clients.credentials import Credentials
 from clients.errors import SourceError
+from clients.frame_buffer import Policy
+from clients.frame_source import FrameSource
 from clients.jpeg_stream import IN_FLIGHT, JpegStream
 from clients.tls import Tls
+from clients.video_options import stream_settings, watch_options, watch_settings
 from clients.video_report import VideoReport
 from clients.video_source import SAMPLE, VideoSource, open_source
+from clients.video_watch import ANNOTATED, COUNTS, WatchReport, default_policy, watch_video
 from clients.video_writer import VideoWriter
+from clients.window import Window
 from vision.jpeg import Image
 
 # The exit status of a program ended by Ctrl-C, as shells count it.
 INTERRUPTED = 130
-_WINDOW = "video_client"
-NO_WINDOW = "No window: there is no display, or this OpenCV has none built in (headless)."
+JPEG_MODEL = "jpeg-model"
 
 
 def run_video(
@@ -75,7 +78,7 @@ async def _stream_video(
     """
     good: Image | None = None
     owed = 0
-    window = _Window() if show else None
+    window = Window() if show else None
     limits = [count for count in (source.frame_count, max_frames) if count is not None]
     async with (
         stream,
@@ -101,61 +104,39 @@ async def _stream_video(
             progress.total = progress.n
 
 
-class _Window:
-    """A window with the result, where there is a display."""
-
-    def __init__(self) -> None:
-        # Qt ends the whole process when it finds no display.
-        displays = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        self._works = bool(displays) or not sys.platform.startswith("linux")
-        if not self._works:
-            tqdm.write(NO_WINDOW, file=sys.stderr)
-
-    def show(self, image: Image) -> bool:
-        """Show one image; False once the user has pressed q or Esc."""
-        if not self._works:
-            return True
-        try:
-            cv2.imshow(_WINDOW, image)
-            return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
-        except cv2.error:
-            self._works = False
-            tqdm.write(NO_WINDOW, file=sys.stderr)
-            return True
-
-
 @click.command()
-@server_options(port=GRPC_PORT, model="jpeg-model")
+@server_options(port=GRPC_PORT, model=JPEG_MODEL)
 @option(
     "--source",
     envvar="CLIENT_SOURCE",
     default=SAMPLE,
-    help="A video file, the index of a camera, a URL, or 'sample': a generated moving scene.",
+    help="A video file, the index of a camera, a URL (RTSP, HTTP), a folder of pictures, '-' for "
+    "JPEGs on stdin, or 'sample': a generated moving scene.",
 )
 @option(
     "--in-flight",
     envvar="CLIENT_IN_FLIGHT",
-    default=IN_FLIGHT,
     type=click.IntRange(min=1),
-    help="Frames on the wire at a time.",
+    help=f"Frames on the wire at a time (left out: {IN_FLIGHT}, and 1 of a live source).",
 )
 @option(
     "--sequence-id",
     envvar="CLIENT_SEQUENCE_ID",
-    help="Name of the sequence that the frames belong to (left out: one is made up; '': none).",
+    help="Name of the sequence that the frames belong to (left out: jpeg-model gets one that is "
+    "made up, other models none; '': none).",
 )
 @option(
     "--results-dir",
     envvar="CLIENT_RESULTS_DIR",
     default=Path("results"),
     type=click.Path(path_type=Path),
-    help="Folder for output.mp4.",
+    help="Folder for annotated.mp4 and frame_counts.jsonl, or jpeg-model's output.mp4.",
 )
 @option(
     "--output",
     envvar="CLIENT_OUTPUT",
     type=click.Path(path_type=Path),
-    help="Path of the .mp4, in place of output.mp4 in the results folder.",
+    help="Path of jpeg-model's .mp4, in place of output.mp4 in the results folder.",
 )
 @option(
     "--max-frames",
@@ -166,6 +147,7 @@ class _Window:
 @option(
     "--show", is_flag=True, envvar="CLIENT_SHOW", help="Show the result in a window; q closes it."
 )
+@watch_options
 def main(
     host: str,
     port: int,
@@ -174,42 +156,69 @@ def main(
     tls: Tls | None,
     credentials: Credentials,
     source: str,
-    in_flight: int,
+    in_flight: int | None,
     sequence_id: str | None,
     results_dir: Path,
     output: Path | None,
     max_frames: int | None,
     show: bool,
+    **flags: Any,
 ) -> None:
     """Stream a video through a model and keep the result as an .mp4 that plays in a browser.
 
-    Ends with a summary line. A failed frame is counted and shows the good frame before it. Ctrl-C
-    ends the file properly.
+    A model that finds objects (motion, detector) leaves annotated.mp4, the video with boxes, and
+    frame_counts.jsonl, a line of JSON for each frame; jpeg-model leaves output.mp4.
+
+    Ends with a summary line. A failed frame is counted. Ctrl-C ends the files properly.
     """
-    path = output or results_dir / "output.mp4"
-    stream = JpegStream(
-        host=host,
-        port=port,
-        model=model,
-        timeout=timeout,
-        in_flight=in_flight,
-        sequence_id=sequence_id,
-        tls=tls,
-        credentials=credentials,
-    )
-    report = VideoReport()
-    with reported():
-        try:
+    address: dict[str, Any] = {"host": host, "port": port, "model": model, "timeout": timeout}
+    address["tls"] = tls
+    report: VideoReport
+    if model == JPEG_MODEL:
+        report = VideoReport()
+        path = output or results_dir / "output.mp4"
+        stream = JpegStream(
+            **address,
+            in_flight=in_flight or IN_FLIGHT,
+            sequence_id=sequence_id,
+            credentials=credentials,
+        )
+
+        def run() -> None:
             run_video(
                 source, stream, path, report, timeout=timeout, max_frames=max_frames, show=show
             )
+
+        written = [path]
+    else:
+        report = seen = WatchReport()
+        written = [results_dir / ANNOTATED, results_dir / COUNTS]
+
+        def run() -> None:
+            connect, retry = flags["connect_timeout"], flags["retry_seconds"]
+            with FrameSource(source, connect_s=connect, retry_s=retry) as opened:
+                common = {"max_frames": max_frames, "in_flight": in_flight, "show": show}
+                settings = watch_settings(flags, **common)
+                resend = (settings.policy or default_policy(opened)) is Policy.WAIT
+                stream = stream_settings(
+                    flags,
+                    **address,
+                    sequence_id=sequence_id,
+                    resend=resend,
+                    metadata=tuple(credentials.headers().items()),
+                )
+                watch_video(opened, stream, results_dir, seen, settings)
+
+    with reported():
+        try:
+            run()
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         finally:
             if report.frames:
                 click.echo(report)
             if report.frames > report.failed:
-                click.echo(f"Written to {path}")
+                click.echo(f"Written to {' and '.join(map(str, written))}")
 
 
 if __name__ == "__main__":

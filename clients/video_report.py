@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clients.errors import FrameError
+from clients.errors import ItemError
 
 PERCENTILES = (50, 95, 99)
 
@@ -19,13 +19,13 @@ class VideoReport:
 
     frames: int = 0
     failed: int = 0
-    first_error: FrameError | None = None
+    first_error: ItemError | None = None
     # Eight bytes a frame: a camera may run for days.
     latencies: array[float] = field(default_factory=lambda: array("d"))
     seconds: float = 0.0
     _began: float = 0.0
 
-    def add(self, latency: float, error: FrameError | None) -> None:
+    def add(self, latency: float, error: ItemError | None) -> None:
         """Count one response; `latency` in seconds."""
         self.frames += 1
         self.latencies.append(latency)

@@ -13,7 +13,13 @@ from typing import Any, cast
 
 from mlserver import MLModel
 from mlserver.settings import ModelSettings
-from mlserver.types import InferenceRequest, InferenceResponse, Parameters, RequestInput
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataTensor,
+    Parameters,
+    RequestInput,
+)
 
 from .errors import MLServerError, RequestError, shown
 from .sequences import Sequence, Sequences, sequence_flags
@@ -166,8 +172,8 @@ class StreamingModel(MLModel):
             RequestError: an input is missing, unknown, sent twice or of another datatype, or an
                 unknown output is asked for.
         """
-        declared = {tensor.name: str(tensor.datatype) for tensor in self.inputs or []}
-        wanted = ", ".join(f"'{name}' ({datatype})" for name, datatype in declared.items())
+        declared = {tensor.name: self.datatypes(tensor) for tensor in self.inputs or []}
+        wanted = ", ".join(f"'{name}' ({datatypes[0]})" for name, datatypes in declared.items())
         wanted = wanted or "inputs of any name"
         if not request.inputs:
             raise RequestError(f"The request has no inputs; model '{self.name}' takes {wanted}.")
@@ -179,9 +185,9 @@ class StreamingModel(MLModel):
                 )
             if tensor.name in seen:
                 raise RequestError(f"Input '{tensor.name}' is there twice; send it once.")
-            if declared and str(tensor.datatype) != declared[tensor.name]:
+            if declared and str(tensor.datatype) not in declared[tensor.name]:
                 raise RequestError(
-                    f"Input '{tensor.name}' must be {declared[tensor.name]}, "
+                    f"Input '{tensor.name}' must be {' or '.join(declared[tensor.name])}, "
                     f"not {shown(str(tensor.datatype))}."
                 )
             seen.add(tensor.name)
@@ -192,6 +198,10 @@ class StreamingModel(MLModel):
                     f"Model '{self.name}' has no output {shown(output.name)}; "
                     f"it gives {', '.join(map(repr, known))}."
                 )
+
+    def datatypes(self, tensor: MetadataTensor) -> tuple[str, ...]:
+        """The datatypes that an input may have: the one that its metadata says."""
+        return (str(tensor.datatype),)
 
     def input(self, request: InferenceRequest, name: str) -> RequestInput:
         """The request's input `name`.

@@ -5,10 +5,13 @@ put our edges in their places.
 """
 
 import os
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlparse
 
+from mlserver.logging import logger
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters, ModelSettings
+from mlserver.utils import to_absolute_path
 
 from . import extension
 from .settings import StreamingSettings
@@ -22,8 +25,12 @@ class ModelSettingsRepository(SchemalessModelRepository):
     """Finds models below `model-settings/` only.
 
     MLServer's own repository takes every model-settings.json below the root, those of tests and
-    of virtual environments too.
+    of virtual environments too. A model whose settings name a file of weights that is not there
+    is left out until it is.
     """
+
+    # MLServer makes more than one repository in its life; a missing file is told once.
+    _told: ClassVar[set[str]] = set()
 
     def __init__(self, root: str, **arguments: Any):
         super().__init__(os.path.join(root, MODELS_FOLDER), **arguments)
@@ -34,11 +41,11 @@ class ModelSettingsRepository(SchemalessModelRepository):
         }
 
     async def list(self) -> list[ModelSettings]:
-        """All models, with the limits that hold where a model's `parameters.extra` has none.
+        """The models that are whole, with the limits that hold where `parameters.extra` has none.
 
         They stand beside `extra`, not in it: a stock runtime may take what is there for its own.
         """
-        found: list[ModelSettings] = await super().list()
+        found = [settings for settings in await super().list() if self._is_whole(settings)]
         for settings in found:
             parameters = settings.parameters or ModelParameters()
             for name, value in self._defaults.items():
@@ -46,3 +53,24 @@ class ModelSettingsRepository(SchemalessModelRepository):
                     setattr(parameters, name, value)
             settings.parameters = parameters
         return found
+
+    def _is_whole(self, settings: ModelSettings) -> bool:
+        missing = missing_file(settings)
+        if missing is not None and missing not in self._told:
+            self._told.add(missing)
+            logger.info(
+                "Model '%s' is not served: there is no %s. Put its file there, or point "
+                "parameters.uri of its model-settings.json at one, and start again.",
+                settings.name,
+                os.path.relpath(missing),
+            )
+        return missing is None
+
+
+def missing_file(settings: ModelSettings) -> str | None:
+    """The file of this machine that a model's `parameters.uri` names, where there is none."""
+    uri = urlparse((settings.parameters and settings.parameters.uri) or "")
+    if not uri.path or uri.netloc or uri.scheme not in ("", "file"):
+        return None
+    path = to_absolute_path(settings, uri.path)
+    return None if os.path.exists(path) else path

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clients.video_client import INTERRUPTED, NO_WINDOW, main
+from clients.video_client import INTERRUPTED, main
 from clients.video_writer import VideoWriter
+from clients.window import NO_WINDOW
 from tests.clients.responses import element, failed_response, raw_response
 from vision.scene import moving_scene, scene_frame
 

@@ -1,6 +1,7 @@
 """The door: models are found below model-settings/ and nowhere else."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,32 @@ async def test_the_project_serves_its_models_and_none_of_the_tests(
 ) -> None:
     monkeypatch.chdir(ROOT)
     found = {settings.name for settings in await ModelSettingsRepository(root).list()}
-    assert found == {path.parent.name for path in ROOT.glob("model-settings/*/*.json")}
-    assert {"text-model", "jpeg-model"} <= found
+    shipped = {path.parent.name for path in ROOT.glob("model-settings/*/*.json")}
+    # The detector is served where somebody has put a model's file.
+    assert found | {"detector"} == shipped
+    assert {"text-model", "jpeg-model", "motion"} <= found
+
+
+async def test_a_model_is_left_out_until_its_file_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = {"file": "./weights.bin", "far": "grpc://there:8001", "bucket": "s3://there/weights"}
+    for name, uri in {**places, "folder": "."}.items():
+        put_model(tmp_path / "model-settings" / name, name)
+        path = tmp_path / "model-settings" / name / "model-settings.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "parameters": {"uri": uri}}))
+    caplog.set_level(logging.INFO, logger="mlserver")
+    repository = ModelSettingsRepository(str(tmp_path))
+    found = {settings.name for settings in await repository.list()}
+    assert found == {"far", "bucket", "folder"}
+    with pytest.raises(ModelNotFound):
+        await repository.find("file")
+    told = [record.message for record in caplog.records if "is not served" in record.message]
+    assert len(told) == 1
+    assert told[0].startswith("Model 'file' is not served: there is no ")
+    assert "weights.bin. Put its file there" in told[0]
+    (tmp_path / "model-settings" / "file" / "weights.bin").write_text("")
+    assert [settings.name for settings in await repository.find("file")] == ["file"]
 
 
 async def test_a_folder_without_models_serves_none(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+import asyncio
+import threading
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clients.errors import SourceError
+from clients.frame_buffer import FrameBuffer, Policy
+from clients.frame_source import SourceFrame
+
+IMAGE = np.zeros((2, 2, 3), np.uint8)
+
+
+class Source:
+    """Frames as a test lets them come; an exception among them is raised."""
+
+    live = True
+    fps = Fraction(30)
+
+    def __init__(self, count: int, error: Exception | None = None):
+        self.count, self.error = count, error
+        self.read_count = 0
+        self.may_read = threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
+
+    def read(self) -> SourceFrame | None:
+        self.asked.release()
+        self.may_read.acquire(timeout=10)
+        if self.read_count == self.count:
+            if self.error is not None:
+                raise self.error
+            return None
+        self.read_count += 1
+        return SourceFrame(self.read_count - 1, 0.0, IMAGE)
+
+    async def let(self, frames: int) -> None:
+        """Let so many reads go, and wait until the buffer has come for another."""
+        for _ in range(frames):
+            await asyncio.to_thread(self.asked.acquire, timeout=10)
+            self.may_read.release()
+        await asyncio.to_thread(self.asked.acquire, timeout=10)
+        self.asked.release()
+
+    def let_all(self) -> None:
+        self.may_read.release(1000)
+
+
+async def rest(buffer: FrameBuffer) -> list[int]:
+    found = []
+    while (frame := await buffer.get()) is not None:
+        found.append(frame.index)
+    return found
+
+
+def buffer_of(source: Any, policy: Policy, **more: Any) -> FrameBuffer:
+    return FrameBuffer(source, policy, **more)
+
+
+async def test_waiting_keeps_every_frame() -> None:
+    source = Source(50)
+    source.let_all()
+    buffer = buffer_of(source, Policy.WAIT)
+    assert await rest(buffer) == list(range(50))
+    assert buffer.dropped == 0
+
+
+async def test_waiting_reads_only_a_little_ahead() -> None:
+    source = Source(50)
+    source.let_all()
+    buffer = buffer_of(source, Policy.WAIT)
+    assert (await buffer.get()).index == 0  # type: ignore[union-attr]
+    assert source.read_count <= 6
+    buffer.close()
+
+
+async def test_the_latest_takes_the_place_of_the_older() -> None:
+    source = Source(10)
+    buffer = buffer_of(source, Policy.LATEST)
+    await source.let(4)
+    assert (await buffer.get()).index == 3  # type: ignore[union-attr]
+    assert buffer.dropped == 3
+    await source.let(1)
+    assert (await buffer.get()).index == 4  # type: ignore[union-attr]
+    assert buffer.dropped == 3
+    source.let_all()
+    assert (await rest(buffer))[-1] == 9
+
+
+async def test_stride_and_the_end() -> None:
+    source = Source(50)
+    source.let_all()
+    buffer = buffer_of(source, Policy.WAIT, stride=3, max_frames=4)
+    assert await rest(buffer) == [0, 3, 6, 9]
+
+
+async def test_a_cap_on_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr("clients.frame_buffer.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("clients.frame_buffer.time.sleep", sleep)
+    source = Source(5)
+    source.let_all()
+    assert await rest(buffer_of(source, Policy.WAIT, fps_cap=10)) == [0, 1, 2, 3, 4]
+    assert clock[0] == pytest.approx(0.4)
+
+
+async def test_an_error_comes_after_the_frames_before_it() -> None:
+    source = Source(2, SourceError("it broke"))
+    source.let_all()
+    buffer = buffer_of(source, Policy.WAIT)
+    assert [(await buffer.get()).index for _ in range(2)] == [0, 1]  # type: ignore[union-attr]
+    with pytest.raises(SourceError, match="it broke"):
+        await buffer.get()
+
+
+async def test_closing_ends_the_thread() -> None:
+    source = Source(1000)
+    source.let_all()
+    buffer = buffer_of(source, Policy.WAIT)
+    await buffer.get()
+    buffer.close()
+    await asyncio.to_thread(buffer._thread.join, 10)
+    assert not buffer._thread.is_alive()
