@@ -88,7 +88,7 @@ async def test_models_hear_of_the_limits_beside_their_own_settings(
     (tmp_path / "settings.json").write_text(json.dumps({"streaming": {"limits": limits}}))
     put_model(tmp_path / "model-settings" / "m", "m")
     file = tmp_path / "model-settings" / "m" / "model-settings.json"
-    parameters = {} if extra is None else {"parameters": {"extra": extra, "uri": "u"}}
+    parameters = {} if extra is None else {"parameters": {"extra": extra, "uri": "."}}
     file.write_text(json.dumps(json.loads(file.read_text()) | parameters))
     [settings] = await ModelSettingsRepository(str(tmp_path)).list()
     assert settings.parameters is not None
