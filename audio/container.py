@@ -18,6 +18,7 @@ from .samples import Floats, check_rate, from_floats
 # FFmpeg looks at this much before it says what is in the file; its default of 5 MB is minutes of
 # speech, too late for a stream.
 PROBE_BYTES = 4096
+FFMPEG_BYTES = 1024  # what it asks for at once
 
 
 class ContainerReader:
@@ -116,7 +117,8 @@ class ContainerReader:
     def _decode(self) -> None:
         options = {"probesize": str(PROBE_BYTES), "analyzeduration": "0", "fflags": "nobuffer"}
         source: Any = self
-        with av.open(source, "r", format=self._demuxer, options=options, buffer_size=2048) as opened:
+        opened: Any
+        with av.open(source, "r", self._demuxer, options, buffer_size=FFMPEG_BYTES) as opened:
             if not opened.streams.audio:
                 raise AudioError("there is no sound in it")
             stream = opened.streams.audio[0]

@@ -4,12 +4,12 @@ A voice-activity detector (Silero's: https://github.com/snakers4/silero-vad) giv
 32 ms the probability of a voice. Windows are counted from the recording's beginning, so the cuts
 do not depend on how the samples were sent.
 
-    state      a window is                                              then
-    silent     voiced, and so were the two before it                    an utterance opens, with what
-                                                                        was kept from before them
-    speaking   silent, and a pause's worth was                          it closes
-    speaking   any, and the utterance is as long as one may be          it closes, the next one opens
-                                                                        at the next voiced windows
+    state      a window is                                       then
+    silent     voiced, and so were the two before it             an utterance opens, with what was
+                                                                 kept from before them
+    speaking   silent, and a pause's worth was                   it closes
+    speaking   any, and the utterance is as long as one may be   it closes; voiced windows open
+                                                                 the next one
 """
 
 from collections.abc import Callable

@@ -49,15 +49,18 @@ def from_floats(samples: NDArray[np.floating]) -> Floats:
             f"floating samples must lie within -1 to 1, but there is {peak:g}; divide 16-bit "
             f"samples by {FULL_SCALE:.0f}"
         )
-    return np.clip(samples, -1.0, 1.0).astype(np.float32)
+    found: Floats = np.clip(samples, -1.0, 1.0).astype(np.float32)
+    return found
 
 
 def to_pcm(samples: Floats) -> Pcm:
     """float32 samples as int16, rounded, full scale cut off."""
     scaled = np.rint(samples * np.float32(FULL_SCALE))
-    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    found: Pcm = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return found
 
 
 def to_mono(samples: Floats) -> Floats:
     """[n, channels] as [n]: the channels' mean."""
-    return samples.mean(axis=1, dtype=np.float32)
+    found: Floats = samples.mean(axis=1, dtype=np.float32)
+    return found

@@ -139,9 +139,9 @@ class WavReader:
         if self._left is not None:
             self._left -= size
         if self._tag == FLOAT:
-            found = from_floats(np.frombuffer(data, "<f4" if self._width == 4 else "<f8"))
+            found: Floats = from_floats(np.frombuffer(data, "<f4" if self._width == 4 else "<f8"))
         elif self._width == 1:
-            found = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+            found = (np.frombuffer(data, np.uint8) / 128.0 - 1.0).astype(np.float32)
         elif self._width == 3:
             # 24 bits as the upper three bytes of 32.
             wide = np.zeros((size // 3, 4), np.uint8)
