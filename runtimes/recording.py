@@ -1,10 +1,13 @@
 """One recording while it is sent: chunks in, transcripts out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from audio.endpointing import RATE, Utterance
 from audio.errors import AudioError
@@ -20,6 +23,11 @@ T = TypeVar("T")
 SLICE = 1600
 # Between two partial transcripts, in seconds: faster than this nobody reads.
 PARTIAL_SECONDS = 0.1
+# What is listened to in one go of a large chunk: the words at its beginning do not wait for its
+# end. Seconds of samples, bytes of a file.
+PIECE_SECONDS, PIECE_BYTES = 4, 1 << 16
+# Finished utterances of one chunk that are recognised, or wait for that.
+UTTERANCES_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +94,12 @@ class Recording:
         async with self._lock:
             if self.failed is not None:
                 raise RequestError(f"This recording failed before: {self.failed}")
-            ended: list[Utterance] = []
-            try:
-                if isinstance(chunk, Samples):
-                    self.rate = chunk.rate
-                if chunk is not None and not self._listener.gather(chunk):
-                    ended += await self._in_thread(lambda: self._listener.feed(chunk))
-                if last:
-                    ended += await self._in_thread(self._listener.finish)
-            except AudioError as error:
-                self.failed = unusable(0, error)
-                self.failed.__cause__ = error
-            async for transcript in self._finals(ended):
-                yield transcript
+            if isinstance(chunk, Samples):
+                self.rate = chunk.rate
+            finals: Any = self._finals(chunk, last)
+            async with aclosing(finals):
+                async for transcript in finals:
+                    yield transcript
             if last or self.failed is not None:
                 self.close()
             if self.failed is not None:
@@ -120,21 +121,50 @@ class Recording:
         self.rest()
         self._threads.submit(self._listener.close)
 
-    async def _finals(self, ended: list[Utterance]) -> AsyncIterator[Transcript]:
-        """The transcripts of finished utterances, in order; one that fails does not stop others."""
+    async def _finals(self, chunk: Chunk | None, last: bool) -> AsyncIterator[Transcript]:
+        """The transcripts of the utterances that end in a chunk, in order.
+
+        They are recognised while the rest of the chunk is listened to. One that fails does not
+        stop the others. `failed` is set where the recording cannot be used.
+        """
         error: DecoderDiedError | None = None
-        begun = [asyncio.create_task(self._final(utterance)) for utterance in ended]
+        begun: deque[tuple[Utterance, asyncio.Task[Recognition]]] = deque()
+        listening = self._listen(chunk, last)
         try:
-            for utterance, task in zip(ended, begun, strict=True):
-                try:
-                    yield final(utterance, await task)
-                except DecoderDiedError as died:
-                    error = died
+            more = True
+            while more or begun:
+                if more:
+                    ended = await anext(listening, None)
+                    more = ended is not None
+                    for utterance in ended or []:
+                        begun.append((utterance, asyncio.create_task(self._final(utterance))))
+                while begun and (begun[0][1].done() or not more or len(begun) > UTTERANCES_AHEAD):
+                    utterance, task = begun[0]
+                    try:
+                        yield final(utterance, await task)
+                    except DecoderDiedError as died:
+                        error = died
+                    begun.popleft()
         finally:
-            for task in begun:
+            await listening.aclose()
+            for _, task in begun:
                 task.cancel()
-        if error is not None:
+        if error is not None and self.failed is None:
             raise error
+
+    async def _listen(
+        self, chunk: Chunk | None, last: bool
+    ) -> AsyncGenerator[list[Utterance], None]:
+        """The utterances that end in each piece of a chunk, and at the recording's end."""
+        try:
+            for piece in pieces(chunk) if chunk is not None else []:
+                if not self._listener.gather(piece):
+                    yield await self._in_thread(partial(self._listener.feed, piece))
+            if last:
+                yield await self._in_thread(self._listener.finish)
+        except AudioError as error:
+            self.failed = unusable(0, error)
+            self.failed.__cause__ = error
 
     async def _final(self, utterance: Utterance) -> Recognition:
         # The one that a decoder follows is always the first of those that ended.
@@ -187,3 +217,14 @@ def final(utterance: Utterance, found: Recognition) -> Transcript:
         found.words,
         found.confidence,
     )
+
+
+def pieces(chunk: Chunk) -> Iterator[Chunk]:
+    """A chunk in pieces that are quickly listened to; an empty one is one piece."""
+    if isinstance(chunk, Samples):
+        size = PIECE_SECONDS * chunk.rate
+        for at in range(0, max(len(chunk.data), 1), size):
+            yield Samples(chunk.data[at : at + size], chunk.rate)
+    else:
+        for at in range(0, max(len(chunk), 1), PIECE_BYTES):
+            yield chunk[at : at + PIECE_BYTES]

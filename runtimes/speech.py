@@ -171,7 +171,7 @@ class SpeechModel(StreamingModel):
         self, requests: AsyncIterator[InferenceRequest], heard: "dict[Any, Recording]"
     ) -> AsyncIterator[tuple[Any, Turn, bool]]:
         """Each request as a turn of its recording; the key None is the stream's own recording."""
-        request = None
+        answerable: InferenceRequest | None = None  # the last that added to the stream's recording
         async for request in requests:
             key, ends = None, False
             try:
@@ -185,11 +185,13 @@ class SpeechModel(StreamingModel):
                 turn = self._turn(request, visit.sequence, ends, heard[key])
             except MLServerError as error:
                 turn = Turn(request, error=error)
+            if key is None and turn.chunk is not None:
+                answerable = request
             yield key, turn, ends
             if ends:
                 del heard[key]
-        if request is not None and None in heard:
-            yield None, Turn(request, heard[None], last=True, ended=True), True
+        if answerable is not None:
+            yield None, Turn(answerable, heard[None], last=True, ended=True), True
 
     def _turn(
         self,
