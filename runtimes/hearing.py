@@ -5,13 +5,13 @@ Needs the extra `speech`; `runtimes.speech` imports it when the model is loaded.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from audio.endpointing import Cutting, Utterance
+from audio.endpointing import Cutting, Utterance, Voice
 from audio.errors import AudioError
-from audio.listening import Chunk, Listener
+from audio.listening import Chunk, Listener, Samples
 from audio.voice import SileroVoice
 
 from .recogniser import Engine
@@ -24,15 +24,23 @@ T = TypeVar("T")
 class Hearing:
     """Recordings, chunk by chunk or whole."""
 
-    def __init__(self, engine: Engine, cutting: Cutting, max_seconds: float):
+    def __init__(
+        self,
+        engine: Engine,
+        cutting: Cutting,
+        max_seconds: float,
+        voice: Callable[[], Voice] = SileroVoice,
+    ):
         """
         Args:
             cutting: how utterances are cut.
             max_seconds: of audio in one request's recording.
+            voice: makes a recording's voice-activity detector.
         """
         self._engine = engine
         self._cutting = cutting
         self._max_seconds = max_seconds
+        self._voice = voice
         self._threads = ThreadPoolExecutor(
             len(os.sched_getaffinity(0)), thread_name_prefix="hearing"
         )
@@ -59,14 +67,21 @@ class Hearing:
             ContentError: one of them cannot be used.
             DecoderDiedError
         """
-        cut = [asyncio.create_task(self._cut(i, chunk)) for i, chunk in enumerate(chunks)]
+        # The longest first: the last one to end then ends soon after the others.
+        order = sorted(range(len(chunks)), key=lambda index: -_size(chunks[index]))
+        cut = {index: asyncio.create_task(self._cut(index, chunks[index])) for index in order}
+        in_order = [cut[index] for index in range(len(chunks))]
         if self._engine.batched:
-            return await self._recognised(await _together(cut))
-        rows = [asyncio.create_task(self._recognised_when_cut(each)) for each in cut]
-        return await _together(rows)
+            return await self._recognised(await _together(in_order))
+        rows = [asyncio.create_task(self._recognised_when_cut(each)) for each in in_order]
+        try:
+            return await _together(rows)
+        finally:
+            for each in in_order:
+                each.cancel()
 
     def _listener(self) -> Listener:
-        return Listener(SileroVoice(), self._cutting, self._max_seconds)
+        return Listener(self._voice(), self._cutting, self._max_seconds)
 
     async def _cut(self, index: int, chunk: Chunk) -> list[Utterance]:
         listener = self._listener()
@@ -98,3 +113,7 @@ async def _together(tasks: "list[asyncio.Task[T]]") -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _size(chunk: Chunk) -> int:
+    return len(chunk.data) if isinstance(chunk, Samples) else len(chunk)
