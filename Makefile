@@ -13,7 +13,7 @@ EXTRAS ?= dev
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving demo serve test check bench lock clean
+.PHONY: setup install-serving smoke demo serve test check bench perf-analyzer lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -21,12 +21,23 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.$(if $(EXTRAS),[$(EXTRAS)])'
 	@touch $@
 
-# What the container image installs: only what serving needs. CI runs it too (see tests/live/test_install.py).
+# What the container image installs: only what serving needs. CI runs it too, into another VENV.
 install-serving:
 	$(MAKE) setup EXTRAS=
+
+# Start what is installed in VENV, wait until it is ready, stop it.
+smoke:
+	@MLSERVER_HOST=127.0.0.1 MLSERVER_HTTP_PORT=18080 MLSERVER_GRPC_PORT=18081 \
+	MLSERVER_METRICS_PORT=18082 STREAMING_TRITON_PORT=18001 $(BIN)/mlserver start . & \
+	trap "kill $$!" EXIT; \
+	for try in {1..60}; do \
+		$(BIN)/python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:18080/v2/health/ready')" \
+			2>/dev/null && { echo "the service is ready"; exit 0; }; sleep 1; \
+	done; echo "the service did not become ready" >&2; exit 1
 
 demo: setup
 	$(BIN)/python -m clients.demo --video '$(VIDEO)'
@@ -42,6 +53,23 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# Triton's load generator, for one test: from the last wheel whose binary runs on Debian 12, and the
+# two libraries that it needs. Debian only; the test skips elsewhere.
+PERF := $(VENV)/perf_analyzer
+perf-analyzer: $(PERF)/perf_analyzer
+
+$(PERF)/perf_analyzer: | setup
+	rm -rf $(PERF).new && mkdir -p $(PERF).new/unpacked
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(PERF).new \
+		tritonclient==2.46.0 nvidia-cuda-runtime-cu12==12.9.79
+	cd $(PERF).new && for wheel in *.whl; do $(CURDIR)/$(BIN)/python -m zipfile -e $$wheel unpacked; done
+	cd $(PERF).new && { apt-get download -qq libb64-0d || { apt-get update -qq && apt-get download -qq libb64-0d; }; }
+	cd $(PERF).new && dpkg -x libb64-0d_*.deb unpacked
+	rm -rf $(PERF) && mkdir $(PERF)
+	find $(PERF).new/unpacked \( -name perf_analyzer -o -name 'libcudart.so.12' -o -name 'libb64.so*' \) \
+		-exec cp {} $(PERF)/ \;
+	chmod +x $(PERF)/perf_analyzer && rm -rf $(PERF).new
 
 bench: setup
 	$(BIN)/python -m benchmarks

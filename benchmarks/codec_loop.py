@@ -6,46 +6,50 @@ page faults, as JSON; `kept` raises glibc's thresholds first, as the project's j
 
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .frames import COUNT, QUALITY, frames
+from .frames import QUALITY, frames
 from .process import Usage, on_cores
 from .samples import Sample
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def recode_until(until: float, counts: list[int]) -> None:
+def recode_until(until: float, coded: Sequence[bytes], counts: list[int]) -> None:
     """One thread's work."""
     done = 0
     while time.perf_counter() < until:
-        image = cv2.imdecode(np.frombuffer(frames()[done % COUNT], np.uint8), cv2.IMREAD_COLOR)
+        frame = np.frombuffer(coded[done % len(coded)], np.uint8)
+        image = cv2.imdecode(frame, cv2.IMREAD_COLOR)
         assert image is not None
         cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         done += 1
     counts.append(done)
 
 
-def loop(seconds: float, threads: int, keep_memory: bool) -> dict[str, float]:
+def loop(
+    coded: Sequence[bytes], seconds: float, threads: int, keep_memory: bool
+) -> dict[str, float]:
     """Run it here."""
     if keep_memory:
         from runtimes.memory import keep_freed_memory
 
         keep_freed_memory()
     cv2.setNumThreads(1)
-    frames()
     counts: list[int] = []
     before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     workers = [
-        threading.Thread(target=recode_until, args=(begun + seconds, counts))
+        threading.Thread(target=recode_until, args=(begun + seconds, coded, counts))
         for _ in range(threads)
     ]
     for worker in workers:
@@ -73,6 +77,8 @@ def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int
             cwd=ROOT,
             env=environment,
             check=True,
+            # Made elsewhere: drawing them would settle how this process keeps its memory.
+            input=pickle.dumps(frames()),
             capture_output=True,
         )
     found = json.loads(done.stdout)
@@ -81,4 +87,5 @@ def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int
 
 
 if __name__ == "__main__":
-    print(json.dumps(loop(float(sys.argv[1]), int(sys.argv[2]), "kept" in sys.argv)))
+    given = pickle.loads(sys.stdin.buffer.read())
+    print(json.dumps(loop(given, float(sys.argv[1]), int(sys.argv[2]), "kept" in sys.argv)))

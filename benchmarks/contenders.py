@@ -41,13 +41,18 @@ def ours(folder: Path, cores: set[int], *models: str) -> Contender:
     return _mlserver(folder, copied, models, cores, PYTHONPATH=str(ROOT))
 
 
-def stock(folder: Path, cores: set[int], *models: str) -> Contender:
+def stock(folder: Path, cores: set[int], *models: str, httptools: bool = False) -> Contender:
     """MLServer from PyPI with the settings of its own streaming example; no seam, no runtime of
-    ours."""
+    ours.
+
+    Args:
+        httptools: whether uvicorn has its C parser, which MLServer does not install.
+    """
     settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings))
-    return _mlserver(folder, folder, models, cores)
+    path = "" if httptools else str(HERE / "without_httptools")
+    return _mlserver(folder, folder, models, cores, PYTHONPATH=path)
 
 
 def bare(folder: Path, cores: set[int]) -> Contender:

@@ -14,6 +14,7 @@ COLUMNS = {
     "/s": ("responses_per_second", "{:,.0f}"),
     "first p50 ms": ("first_response_p50_ms", "{:.2f}"),
     "first p99 ms": ("first_response_p99_ms", "{:.2f}"),
+    "server CPU": ("server_cpu_percent", "{:.0f} %"),
     "server µs": ("server_cpu_us_per_response", "{:,.1f}"),
     "faults": ("faults_per_response", "{:.1f}"),
     "bytes": ("bytes_per_response", "{:,.0f}"),
@@ -33,8 +34,12 @@ def markdown(rows: Iterable[Row], machine: Mapping[str, str], how: str) -> str:
     versions = [f"{name} {value}" for name, value in machine.items()]
     lines += ["; ".join(versions[2:]) + ".", ""]
     lines += [
-        "Medians; in brackets the lowest and the highest round. The columns after the times are "
-        "for each response: the server's CPU time, its page faults, the bytes on the wire.",
+        "Medians; in brackets the lowest and the highest round. `server µs`, `faults` and "
+        "`bytes` are for each response: the server's CPU time, its page faults, what came over "
+        "the wire.",
+        "",
+        "A pinned server far below 100 % CPU had to share its core, or waited for its client; the "
+        "ratio of CPU times (`server µs`) then says more than that of the rates.",
     ]
     for row in rows:
         lines += ["", f"## {row.title}", "", f"A response is one {row.unit}; {row.cores}.", ""]

@@ -31,6 +31,7 @@ class Sample:
             "responses_per_second": self.responses / self.seconds,
             "bytes_per_response": self.received_bytes / self.responses,
             "megabytes_per_second": self.received_bytes / self.seconds / 1e6,
+            "server_cpu_percent": 100 * self.server.cpu_seconds / self.seconds,
             "client_cpu_percent": 100 * self.client_cpu_seconds / self.seconds,
             "server_cpu_us_per_response": 1e6 * self.server.cpu_seconds / self.responses,
             "faults_per_response": self.server.minor_faults / self.responses,

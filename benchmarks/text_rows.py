@@ -1,6 +1,7 @@
 """Text streams: 200 words without a delay, over SSE and over gRPC; and who waits for whom."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 
 from .contenders import OURS, STOCK, ours, stock
@@ -16,7 +17,9 @@ PROMPT = " ".join(("What", "is", "the", "capital", "of", "France")[n % 6] for n 
 MANY = 32
 WIRES: dict[str, Callable[..., Awaitable[Sample]]] = {"SSE": sse_streams, "gRPC": grpc_streams}
 # The model of MLServer's example, unmodified, under this project: what serving alone gains.
+STOCK_FAST = f"{STOCK} + httptools"
 STOCK_MODEL = "ours, stock's model"
+SERVER_TIME = "server_cpu_us_per_response"
 RATE_TARGET = 1.3
 FAIR_TARGET = 0.1
 
@@ -31,7 +34,9 @@ def text(plan: Plan) -> list[Row]:
             samples,
             (
                 ratio(samples, OURS, STOCK, at_least=RATE_TARGET if clients == 1 else None),
+                ratio(samples, OURS, STOCK, SERVER_TIME),
                 ratio(samples, STOCK_MODEL, STOCK),
+                *([ratio(samples, OURS, STOCK_FAST)] if STOCK_FAST in samples else []),
             ),
         )
         for (wire, clients), samples in _measure(plan, (1, MANY), at_once=False).items()
@@ -58,17 +63,22 @@ def fairness(plan: Plan) -> list[Row]:
 def _measure(
     plan: Plan, clients: tuple[int, ...], at_once: bool
 ) -> dict[tuple[str, int], dict[str, list[Sample]]]:
-    name = "fairness" if at_once else "text"
+    folder = plan.folder / ("fairness" if at_once else "text")
+    cores = plan.server_cores
     with (
-        ours(plan.folder / f"{name}-ours", plan.server_cores, "stock-text") as our_server,
-        stock(plan.folder / f"{name}-stock", plan.server_cores, "stock-text") as stock_server,
+        ours(folder / "ours", cores, "stock-text") as our_server,
+        stock(folder / "stock", cores, "stock-text") as stock_server,
         LoadProcess(plan.client_cores) as load,
+        ExitStack() as more,
     ):
         served = {
             OURS: (our_server, "text-model"),
             STOCK: (stock_server, "stock-text"),
             STOCK_MODEL: (our_server, "stock-text"),
         }
+        if not at_once:
+            fast = stock(folder / "fast", cores, "stock-text", httptools=True)
+            served[STOCK_FAST] = (more.enter_context(fast), "stock-text")
         return {
             (wire, count): alternate(
                 plan.rounds,
@@ -77,6 +87,7 @@ def _measure(
                         load.measure, server, streams, model, PROMPT, count, plan.seconds, at_once
                     )
                     for who, (server, model) in served.items()
+                    if who != STOCK_FAST or wire == "SSE"
                 },
             )
             for wire, streams in WIRES.items()

@@ -25,7 +25,7 @@ from clients.service import HOST, Service, ServiceError
 from clients.sse_client import SseClient
 from clients.video_client import run_video
 from clients.video_report import VideoReport
-from clients.video_source import SAMPLE
+from clients.video_source import SAMPLE, open_source
 
 PROMPT = "What is the capital of France?"
 
@@ -51,6 +51,9 @@ def main(video: str, results_dir: Path) -> None:
     # Leave the service's `with` block, and so stop it, also when this program is told to end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with reported(), _log_shown():
+        with open_source(video):
+            # A bad source is told at once, not after the words.
+            pass
         click.echo("Starting the service ...")
         began = time.perf_counter()
         with Service(log) as service:

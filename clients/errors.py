@@ -43,7 +43,10 @@ class NoResponseError(ClientError):
 
 
 class RefusedError(ClientError):
-    """The server ended the call with an error status; `status` is an HTTP number or a gRPC name."""
+    """The server ended the call with an error status, or did not start the sequence.
+
+    `status` is an HTTP number or a gRPC name.
+    """
 
     def __init__(self, message: str, status: int | str) -> None:
         super().__init__(f"the server answered {status}: {message}")

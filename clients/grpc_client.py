@@ -59,7 +59,7 @@ class GrpcTextClient:
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self._host, self._port)
-        self._stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stub: Any = GRPCInferenceServiceStub(self._channel)
         return self
 
     async def __aexit__(

@@ -5,35 +5,28 @@
         async for image in stream.map(frames):    # many, up to `in_flight` on the wire
             ...
 
-One `async with` is one ModelStreamInfer call. Requests leave in the order of the frames; every
-request has an id, its response is found by that id, and results come in the order of the frames.
+One `async with` is one ModelStreamInfer call and one sequence: entering it sends START, leaving it
+END, so that the model can keep something for these frames. Requests leave in the order of the
+frames; every request has an id, its response is found by that id, and results come in the order of
+the frames.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
-
-import grpc
-from mlserver.grpc.dataplane_pb2 import ModelInferResponse
-from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+from uuid import uuid4
 
 from clients.address import join_address
 from clients.command import GRPC_PORT, TIMEOUT_S
-from clients.errors import (
-    ClientError,
-    FrameError,
-    NoResponseError,
-    ProtocolError,
-    StreamCutError,
-)
-from clients.grpc_channel import call_error, open_channel
-from clients.grpc_messages import bytes_output, bytes_request, response_error
+from clients.errors import ClientError, FrameError, NoResponseError, RefusedError
+from clients.grpc_channel import open_channel
+from clients.grpc_messages import Parameter, bytes_output, response_error
+from clients.infer_call import InferCall, Sent
 from vision.jpeg import Image, JpegError, decode, encode
 
 # What goes in is what comes out: pixels or JPEG bytes.
@@ -42,6 +35,8 @@ FrameT = TypeVar("FrameT", Image, bytes)
 IN_FLIGHT = 8
 # How long leaving the stream waits for the server's own goodbye before it hangs up.
 CLOSE_S = 5.0
+# Stands for a frame in START and END, as in Triton's sample client.
+PLACEHOLDER = b"1"
 
 
 @dataclass(frozen=True)
@@ -63,21 +58,15 @@ class FrameResponse(Generic[FrameT]):
         return self.image
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A request on the wire. `response` gets the message and the time it was read at."""
-
-    response: asyncio.Future[tuple[ModelInferResponse, float]]
-    at: float
-
-
 class JpegStream:
     """A stream of frames to one model (input `image`, output `output_image`, both BYTES [1]).
 
     A frame is a uint8 array ([height, width, 3] in BGR, or [height, width] grey) or an encoded JPEG
     as bytes; the answer is of the same kind. `timeout` is in seconds, for each frame; `quality`
-    (1-100) is that of the JPEGs that this side makes of arrays.
+    (1-100) is that of the JPEGs that this side makes of arrays. `sequence_id` is that of the
+    sequence; left out, one is made up, and 0 or "" means none.
 
+    Entering raises the reason why there is no stream: nobody there, no such model, no START.
     When the stream itself ends, every waiting and every later frame raises the reason:
     UnreachableError, RefusedError, StreamCutError or ProtocolError. A frame that fails alone is a
     FrameError, one that is not answered in time a NoResponseError; the stream goes on after both.
@@ -92,6 +81,7 @@ class JpegStream:
         timeout: float = TIMEOUT_S,
         in_flight: int = IN_FLIGHT,
         quality: int = 95,
+        sequence_id: int | str | None = None,
     ) -> None:
         if in_flight < 1:
             raise ValueError("in_flight must be at least 1")
@@ -99,16 +89,16 @@ class JpegStream:
         self._address = join_address(host, port)
         self._in_flight = in_flight
         self._quality = quality
-        self._sent: dict[str, _Sent] = {}
-        self._count = 0
-        self._ended: ClientError | None = None
+        self._sequence_id = uuid4().hex if sequence_id is None else sequence_id
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self._host, self._port)
-        stub: Any = GRPCInferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._call = stub.ModelStreamInfer()
-        self._writing = asyncio.Lock()
-        self._reader = asyncio.create_task(self._read())
+        self._call = InferCall(self._channel, self._address)
+        try:
+            await self._start_sequence()
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
@@ -118,13 +108,12 @@ class JpegStream:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if error is None and not self._sent:
-                await self._say_goodbye()
+            if self._call.ended is None:
+                with suppress(ClientError, TimeoutError):
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._end_sequence()
         finally:
-            self._call.cancel()
-            # Unlike a bare await, wait() does not hand this task's own cancelling on to the reader.
-            await asyncio.wait([self._reader])
-            await self._channel.close()
+            await self._close()
 
     async def __call__(self, image: FrameT) -> FrameT:
         """Stream one frame; raises FrameError when it failed. Tasks may call this side by side."""
@@ -154,7 +143,7 @@ class JpegStream:
         event loop: give one that blocks (a file, a camera) as an async iterable.
         """
         room = asyncio.Semaphore(self._in_flight)
-        waiting: asyncio.Queue[tuple[_Sent, bool] | None] = asyncio.Queue()
+        waiting: asyncio.Queue[tuple[Sent, bool] | None] = asyncio.Queue()
 
         async def send_all() -> None:
             try:
@@ -183,31 +172,25 @@ class JpegStream:
                 if (entry := waiting.get_nowait()) is not None:
                     entry[0].response.cancel()
 
-    async def _send(self, image: Image | bytes) -> _Sent:
+    async def _send(self, image: Image | bytes) -> Sent:
         if isinstance(image, bytes):
             jpeg = image
         else:
             jpeg = await asyncio.to_thread(encode, image, self._quality)
-        # gRPC takes one write at a time, and the lock is fair: requests keep their order.
-        async with self._writing:
-            if self._ended is not None:
-                raise self._ended
-            request_id = str(self._count)
-            self._count += 1
-            request = bytes_request(jpeg, model=self._model, request_id=request_id, tensor="image")
-            response = asyncio.get_running_loop().create_future()
-            sent = self._sent[request_id] = _Sent(response, time.perf_counter())
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The call is over; the reader knows why and tells the future.
-                pass
-            except TimeoutError as error:
-                raise self._no_response() from error
-        return sent
+        try:
+            async with asyncio.timeout(self._timeout):
+                # Shielded: cancelling a write would cancel the call and all its other frames.
+                return await asyncio.shield(self._write(self._call, jpeg))
+        except TimeoutError as error:
+            raise self._no_response() from error
 
-    async def _receive(self, sent: _Sent, *, as_jpeg: bool) -> FrameResponse[Any]:
+    async def _write(self, call: InferCall, data: bytes, **flags: bool) -> Sent:
+        parameters: dict[str, Parameter] = {}
+        if self._sequence_id:
+            parameters = {"sequence_id": self._sequence_id, **flags}
+        return await call.write(data, model=self._model, tensor="image", parameters=parameters)
+
+    async def _receive(self, sent: Sent, *, as_jpeg: bool) -> FrameResponse[Any]:
         try:
             async with asyncio.timeout(self._timeout):
                 message, read_at = await sent.response
@@ -224,32 +207,44 @@ class JpegStream:
         except JpegError as error:
             return FrameResponse(None, FrameError(f"the response is damaged: {error}"), latency)
 
-    async def _read(self) -> None:
-        """Hand every response to the request that waits for it, until the call is over."""
+    async def _start_sequence(self) -> None:
+        """Send START and wait for its answer: whatever is wrong is told before the first frame."""
+        if not self._sequence_id:
+            return
         try:
-            async for message in self._call:
-                sent = self._sent.pop(message.id, None)
-                if sent is None:
-                    raise ProtocolError(f"no frame waits for the response with id '{message.id}'")
-                # The frame may have been given up in the meantime.
-                if not sent.response.done():
-                    sent.response.set_result((message, time.perf_counter()))
-            self._ended = StreamCutError(f"the server at {self._address} ended the stream")
-        except (Exception, asyncio.CancelledError) as error:
-            self._ended = call_error(error, self._address)
-            self._call.cancel()
-        for sent in self._sent.values():
-            if not sent.response.done():
-                sent.response.set_exception(self._ended)
-                # Whoever sent it may have gone: no "never retrieved" then.
-                sent.response.exception()
+            async with asyncio.timeout(self._timeout):
+                sent = await self._write(self._call, PLACEHOLDER, sequence_start=True)
+                message, _ = await sent.response
+        except TimeoutError as error:
+            raise self._no_response() from error
+        if (failure := response_error(message)) is not None:
+            text, code = failure
+            raise RefusedError(
+                f"the sequence was not started: {text}", "UNKNOWN" if code is None else code
+            )
 
-    async def _say_goodbye(self) -> None:
-        """End the requests and let the server end its responses, so that it counts no hang-up."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._call.done_writing()
-                await asyncio.shield(self._reader)
+    async def _end_sequence(self) -> None:
+        """Send END and let the server end its responses, so that it counts no hang-up.
+
+        Nobody comes for the responses to frames still on the wire: their call is hung up. A server
+        drops what it has not read of such a call, so END has one of its own then.
+        """
+        call = self._call
+        if call.in_flight:
+            await call.hang_up()
+            if not self._sequence_id:
+                return
+            call = InferCall(self._channel, self._address)
+        try:
+            if self._sequence_id:
+                await self._write(call, PLACEHOLDER, sequence_end=True)
+            await call.finish()
+        finally:
+            await call.hang_up()
+
+    async def _close(self) -> None:
+        await self._call.hang_up()
+        await self._channel.close()
 
     def _no_response(self) -> NoResponseError:
         return NoResponseError(f"no response from {self._address} within {self._timeout:g} s")

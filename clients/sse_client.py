@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ import httpx_sse
 from clients.address import is_loopback, join_address
 from clients.command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
 from clients.errors import (
+    ClientError,
     ErrorEventError,
     ItemError,
     NoResponseError,
@@ -79,20 +80,25 @@ class SseClient:
         Raises UnreachableError, NoResponseError, RefusedError (an HTTP error; `status` is its
         number), ErrorEventError, StreamCutError or ProtocolError.
         """
-        body = prompt_request(prompt, parameters)
-        with self._translated():
+        answered = False
+        try:
             async with (
                 httpx.AsyncClient(
                     transport=self._transport, trust_env=self._trust_env, timeout=self._timeout
                 ) as client,
-                httpx_sse.aconnect_sse(client, "POST", self._url, json=body) as source,
+                httpx_sse.aconnect_sse(
+                    client, "POST", self._url, json=prompt_request(prompt, parameters)
+                ) as source,
             ):
+                answered = True
                 await _check_status(source.response)
                 async with aclosing(source.aiter_sse()) as events:
                     while (event := await self._next(events)) is not None:
                         if event.event == "error":
                             raise ErrorEventError(_error_of(event.data) or event.data)
                         yield event
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, httpx_sse.SSEError) as error:
+            raise self._client_error(error, answered) from error
 
     async def _next(
         self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None]
@@ -101,24 +107,21 @@ class SseClient:
         async with asyncio.timeout(self._timeout):
             return await anext(events, None)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise NoResponseError(
-                f"no response from {self._address} within {self._timeout:g} s"
-            ) from error
-        except httpx.ConnectError as error:
-            raise UnreachableError(f"nobody answers at {self._address}: {error}") from error
-        except httpx_sse.SSEError as error:
-            raise ProtocolError(f"the answer is not an event stream: {error}") from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            raise StreamCutError(
+    def _client_error(self, error: Exception, answered: bool) -> ClientError:
+        match error:
+            case TimeoutError() | httpx.TimeoutException():
+                return NoResponseError(
+                    f"no response from {self._address} within {self._timeout:g} s"
+                )
+            case httpx.ConnectError() | httpx.InvalidURL():
+                return UnreachableError(f"nobody answers at {self._address}: {error}")
+            case httpx_sse.SSEError():
+                return ProtocolError(f"the answer is not an event stream: {error}")
+        if answered:
+            return StreamCutError(
                 f"the stream from {self._address} was cut before its end: {error}"
-            ) from error
-        except httpx.InvalidURL as error:
-            raise UnreachableError(f"{self._address} is not an address: {error}") from error
+            )
+        return ProtocolError(f"{self._address} gave no HTTP response: {error}")
 
 
 def prompt_request(prompt: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -75,13 +75,13 @@ async def _stream_video(
     owed = 0
     window = _Window() if show else None
     limits = [count for count in (source.frame_count, max_frames) if count is not None]
-    progress = tqdm(total=min(limits, default=None), unit=" frames", file=sys.stderr)
     async with (
         stream,
         aclosing(source.frames(max_frames)) as frames,
         aclosing(stream.responses(frames)) as responses,
     ):
-        with progress:
+        # Not before the stream is open: an error then has a clean line.
+        with tqdm(total=min(limits, default=None), unit=" frames", file=sys.stderr) as progress:
             async for response in responses:
                 report.add(response.latency, response.error)
                 progress.update()
@@ -138,6 +138,11 @@ class _Window:
     help="Frames on the wire at a time.",
 )
 @option(
+    "--sequence-id",
+    envvar="CLIENT_SEQUENCE_ID",
+    help="Name of the sequence that the frames belong to (left out: one is made up; '': none).",
+)
+@option(
     "--results-dir",
     envvar="CLIENT_RESULTS_DIR",
     default=Path("results"),
@@ -166,6 +171,7 @@ def main(
     timeout: float,
     source: str,
     in_flight: int,
+    sequence_id: str | None,
     results_dir: Path,
     output: Path | None,
     max_frames: int | None,
@@ -177,7 +183,14 @@ def main(
     ends the file properly.
     """
     path = output or results_dir / "output.mp4"
-    stream = JpegStream(host=host, port=port, model=model, timeout=timeout, in_flight=in_flight)
+    stream = JpegStream(
+        host=host,
+        port=port,
+        model=model,
+        timeout=timeout,
+        in_flight=in_flight,
+        sequence_id=sequence_id,
+    )
     report = VideoReport()
     with reported():
         try:

@@ -53,4 +53,4 @@ class VideoReport:
             f"{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} frames/s), "
             f"latency {names} {latencies} ms, {self.failed} failed"
         )
-        return f"{text} (first: {self.first_error})" if self.first_error else text
+        return f"{text}; first: {self.first_error}" if self.first_error else text

@@ -79,7 +79,7 @@ def open_source(name: str, timeout: float = 30.0) -> Iterator[VideoSource]:
     try:
         promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         yield VideoSource(
-            _rate(capture.get(cv2.CAP_PROP_FPS)), promised if promised > 0 else None, read
+            frame_rate(capture.get(cv2.CAP_PROP_FPS)), promised if promised > 0 else None, read
         )
     finally:
         with lock:
@@ -121,7 +121,8 @@ def _open_capture(name: str, timeout: float) -> cv2.VideoCapture:
     return capture
 
 
-def _rate(fps: float) -> Fraction:
+def frame_rate(fps: float) -> Fraction:
+    """The exact rate behind OpenCV's float; DEFAULT_FPS for one that cannot be true."""
     # Not a number compares false.
     if not 0 < fps <= MAX_FPS:
         return DEFAULT_FPS

@@ -12,6 +12,7 @@ import av
 import av.error
 import cv2
 from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from clients.errors import ResultError
@@ -86,7 +87,9 @@ class VideoWriter:
         try:
             if self._container is None or self._stream is None:
                 self._container, self._stream = self._open(image)
-            frame = av.VideoFrame.from_ndarray(_fitted(image, self._stream), format="bgr24")
+            # OpenCV's conversion rounds; FFmpeg's fast one cuts off and darkens by two levels.
+            yuv = cv2.cvtColor(_fitted(image, self._stream), cv2.COLOR_BGR2YUV_I420)
+            frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")  # type: ignore[arg-type]
             frame.pts = self.frames
             frame.time_base = 1 / self._fps
             self._container.mux(self._stream.encode(frame))
@@ -100,6 +103,9 @@ class VideoWriter:
         height, width = image.shape[:2]
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
+        # Left unsaid, players take the colours of large videos for those of BT.709.
+        stream.codec_context.colorspace = Colorspace.ITU601
+        stream.codec_context.color_range = ColorRange.MPEG
         return container, stream
 
     def _failure(self, error: Exception) -> ResultError:

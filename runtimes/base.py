@@ -6,16 +6,17 @@ ids, and keeps the table of the model's sequences.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mlserver import MLModel
 from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters, RequestInput
 
 from .errors import MLServerError, RequestError, shown
-from .sequences import Move, Sequence, Sequences, sequence_flags
+from .sequences import Sequence, Sequences, sequence_flags
 
 DEFAULT_MAX_SEQUENCES = 1024
 DEFAULT_SEQUENCE_IDLE_SECONDS = 60.0  # Triton's max_sequence_idle_microseconds, as usually set
@@ -88,13 +89,21 @@ class StreamingModel(MLModel):
                 if not visit.has_data:
                     yield self.response(request, [])
                     continue
-                async for response in self.respond(request, visit.sequence):
-                    response.id = request.id
-                    yield response
+                async with aclosing(self._responses(request, visit)) as responses:
+                    async for response in responses:
+                        if response.id != request.id:
+                            response.id = request.id
+                        yield response
             except MLServerError as error:
                 yield self.failure(request, error)
             finally:
                 self.leave(visit)
+
+    def _responses(
+        self, request: InferenceRequest, visit: Visit
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        # Every respond() that is written with `yield` is a generator.
+        return cast(AsyncGenerator[InferenceResponse, None], self.respond(request, visit.sequence))
 
     async def unload(self) -> bool:
         if self._expiry is not None:
@@ -111,13 +120,14 @@ class StreamingModel(MLModel):
         flags = sequence_flags(request)
         if flags is None:
             return Visit()
+        # Before the sequence takes its step: a shape that disagrees with its data is refused here.
+        placeholder = (flags.start or flags.end) and self.is_placeholder(request)
         now = asyncio.get_running_loop().time()
         self._expire(now)
         sequence, move = self.sequences.admit(flags, now)
         if move.starts:
             self.sequence_started(sequence)
         self._schedule_expiry()
-        placeholder = move is not Move.CONTINUE and self.is_placeholder(request)
         return Visit(sequence, ends=move.ends, has_data=not placeholder)
 
     def leave(self, visit: Visit) -> None:
@@ -146,7 +156,7 @@ class StreamingModel(MLModel):
         return extra.get(name, default)
 
     def check(self, request: InferenceRequest) -> None:
-        """Check names and datatypes of a request against the model's metadata.
+        """Check names and datatypes of a request against the model's metadata, where it has any.
 
         Raises:
             RequestError: an input is missing, unknown, sent twice or of another datatype, or an
@@ -154,17 +164,18 @@ class StreamingModel(MLModel):
         """
         declared = {tensor.name: str(tensor.datatype) for tensor in self.inputs or []}
         wanted = ", ".join(f"'{name}' ({datatype})" for name, datatype in declared.items())
+        wanted = wanted or "inputs of any name"
         if not request.inputs:
             raise RequestError(f"The request has no inputs; model '{self.name}' takes {wanted}.")
         seen = set()
         for tensor in request.inputs:
-            if tensor.name not in declared:
+            if declared and tensor.name not in declared:
                 raise RequestError(
                     f"Model '{self.name}' has no input {shown(tensor.name)}; it takes {wanted}."
                 )
             if tensor.name in seen:
                 raise RequestError(f"Input '{tensor.name}' is there twice; send it once.")
-            if str(tensor.datatype) != declared[tensor.name]:
+            if declared and str(tensor.datatype) != declared[tensor.name]:
                 raise RequestError(
                     f"Input '{tensor.name}' must be {declared[tensor.name]}, "
                     f"not {shown(str(tensor.datatype))}."
@@ -172,7 +183,7 @@ class StreamingModel(MLModel):
             seen.add(tensor.name)
         known = [tensor.name for tensor in self.outputs or []]
         for output in request.outputs or []:
-            if output.name not in known:
+            if known and output.name not in known:
                 raise RequestError(
                     f"Model '{self.name}' has no output {shown(output.name)}; "
                     f"it gives {', '.join(map(repr, known))}."
@@ -192,8 +203,8 @@ class StreamingModel(MLModel):
     def response(
         self, request: InferenceRequest, outputs: list[Any], **parameters: Any
     ) -> InferenceResponse:
-        """A response to `request`. Built without validation: the runtime knows what it makes."""
-        return InferenceResponse.model_construct(
+        """A response to `request`."""
+        return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
             id=request.id,

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from mlserver.logging import logger
@@ -90,12 +91,14 @@ class JpegModel(StreamingModel):
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
-        async for response in ordered(self._frames(payloads), self._start, self._in_work):
-            yield response
+        frames = self._frames(payloads)
+        async with aclosing(ordered(frames, self._start, self._in_work)) as responses:
+            async for response in responses:
+                yield response
 
     async def _frames(
         self, requests: AsyncIterator[InferenceRequest]
-    ) -> AsyncIterator[Frame | InferenceResponse]:
+    ) -> AsyncGenerator[Frame | InferenceResponse, None]:
         """Every frame of every request, or the response that fails the request."""
         async for request in requests:
             try:

@@ -1,7 +1,8 @@
 """Overlap the work on a stream's items, and keep their order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -9,10 +10,10 @@ Result = TypeVar("Result")
 
 
 async def ordered(
-    items: AsyncIterator[Item],
+    items: AsyncGenerator[Item, None],
     start: Callable[[Item], "asyncio.Future[Result]"],
     limit: int,
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Start work on each item as it comes, yield the results in the order of the items.
 
     At most `limit` items are started and not yet yielded, so a slow reader stops the reading.
@@ -20,7 +21,7 @@ async def ordered(
     that runs in a thread is not waited for.
 
     Args:
-        items: read eagerly, up to the limit, by a task that this generator owns.
+        items: read eagerly, up to the limit, by a task that this generator owns, which closes it.
         start: begins the work and returns at once with its future.
         limit: items in work, at least 1.
 
@@ -32,13 +33,11 @@ async def ordered(
 
     async def read() -> None:
         try:
-            while True:
+            async with aclosing(items):
                 await slots.acquire()
-                try:
-                    item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                started.put_nowait(start(item))
+                async for item in items:
+                    started.put_nowait(start(item))
+                    await slots.acquire()
         finally:
             started.put_nowait(None)
 

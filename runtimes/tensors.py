@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from mlserver.types import Parameters, RequestInput, ResponseOutput, TensorData
+from mlserver.types import Datatype, Parameters, RequestInput, ResponseOutput, TensorData
 
 from .errors import ContentError, RequestError
 
@@ -97,13 +97,14 @@ def from_base64(data: bytes) -> bytes | None:
 def bytes_output(
     name: str, data: Sequence[str | bytes], content_type: str | None = None
 ) -> ResponseOutput:
-    """A BYTES [n] tensor. Built without validation: it is on the path of every response."""
-    return ResponseOutput.model_construct(
+    """A BYTES [n] tensor."""
+    # pydantic's constructors, in Rust, are faster than its `model_construct`, in Python.
+    return ResponseOutput(
         name=name,
         shape=[len(data)],
-        datatype="BYTES",
+        datatype=Datatype.BYTES,
         parameters=Parameters(content_type=content_type) if content_type else None,
-        data=TensorData.model_construct(root=list(data)),
+        data=TensorData(list(data)),
     )
 
 

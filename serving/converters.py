@@ -9,6 +9,8 @@ unknown fields.
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from .errors import BadRequestError
-from .raw_tensors import BYTES, DTYPES, Buffer, decode_raw, encode_raw, flat
+from .raw_tensors import BYTES, DTYPES, Buffer, check_shape, decode_raw, encode_raw, flat
 from .wire_format import split_raw, tag, varint
 
 # The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
@@ -45,8 +47,15 @@ CONTENTS = {
     "FP64": "fp64_contents",
     BYTES: "bytes_contents",
 }
+# Narrower than the field that holds them.
+NARROW = {"UINT8", "UINT16", "INT8", "INT16"}
 # Field numbers in the protocol's messages.
-RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
+RAW_INPUT_CONTENTS, OUTPUTS, RAW_OUTPUT_CONTENTS = 7, 5, 6
+RAW_OUTPUT_TAG = tag(RAW_OUTPUT_CONTENTS, 2)
+# Parts of messages that are kept, for the streams that run at once.
+KEPT_PARTS = 1024
+# An id may be as long as a message; what holds a longer one than this is not kept.
+KEPT_ID_CHARACTERS = 128
 DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # Below this, letting protobuf copy the tensors costs less than looking for them.
 SMALL_MESSAGE_BYTES = 16 * 1024
@@ -86,6 +95,12 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
     Raises:
         BadRequestError: a datatype is unknown, or data and shapes disagree.
     """
+    wanted = sum(not tensor.HasField("contents") for tensor in request.inputs)
+    if raw and len(raw) != wanted:
+        raise BadRequestError(
+            f"There are {len(raw)} raw_input_contents for {wanted} inputs without contents of "
+            "their own; send one for each."
+        )
     left = list(reversed(raw))
     inputs = []
     for tensor in request.inputs:
@@ -94,19 +109,12 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
             raise BadRequestError(
                 f"Input '{tensor.name}' has the unknown datatype '{tensor.datatype[:30]}'."
             )
-        if any(size < 0 for size in shape):
-            raise BadRequestError(f"Input '{tensor.name}' has a negative size in shape {shape}.")
+        check_shape(tensor.name, shape)
         data: Any
         if raw and not tensor.HasField("contents"):
-            if not left:
-                raise BadRequestError(
-                    f"There are {len(raw)} raw_input_contents for {len(request.inputs)} inputs; "
-                    "send one for each input."
-                )
             data = decode_raw(tensor.name, tensor.datatype, shape, left.pop())
         else:
-            fields = tensor.contents.ListFields()
-            data = list(fields[0][1]) if fields else []
+            data = _typed_elements(tensor)
         inputs.append(
             RequestInput.model_construct(
                 name=tensor.name,
@@ -115,11 +123,6 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
                 parameters=decode_parameters(tensor.parameters),
                 data=TensorData.model_construct(root=data),
             )
-        )
-    if left:
-        raise BadRequestError(
-            f"There are {len(raw)} raw_input_contents for {len(request.inputs)} inputs; send one "
-            "for each input."
         )
     payload = InferenceRequest.model_construct(
         id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
@@ -132,6 +135,29 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
             for output in request.outputs
         ]
     return DecodedRequest(request.model_name, request.model_version, payload, bool(raw))
+
+
+def _typed_elements(tensor: Any) -> list[Any]:
+    """The elements of a tensor's typed contents."""
+    name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
+    field = CONTENTS.get(datatype, "raw_input_contents")
+    filled = tensor.contents.ListFields()
+    if any(descriptor.name != field for descriptor, _ in filled):
+        raise BadRequestError(f"Input '{name}' is {datatype}, so its data must be in {field}.")
+    elements = list(filled[0][1]) if filled else []
+    if len(elements) != prod(shape):
+        raise BadRequestError(
+            f"Input '{name}' has shape {shape}, but its data holds {len(elements)} element(s); "
+            "send as many elements as the shape says."
+        )
+    if elements and datatype in NARROW:
+        limits = np.iinfo(DTYPES[datatype])
+        if min(elements) < limits.min or max(elements) > limits.max:
+            raise BadRequestError(
+                f"Input '{name}' is {datatype}, so its data must be whole numbers from "
+                f"{limits.min} to {limits.max}."
+            )
+    return elements
 
 
 def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
@@ -167,7 +193,9 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
         if value is None:
             continue
         slot = target[name]
-        if isinstance(value, bool | np.bool_):
+        if isinstance(value, str):
+            slot.string_param = value
+        elif isinstance(value, bool | np.bool_):
             slot.bool_param = bool(value)
         elif isinstance(value, int | np.integer) and int(value) in INT64:
             slot.int64_param = int(value)
@@ -175,10 +203,16 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
             slot.MergeFromString(tag(UINT64_PARAM, 0) + varint(int(value)))
         elif isinstance(value, float | np.floating):
             slot.MergeFromString(tag(DOUBLE_PARAM, 1) + struct.pack("<d", float(value)))
-        elif isinstance(value, str):
-            slot.string_param = value
         else:
-            slot.string_param = orjson.dumps(value, default=str).decode()
+            slot.string_param = _as_text(value)
+
+
+def _as_text(value: object) -> str:
+    """What has no kind of its own among the parameters: as JSON, or as Python writes it."""
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:  # an integer past 64 bits, keys that are no text
+        return str(value)
 
 
 def encode_response(
@@ -189,39 +223,69 @@ def encode_response(
     Args:
         parameters: more parameters for the response.
     """
-    message = pb.ModelInferResponse(
-        model_name=response.model_name,
-        model_version=response.model_version or "",
-        id=response.id or "",
-    )
-    if response.parameters is not None:
-        encode_parameters(message.parameters, response.parameters)
-    if parameters:
-        encode_parameters(message.parameters, Parameters(**parameters))
+    # Put together from serialised parts, which protobuf allows: those that a stream repeats are
+    # kept, and large tensors are copied once.
+    request_id = response.id or ""
+    head = _head if len(request_id) <= KEPT_ID_CHARACTERS else _head.__wrapped__
+    parts: list[Any] = [head(response.model_name, response.model_version or "", request_id)]
+    if response.parameters is not None or parameters:
+        message = pb.ModelInferResponse()
+        if response.parameters is not None:
+            encode_parameters(message.parameters, response.parameters)
+        if parameters:
+            encode_parameters(message.parameters, Parameters(**parameters))
+        parts.append(message.SerializeToString())
     # Typed contents have no field for FP16, and raw is all or nothing.
-    raw = raw or any(_datatype(output) == "FP16" for output in response.outputs)
+    datatypes = [_datatype(output) for output in response.outputs]
+    raw = raw or "FP16" in datatypes
     tensors: list[Any] = []
-    for output in response.outputs:
+    for output, datatype in zip(response.outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
-        datatype = _datatype(output)
-        tensor = message.outputs.add(name=output.name, datatype=datatype, shape=output.shape)
-        if output.parameters is not None:
-            encode_parameters(tensor.parameters, output.parameters)
+        described = output.parameters
         if raw:
             tensors.append(encode_raw(datatype, data))
-        else:
+            if described is None or not described.model_extra:
+                kind = described.content_type if described is not None else None
+                parts.append(_raw_tensor(output.name, datatype, tuple(output.shape), kind))
+                continue
+        tensor = pb.ModelInferResponse.InferOutputTensor(
+            name=output.name, datatype=datatype, shape=output.shape
+        )
+        if described is not None:
+            encode_parameters(tensor.parameters, described)
+        if not raw:
             elements = flat(data)
             if datatype == BYTES:
                 elements = [e.encode() if isinstance(e, str) else e for e in elements]
             getattr(tensor.contents, CONTENTS[datatype]).extend(elements)
-    if not tensors:
-        return message.SerializeToString()
-    # Appended to the serialised rest, which protobuf allows, large tensors are copied once.
-    parts: list[Any] = [message.SerializeToString()]
+        parts.append(_field(OUTPUTS, tensor.SerializeToString()))
     for encoded in tensors:
         size = encoded.nbytes if isinstance(encoded, np.ndarray) else len(encoded)
-        parts += [tag(RAW_OUTPUT_CONTENTS, 2) + varint(size), encoded]
+        parts += [RAW_OUTPUT_TAG, varint(size), encoded]
     return b"".join(parts)
+
+
+@lru_cache(KEPT_PARTS)
+def _head(model_name: str, model_version: str, request_id: str) -> bytes:
+    """The part of a response that says whose it is."""
+    return pb.ModelInferResponse(
+        model_name=model_name, model_version=model_version, id=request_id
+    ).SerializeToString()
+
+
+@lru_cache(KEPT_PARTS)
+def _raw_tensor(
+    name: str, datatype: str, shape: tuple[int, ...], content_type: str | None
+) -> bytes:
+    """The part of a response that describes a raw output."""
+    tensor = pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+    if content_type is not None:
+        tensor.parameters["content_type"].string_param = content_type
+    return _field(OUTPUTS, tensor.SerializeToString())
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return tag(number, 2) + varint(len(data)) + data
 
 
 def _datatype(output: Any) -> str:

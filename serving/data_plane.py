@@ -7,7 +7,8 @@ that was opened is closed by it.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, cast
+from time import monotonic
+from typing import Any
 
 from mlserver import MLModel
 from mlserver.context import model_context
@@ -18,6 +19,8 @@ from mlserver.registry import MultiModelRegistry
 from mlserver.settings import Settings
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataServerResponse
 from mlserver.utils import generate_uuid
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from .collect import collect
 from .errors import (
@@ -32,6 +35,9 @@ from .settings import StreamingSettings
 
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = ("sequence", "sequence(string_id)")
+
+# How long a stream that never waits may go on before the others, and its client, get a turn.
+TURN_SECONDS = 0.0002
 
 
 class StreamingDataPlane(DataPlane):
@@ -51,8 +57,9 @@ class StreamingDataPlane(DataPlane):
         model = await self.model(name, version)
         requests = Requests(_one(payload), self, model)
         with self._serving(model, requests):
+            key = self._cache_key(model, payload)
             payload = await anext(requests)
-            response = await self._cached(model, payload)
+            response = await self._cached(model, payload, key)
             if error := failure_of(response):
                 raise error
             response.id = payload.id
@@ -74,6 +81,7 @@ class StreamingDataPlane(DataPlane):
         requests = Requests(payloads, self, model)
         with self._serving(model, requests):
             first = True
+            turn_due = 0.0
             async with aclosing(_responses(model, requests)) as responses:
                 async for response in responses:
                     if not response.id:
@@ -84,7 +92,11 @@ class StreamingDataPlane(DataPlane):
                         first = False
                     yield response
                     # A model that never awaits must not starve the others, nor outlive its client.
-                    await asyncio.sleep(0)
+                    # A turn costs as much as all else of a small response, hence not at each.
+                    now = monotonic()
+                    if now >= turn_due:
+                        await asyncio.sleep(0)
+                        turn_due = now + TURN_SECONDS
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.
@@ -115,17 +127,29 @@ class StreamingDataPlane(DataPlane):
             request.id = generate_uuid()
         self._inference_middleware.request_middleware(request, model.settings)
 
-    async def _cached(self, model: MLModel, request: InferenceRequest) -> InferenceResponse:
+    def _cache_key(self, model: MLModel, request: InferenceRequest) -> str | None:
+        """What a request's answer is remembered under; None where it is not.
+
+        Taken before the request gets its id and the headers that repeat it: no two would be alike.
+        """
+        if self._get_response_cache() is None or not model.settings.cache_enabled:
+            return None
+        asked = _as_json(request, exclude={"id"})
+        return None if asked is None else f"{model.name!r} {model.version!r} {asked}"
+
+    async def _cached(
+        self, model: MLModel, request: InferenceRequest, key: str | None
+    ) -> InferenceResponse:
         """The model's answer, from MLServer's own response cache where that is on."""
         cache = self._get_response_cache()
-        if cache is None or not model.settings.cache_enabled:
+        if cache is None or key is None:
             return await _predict(model, request)
-        key = f"{model.name}:{model.version}:{request.model_dump_json(exclude={'id'})}"
         if value := await cache.lookup(key):
             return InferenceResponse.model_validate_json(value)
         response = await _predict(model, request)
-        if failure_of(response) is None:
-            await cache.insert(key, response.model_dump_json())
+        answer = _as_json(response)
+        if answer is not None and failure_of(response) is None:
+            await cache.insert(key, answer)
         return response
 
     @contextmanager
@@ -183,11 +207,19 @@ async def _predict(model: MLModel, request: InferenceRequest) -> InferenceRespon
 
 def _responses(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, None]:
     if overrides(model, "predict_stream"):
-        # Every predict_stream that is written with `yield` is a generator.
-        return cast(AsyncGenerator[InferenceResponse, None], model.predict_stream(requests))
+        responses = model.predict_stream(requests)
+        # Written with `yield` it is a generator, but any iterator will do.
+        return responses if isinstance(responses, AsyncGenerator) else _iterated(responses)
     if overrides(model, "predict"):
         return _predictions(model, requests)
     raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
+
+
+async def _iterated(
+    responses: AsyncIterator[InferenceResponse],
+) -> AsyncGenerator[InferenceResponse, None]:
+    async for response in responses:
+        yield response
 
 
 async def _predictions(
@@ -198,6 +230,15 @@ async def _predictions(
         response = await model.predict(request)
         response.id = request.id
         yield response
+
+
+def _as_json(message: BaseModel, **arguments: Any) -> str | None:
+    """The JSON of a request or response; None where it has none (raw tensors, images)."""
+    try:
+        # Requests are built without validation, which pydantic would warn of here.
+        return message.model_dump_json(warnings=False, **arguments)
+    except (PydanticSerializationError, UnicodeError):
+        return None
 
 
 async def _one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:

@@ -22,25 +22,46 @@ OURS = {
 }
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
-# "module:object.attribute" of all, here and in the subclasses, that MLServer does not document.
+# "module:object.attribute" of all, here and in the subclasses, that MLServer does not document;
+# an attribute of a class may be one that its instances get.
 BORROWED = (
     "mlserver.server:DataPlane",
     "mlserver.server:RESTServer",
     "mlserver.server:GRPCServer",
-    "mlserver.handlers:DataPlane._create_response_cache",
+    "mlserver.handlers:DataPlane._get_response_cache",
+    "mlserver.handlers:DataPlane._inference_middleware",
+    "mlserver.handlers:DataPlane._model_registry",
+    "mlserver.handlers:DataPlane._ModelInferRequestDuration",
+    "mlserver.handlers:DataPlane._ModelInferRequestFailure",
+    "mlserver.handlers:DataPlane._ModelInferRequestSuccess",
     "mlserver.middleware:InferenceMiddlewares.request_middleware",
     "mlserver.middleware:InferenceMiddlewares.response_middleware",
     "mlserver.context:model_context",
     "mlserver.registry:MultiModelRegistry.get_model",
+    "mlserver.rest:RESTServer._app",
+    "mlserver.rest:RESTServer._settings",
     "mlserver.grpc.server:GRPCServer._create_server",
+    "mlserver.grpc.server:GRPCServer._data_plane",
     "mlserver.grpc.server:GRPCServer._get_options",
+    "mlserver.grpc.server:GRPCServer._model_repository_handlers",
+    "mlserver.grpc.server:GRPCServer._settings",
     "mlserver.grpc.interceptors:LoggingInterceptor",
     "mlserver.grpc.interceptors:PromServerInterceptor._metrics_wrapper",
     "mlserver.grpc.interceptors:PromServerInterceptor._compute_status_code",
+    "mlserver.grpc.interceptors:PromServerInterceptor._interceptor",
+    "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._metrics",
+    "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor."
+    "increase_grpc_server_handled_total_counter",
     "opentelemetry.instrumentation.grpc._aio_server:"
     "OpenTelemetryAioServerInterceptor._intercept_aio_server_unary",
+    "opentelemetry.instrumentation.grpc._aio_server:"
+    "OpenTelemetryAioServerInterceptor._intercept_aio_server_stream",
     "mlserver.grpc.model_repository:ModelRepositoryServicer",
-    "mlserver.grpc.servicers:InferenceServicer",
+    "mlserver.grpc.servicers:InferenceServicer._data_plane",
+    "mlserver.grpc.servicers:InferenceServicer._model_repository_handlers",
+    "mlserver.rest.openapi:get_model_schema",
+    "mlserver.rest.openapi:get_openapi_schema",
+    "mlserver.handlers:ModelRepositoryHandlers.index",
     "mlserver.tracing:get_tracer_provider",
     "mlserver.utils:extract_headers",
     "mlserver.utils:insert_headers",

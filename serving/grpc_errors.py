@@ -29,8 +29,9 @@ STATUS: dict[int, Code] = {
     503: Code.UNAVAILABLE,
     504: Code.DEADLINE_EXCEEDED,
 }
-# A status travels in an HTTP/2 header, which peers limit to 8 KiB.
-MAX_DETAILS = 1000
+# A status travels in an HTTP/2 header, which peers limit to 8 KiB; percent-encoded there, a byte
+# may take three.
+MAX_DETAILS_BYTES = 2000
 
 
 def status_of(error: MLServerError) -> Code:
@@ -43,7 +44,8 @@ def status_of(error: MLServerError) -> Code:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MLServerError) -> NoReturn:
     """End the call with the error's status and text."""
-    await context.abort(status_of(error), str(error)[:MAX_DETAILS])
+    details = str(error).encode(errors="replace")[:MAX_DETAILS_BYTES]
+    await context.abort(status_of(error), details.decode(errors="ignore"))
 
 
 def answers_errors(call: Call) -> Call:
@@ -57,10 +59,9 @@ def answers_errors(call: Call) -> Call:
             await abort(context, error)
         except grpc.aio.AbortError:
             raise
-        except Exception as error:
+        except Exception:
             internal = InternalError(getattr(request, "id", None) or call.__name__)
             logger.exception("%s: %s", call.__name__, internal)
-            await context.abort(status_of(internal), str(internal))
-            raise AssertionError("abort returned") from error
+            await abort(context, internal)
 
     return cast(Call, answered)

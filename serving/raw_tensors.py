@@ -24,14 +24,34 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 BYTES = "BYTES"
+NESTED = (list, tuple, np.ndarray)
+# numpy's own limit was 32 for long; deeper JSON is an attack on whoever walks it by recursion.
+MAX_DIMENSIONS = 32
+# numpy refuses more than 2**63 bytes even where another size is 0 and there is no element.
+MAX_ELEMENTS = 2**59
+
+
+def check_shape(name: str, shape: list[int]) -> None:
+    """Check that a shape can be one.
+
+    Raises:
+        BadRequestError: it has a negative size, too many sizes, or too large ones.
+    """
+    if any(size < 0 for size in shape):
+        raise BadRequestError(f"Input '{name}' has a negative size in shape {shape}.")
+    if len(shape) > MAX_DIMENSIONS:
+        raise BadRequestError(f"Input '{name}' has more than {MAX_DIMENSIONS} dimensions.")
+    if 0 in shape and prod(size for size in shape if size) > MAX_ELEMENTS:
+        raise BadRequestError(f"Input '{name}' has the impossible shape {shape}.")
 
 
 def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Any:
     """A raw tensor: a list of bytes for BYTES, else a read-only numpy view of `raw`.
 
     Raises:
-        BadRequestError: its size is not what shape and datatype say.
+        BadRequestError: its size is not what shape and datatype say, or no array has this shape.
     """
+    check_shape(name, shape)
     count = prod(shape)
     if datatype == BYTES:
         elements = unpack_bytes(name, raw)
@@ -92,6 +112,6 @@ def flat(data: Any) -> list[Any]:
         return data.reshape(-1).tolist()
     if not isinstance(data, list | tuple):
         return [data]
-    if any(isinstance(element, list | tuple | np.ndarray) for element in data):
+    if any(isinstance(element, NESTED) for element in data):
         return [element for row in data for element in flat(row)]
     return list(data)

@@ -17,8 +17,8 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from .errors import BadRequestError
-from .raw_tensors import BYTES, decode_raw, flat
-from .rest_tensors import check_json_tensor, check_shape
+from .raw_tensors import BYTES, check_shape, decode_raw, flat
+from .rest_tensors import check_json_tensor
 
 BASE64 = "base64"
 # The tensor parameter that says that its data follow the JSON, and how long they are.
@@ -105,7 +105,7 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
 
 def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
     data = output.data.root if isinstance(output.data, TensorData) else output.data
-    kind = datatype(output)
+    kind = output.datatype if isinstance(output.datatype, str) else output.datatype.value
     found = {"name": output.name, "shape": output.shape, "datatype": kind}
     parameters = _parameters(output.parameters) if output.parameters is not None else {}
     if binary_size is not None:
@@ -114,6 +114,8 @@ def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
         data, encoded = text_elements(data)
         if encoded:
             parameters = {**parameters, "content_type": BASE64}
+    elif isinstance(data, np.ndarray) and not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="))  # orjson refuses the other byte order
     if parameters:
         found["parameters"] = parameters
     found["data"] = data

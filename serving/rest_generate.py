@@ -112,7 +112,7 @@ class FlatAnswers:
 
     @classmethod
     def to(cls, unflattened: dict[str, Any]) -> "FlatAnswers":
-        """Answers to a request as it asks for them: with the id that it has, in its form of text."""
+        """Answers as a request asks for them: with the id that it has, in its form of text."""
         texts = [tensor["data"] for tensor in unflattened["inputs"] if tensor["datatype"] == BYTES]
         return cls(
             with_id="id" in unflattened,

@@ -11,25 +11,11 @@ from typing import Any
 import numpy as np
 
 from .errors import BadRequestError
-from .raw_tensors import BYTES, DTYPES
+from .raw_tensors import BYTES, DTYPES, MAX_DIMENSIONS, check_shape
 
-# numpy's own limit was 32 for long; deeper JSON is an attack on whoever walks it by recursion.
-MAX_DIMENSIONS = 32
 # What JSON may hold for a datatype. NaN has no JSON form; orjson and others write null for it.
 _NUMBERS = {bool, int, float}
 _KINDS = {"b": _NUMBERS, "i": _NUMBERS, "u": _NUMBERS, "f": {*_NUMBERS, type(None)}}
-
-
-def check_shape(name: str, shape: list[int]) -> None:
-    """Check that a shape can be one.
-
-    Raises:
-        BadRequestError: it has a negative size, or too many.
-    """
-    if any(size < 0 for size in shape):
-        raise BadRequestError(f"Input '{name}' has a negative size in shape {shape}.")
-    if len(shape) > MAX_DIMENSIONS:
-        raise BadRequestError(f"Input '{name}' has more than {MAX_DIMENSIONS} dimensions.")
 
 
 def check_json_tensor(name: str, datatype: str, shape: list[int], data: Any) -> None:

@@ -8,20 +8,32 @@ import os
 import sys
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SETTINGS_FILE = "settings.json"
 BLOCK = "streaming"
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+def _no_boolean(value: object) -> object:
+    # pydantic would read true as 1.
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "Input should be a number")
+    return value
+
+
+Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=65535)]
+Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=86_400)]
 
 
 class StreamingSettings(BaseSettings):
-    """How streams are served. An environment variable `STREAMING_<FIELD>` wins over the file."""
+    """How streams are served. An environment variable `STREAMING_<FIELD>` wins over the file; its
+    text `null` is the file's null."""
 
-    model_config = SettingsConfigDict(env_prefix="STREAMING_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMING_", env_parse_none_str="null", extra="forbid", frozen=True
+    )
 
     triton_port: Port | None = Field(
         None, description="Port of the Triton gRPC dialect; null closes it."

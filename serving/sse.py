@@ -13,7 +13,7 @@ from mlserver.logging import logger
 from mlserver.types import InferenceResponse
 from mlserver.utils import generate_uuid
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .errors import InternalError, MLServerError, failure_of
 from .hang_up import stop_on_hang_up
@@ -80,6 +80,7 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
+        self._clock = asyncio.get_running_loop().time
         with stop_on_hang_up(receive):
             ticker = asyncio.create_task(self._keep_alive())
             try:
@@ -120,12 +121,11 @@ class EventStreamResponse(Response):
             await self._write(self._event(response))
 
     async def _keep_alive(self) -> None:
-        loop = asyncio.get_running_loop()
         await asyncio.sleep(self._grace)
         if not self._started:
             await self._write_comment()
         while True:
-            silent = loop.time() - self._last_sent
+            silent = self._clock() - self._last_sent
             if silent >= self._keepalive:
                 await self._write_comment()
                 silent = 0.0
@@ -136,7 +136,8 @@ class EventStreamResponse(Response):
             return  # a client that is slow to read an event needs no other sign of life
         self._comment = asyncio.Event()
         try:
-            await self._put(KEEP_ALIVE)
+            await self._start()
+            await self._send(self._message(KEEP_ALIVE))
         finally:
             self._comment.set()
             self._comment = None
@@ -148,17 +149,21 @@ class EventStreamResponse(Response):
         if self._comment is not None:
             await self._comment.wait()
         self._writing = True
-        await self._put(data, last)
+        if not self._started:
+            await self._start()
+        await self._send(self._message(data, last))
         self._writing = last  # nothing may follow the last
 
-    async def _put(self, data: bytes, last: bool = False) -> None:
+    async def _start(self) -> None:
         if not self._started:
             self._started = True
             await self._send(
                 {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             )
+
+    def _message(self, data: bytes, last: bool = False) -> Message:
         if self._gzip is not None:
             mode = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
             data = self._gzip.compress(data) + self._gzip.flush(mode)
-        self._last_sent = asyncio.get_running_loop().time()
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._last_sent = self._clock()
+        return {"type": "http.response.body", "body": data, "more_body": not last}

@@ -12,11 +12,13 @@ from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+from mlserver.utils import generate_uuid
 
 from .converters import DecodedRequest
 from .data_plane import StreamingDataPlane
-from .errors import MLServerError, failure_of
+from .errors import InternalError, MLServerError, failure_of
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
 REQUESTS_AHEAD = 2
@@ -81,22 +83,23 @@ class Substreams:
         self.count()
         model = (request.model_name, request.model_version)
         self._models.add(model)
-        while True:
-            if model not in self._inputs:
-                try:
-                    await self._data_plane.model(*model)
-                except MLServerError as error:
-                    await self.fail(request.model_name, request.payload.id or "", error)
-                    return
-                send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
-                self._inputs[model] = send
-                self._tasks.create_task(self._run(model, receive, request.raw))
+        while (requests := self._inputs.get(model)) is not None:
             try:
-                await self._inputs[model].send(request.payload)
+                await requests.send(request.payload)
                 return
             except anyio.BrokenResourceError:
                 # The model ended its stream before this request: the request begins another.
                 self._inputs.pop(model).close()
+        try:
+            await self._data_plane.model(*model)
+        except MLServerError as error:
+            await self.fail(request.model_name, request.payload.id or "", error)
+            return
+        send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
+        # Before the model runs: one that reads nothing would be begun again and again for it.
+        send.send_nowait(request.payload)
+        self._inputs[model] = send
+        self._tasks.create_task(self._run(model, receive, request.raw))
 
     async def fail(self, model_name: str, request_id: str, error: MLServerError) -> None:
         """Answer one request with an error of its own; the first of a stream with a status.
@@ -121,30 +124,45 @@ class Substreams:
         raw: bool,
     ) -> None:
         """Drive one model until it has answered all its requests."""
-        name, version = model
-        held: InferenceResponse | None = None
         reading = _Reading(requests)
         try:
-            async with aclosing(self._data_plane.infer_stream(reading, name, version)) as responses:
-                async for response in responses:
-                    if held is not None:
-                        await self._write(held, raw)
-                        held = None
-                    elif not self._wrote and failure_of(response) and await self._is_sole():
-                        held = response
-                        continue
-                    await self._write(response, raw)
-            if held is not None and (failure := failure_of(held)):
-                raise failure
-            if not self._ended and len(self._models) == 1:
-                raise ModelEnded
-        except MLServerError as error:
+            while True:
+                await self._answer(model, reading, raw)
+                if not self._ended and len(self._models) == 1:
+                    raise ModelEnded
+                if not reading.has_more():
+                    return
+                # The model ended its stream before these requests: they begin another.
+                reading = _Reading(requests)
+        except ModelEnded:
+            raise
+        except Exception as error:
+            known = _for_caller(error, reading.last_id)
             if len(self._models) == 1:
-                raise
-            for request_id in [reading.last_id, *_waiting(requests)]:
-                await self._write(_failure(name, request_id, error), raw)
+                raise known  # noqa: B904 - its cause, where it has one, is set
+            unanswered = reading.unanswered()
+            # Now, before anything is awaited: a request that is put from here on begins another
+            # stream to the model instead of waiting for this one.
+            requests.close()
+            for request_id in unanswered:
+                await self._write(_failure(model[0], request_id, known), raw)
         finally:
             requests.close()
+
+    async def _answer(self, model: tuple[str, str], reading: "_Reading", raw: bool) -> None:
+        """Write what a model answers, from the beginning of its stream to the end."""
+        held: InferenceResponse | None = None
+        async with aclosing(self._data_plane.infer_stream(reading, *model)) as responses:
+            async for response in responses:
+                if held is not None:
+                    await self._write(held, raw)
+                    held = None
+                elif not self._wrote and failure_of(response) and await self._is_sole():
+                    held = response
+                    continue
+                await self._write(response, raw)
+        if held is not None and (failure := failure_of(held)):
+            raise failure
 
     async def _is_sole(self) -> bool:
         """Whether the stream's first request is its only one."""
@@ -165,7 +183,7 @@ class _Reading:
     """Requests as a model reads them, remembering the id of the last."""
 
     def __init__(self, requests: MemoryObjectReceiveStream[InferenceRequest]):
-        self.last_id = ""
+        self.last_id: str | None = None
         self._requests = requests
 
     def __aiter__(self) -> "_Reading":
@@ -176,15 +194,31 @@ class _Reading:
         self.last_id = request.id or ""
         return request
 
+    def has_more(self) -> bool:
+        """Whether requests wait behind one that was read."""
+        waiting = self._requests.statistics()
+        return self.last_id is not None and bool(
+            waiting.current_buffer_used or waiting.tasks_waiting_send
+        )
 
-def _waiting(requests: MemoryObjectReceiveStream[InferenceRequest]) -> list[str]:
-    """The ids of the requests that the model has not read."""
-    found = []
-    while True:
-        try:
-            found.append(requests.receive_nowait().id or "")
-        except (anyio.WouldBlock, anyio.EndOfStream):
-            return found
+    def unanswered(self) -> list[str]:
+        """The ids of the request read last and of those that wait, which are taken out."""
+        found = [] if self.last_id is None else [self.last_id]
+        while True:
+            try:
+                found.append(self._requests.receive_nowait().id or "")
+            except (anyio.WouldBlock, anyio.EndOfStream):
+                return found
+
+
+def _for_caller(error: Exception, request_id: str | None) -> MLServerError:
+    """What the caller may know of an error; what it may not know is logged."""
+    if isinstance(error, MLServerError):
+        return error
+    internal = InternalError(request_id or generate_uuid())
+    internal.__cause__ = error
+    logger.error("gRPC stream: %s", internal, exc_info=error)
+    return internal
 
 
 def _failure(model_name: str, request_id: str, error: MLServerError) -> InferenceResponse:

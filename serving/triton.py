@@ -20,6 +20,7 @@ from mlserver import MLModel
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import generate_uuid
 
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .data_plane import overrides
@@ -143,7 +144,7 @@ class _TritonStream:
         except MLServerError as error:
             await self._fail(head.model_name, head.model_version, head.id, error, final=True)
         except Exception:
-            internal = InternalError(head.id)
+            internal = InternalError(head.id or generate_uuid())
             logger.exception("Triton stream: %s", internal)
             await self._fail(head.model_name, head.model_version, head.id, internal, final=True)
         finally:

@@ -15,8 +15,9 @@ Image = NDArray[np.uint8]  # [height, width] grey, or [height, width, 3] BGR
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 # Start-of-frame markers of every coding; C4, C8 and CC lie among them and are something else.
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers that stand alone: TEM, RST0..RST7.
-WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+# Markers that stand alone: TEM, RST0..RST7; and 0x00, which is none. A decoder skips these, so
+# whatever they seem to enclose is read: a frame header of another size must not hide in there.
+WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 
 
 class JpegError(ValueError):

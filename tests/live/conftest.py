@@ -26,6 +26,10 @@ def make_folder(folder: Path, **settings: Any) -> Path:
     (folder / "settings.json").write_text(json.dumps(whole | settings))
     shutil.copytree(ROOT / "model-settings", folder / "model-settings")
     shutil.copytree(MODELS, folder / "model-settings", dirs_exist_ok=True)
+    # One that must not be found: it does not lie below model-settings/.
+    shutil.copytree(MODELS / "probe", folder / "elsewhere" / "outside")
+    outside = folder / "elsewhere" / "outside" / "model-settings.json"
+    outside.write_text(outside.read_text().replace('"probe"', '"outside"'))
     return folder
 
 

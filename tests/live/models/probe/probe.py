@@ -2,10 +2,12 @@
 
 Request parameters: `steps` (responses to give), `seconds` (wait before each), `fail_at` (raise a
 ValueError there), `refuse_at` (raise an MLServerError there), `path` (a file that gets a line for
-each step and one when the generator is closed).
+each step and one when the generator is closed), `gate` (step n, but the first, waits until there is
+a file of this name with n behind it).
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 from mlserver import MLModel
@@ -26,6 +28,8 @@ class Probe(MLModel):
             try:
                 for step in range(int(wanted.get("steps", 1))):
                     await asyncio.sleep(float(wanted.get("seconds", 0)))
+                    if step and "gate" in wanted:
+                        await opened(f"{wanted['gate']}{step}")
                     if wanted.get("fail_at") == step:
                         raise ValueError(SECRET)
                     if wanted.get("refuse_at") == step:
@@ -37,6 +41,12 @@ class Probe(MLModel):
                     )
             finally:
                 note(path, "closed")
+
+
+async def opened(gate: str) -> None:
+    # Polled: the test that makes the file is another process.
+    while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.002)
 
 
 def note(path: str | None, line: str) -> None:

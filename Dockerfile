@@ -1,0 +1,23 @@
+# Two stages: the first installs with the same make target that CI runs, the second only serves.
+FROM python:3.12-slim AS install
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+COPY Makefile pyproject.toml constraints.txt README.md ./
+COPY runtimes runtimes
+COPY vision vision
+COPY serving serving
+COPY clients clients
+RUN make install-serving
+
+FROM python:3.12-slim
+RUN useradd --create-home --uid 10001 service
+WORKDIR /app
+COPY --from=install /app /app
+COPY settings.json ./
+COPY model-settings model-settings
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
+USER service
+EXPOSE 8080 8081 8082 8001
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/health/ready', timeout=2)"]
+CMD ["mlserver", "start", "."]

@@ -1,0 +1,111 @@
+"""One ModelStreamInfer call: requests leave in order, each response goes to the one it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from mlserver.grpc.dataplane_pb2 import ModelInferResponse
+from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
+from clients.errors import ClientError, ProtocolError, StreamCutError
+from clients.grpc_channel import call_error
+from clients.grpc_messages import Parameter, bytes_request
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request on the wire. `response` gets the message and the time it was read at."""
+
+    response: asyncio.Future[tuple[ModelInferResponse, float]]
+    at: float
+
+
+class InferCall:
+    """Opens the call at once; `hang_up` must follow.
+
+    `ended` is why the call is over: every waiting and every later request raises it. None while it
+    goes on.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
+        stub: Any = GRPCInferenceServiceStub(channel)
+        self._call = stub.ModelStreamInfer()
+        self._address = address
+        self._sent: dict[str, Sent] = {}
+        self._count = 0
+        self._writing = asyncio.Lock()
+        self._answered = asyncio.Event()
+        self.ended: ClientError | None = None
+        self._reader = asyncio.create_task(self._read())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no response yet, also those that nobody waits for any more."""
+        return len(self._sent)
+
+    async def write(
+        self, data: bytes, *, model: str, tensor: str, parameters: Mapping[str, Parameter]
+    ) -> Sent:
+        """Send a request with one BYTES [1] tensor. Cancelling this ends the call."""
+        # gRPC takes one write at a time, and the lock is fair: requests keep their order.
+        async with self._writing:
+            if self._count == 1:
+                # An unknown model, say, ends the call, and grpc.aio loses the server's reason when
+                # that happens during a write. So one request goes ahead and finds out.
+                await self._answered.wait()
+            if self.ended is not None:
+                raise self.ended
+            request = bytes_request(
+                data,
+                model=model,
+                request_id=str(self._count),
+                tensor=tensor,
+                parameters=parameters,
+            )
+            self._count += 1
+            response = asyncio.get_running_loop().create_future()
+            sent = self._sent[request.id] = Sent(response, time.perf_counter())
+            # When the call is over, the reader knows why and tells the future.
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._call.write(request)
+        return sent
+
+    async def finish(self) -> None:
+        """Tell that no more requests come, and let the server answer the last ones and end."""
+        if self.ended is None:
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._call.done_writing()
+                await asyncio.shield(self._reader)
+
+    async def hang_up(self) -> None:
+        self._call.cancel()
+        # Unlike a bare await, wait() does not hand this task's own cancelling on to the reader.
+        await asyncio.wait([self._reader])
+
+    async def _read(self) -> None:
+        """Hand every response to the request that waits for it, until the call is over."""
+        try:
+            async for message in self._call:
+                self._answered.set()
+                sent = self._sent.pop(message.id, None)
+                if sent is None:
+                    raise ProtocolError(f"no request waits for the response with id '{message.id}'")
+                # It may have been given up in the meantime.
+                if not sent.response.done():
+                    sent.response.set_result((message, time.perf_counter()))
+            self.ended = StreamCutError(f"the server at {self._address} ended the stream")
+        except (Exception, asyncio.CancelledError) as error:
+            self.ended = call_error(error, self._address)
+            self._call.cancel()
+        self._answered.set()
+        for sent in self._sent.values():
+            if not sent.response.done():
+                sent.response.set_exception(self.ended)
+                # Whoever sent it may have gone: no "never retrieved" then.
+                sent.response.exception()

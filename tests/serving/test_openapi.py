@@ -1,0 +1,69 @@
+"""The OpenAPI document says what the service does."""
+
+import pytest
+from schemathesis import openapi as schemathesis
+
+from serving import openapi
+
+CALLS = ["infer", "generate", "infer_stream", "generate_stream"]
+
+
+def operation(call, document=None, path="/v2/models/{model_name}/"):
+    return (document or openapi.document())["paths"][path + call]["post"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_call_has_its_errors(call):
+    responses = operation(call)["responses"]
+    assert set(responses) > {"200", "400", "404", "413", "415", "422", "429", "500", "501", "503"}
+    for status in set(responses) - {"200"}:
+        schema = responses[status]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/InferenceErrorResponse"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_each_call_answers(call):
+    kinds = set(operation(call)["responses"]["200"]["content"])
+    if call.endswith("_stream"):
+        assert kinds == {"text/event-stream"}
+    else:
+        assert kinds == {"application/json", "application/octet-stream"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_flat_body_is_for_generate_only(call):
+    schema = operation(call)["requestBody"]["content"]["application/json"]["schema"]
+    assert ("GenerateRequest" in str(schema)) == call.startswith("generate")
+    assert "InferenceRequest" in str(schema)
+
+
+def test_the_document_of_a_model_has_its_name_filled_in():
+    document = openapi.model_document("text-model", "v1")
+    path = "/v2/models/text-model/versions/v1/"
+    assert operation("generate_stream", document, path) == operation(
+        "generate_stream", path="/v2/models/{model_name}/versions/{model_version}/"
+    )
+    assert not any("{" in path for path in document["paths"])
+
+
+def test_operation_ids_are_unique():
+    ids = [operation(call)["operationId"] for call in CALLS]
+    ids += [
+        operation(call, path="/v2/models/{model_name}/versions/{model_version}/")["operationId"]
+        for call in CALLS
+    ]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_reference_leads_somewhere_and_the_document_is_valid():
+    assert "/components/enums/" not in str(openapi.document())
+    loaded = schemathesis.from_dict(openapi.document())
+    loaded.validate()
+    assert {result.ok().method for result in loaded.get_all_operations()} == {"get", "post"}
+
+
+def test_fastapis_document_keeps_what_only_it_knows():
+    custom = {"openapi": "3.1.0", "paths": {"/custom": {"get": {}}}}
+    whole = openapi.complete(custom)
+    assert {"/custom", "/v2/models/{model_name}/infer_stream"} <= set(whole["paths"])
+    assert "GenerateRequest" in whole["components"]["schemas"]

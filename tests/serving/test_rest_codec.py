@@ -1,0 +1,108 @@
+import base64
+
+import numpy as np
+import orjson
+import pytest
+from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+
+from serving.errors import BadRequestError
+from serving.rest_codec import decode_request, encode_response, parse_json
+
+
+def output(name, shape, datatype, data, **parameters):
+    return ResponseOutput.model_construct(
+        name=name,
+        shape=shape,
+        datatype=datatype,
+        parameters=Parameters(**parameters) if parameters else None,
+        data=TensorData.model_construct(root=data),
+    )
+
+
+def encoded(*outputs, **fields):
+    response = InferenceResponse.model_construct(model_name="m", outputs=list(outputs), **fields)
+    return orjson.loads(encode_response(response))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"", 400, "empty"),
+        (b"{", 400, "not JSON"),
+        (b"[]", 400, "must be a JSON object"),
+        (b'"text"', 400, "must be a JSON object"),
+        (b'{"a": "\xff"}', 422, "byte 7 is 0xff"),
+        (b"[" * 5000, 400, "not JSON"),
+        (b'{"a": NaN}', 400, "not JSON"),
+    ],
+)
+def test_a_body_that_is_no_json_object(body, status, said):
+    with pytest.raises(BadRequestError, match=said) as caught:
+        parse_json(body)
+    assert caught.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("parsed", "said"),
+    [
+        ({}, "Field 'inputs'"),
+        ({"inputs": 1}, "Field 'inputs'"),
+        ({"inputs": [{}]}, "Field 'inputs.0.name'"),
+        ({"inputs": [], "id": 5}, "Field 'id'"),
+        ({"inputs": [], "parameters": []}, "Field 'parameters'"),
+        (
+            {"inputs": [{"name": "x", "shape": [1], "datatype": "FP128", "data": [1]}]},
+            "Field 'inputs.0.datatype'",
+        ),
+        (
+            {"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1]}]},
+            r"shape \[2\], but its data holds 1 element",
+        ),
+    ],
+)
+def test_json_that_is_no_inference_request(parsed, said):
+    with pytest.raises(BadRequestError, match=said) as caught:
+        decode_request(parsed)
+    assert caught.value.status_code == 400
+    assert str(caught.value).endswith(".")
+
+
+def test_a_response_leaves_out_what_it_has_not():
+    assert encoded() == {"model_name": "m", "outputs": []}
+    assert encoded(id="1", model_version="", parameters=Parameters()) == {
+        "model_name": "m",
+        "id": "1",
+        "outputs": [],
+    }
+
+
+def test_headers_and_other_parameters():
+    found = encoded(parameters=Parameters(headers={"Ce-Id": "1"}, index=2))
+    assert found["parameters"] == {"headers": {"Ce-Id": "1"}, "index": 2}
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u1", "i8", "?", ">f4"])
+def test_numpy_arrays_of_every_kind(dtype):
+    array = np.array([[1, 0], [0, 1]], dtype)
+    assert encoded(output("x", [2, 2], "FP16", array))["outputs"][0]["data"] == [[1, 0], [0, 1]]
+    assert encoded(output("x", [2], "FP16", array[:, 0]))["outputs"][0]["data"] == [1, 0]
+
+
+def test_bytes_are_text_where_they_can_be():
+    (found,) = encoded(output("t", [2], "BYTES", [b"\xc3\xa9", "é"], content_type="str"))["outputs"]
+    assert found["data"] == ["é", "é"]
+    assert found["parameters"] == {"content_type": "str"}
+
+
+def test_bytes_that_are_no_text_are_base64_and_say_so():
+    (found,) = encoded(output("t", [2], "BYTES", [[b"\xff\xd8"], ["a"]]))["outputs"]
+    assert found["parameters"] == {"content_type": "base64"}
+    assert [base64.b64decode(text) for text in found["data"]] == [b"\xff\xd8", b"a"]
+
+
+def test_one_short_word_with_a_uuid_fits_into_220_bytes():
+    word = output("output", [1], "BYTES", [" capital"], content_type="str")
+    response = InferenceResponse.model_construct(
+        model_name="text-model", id="a8c1fb4e-6a58-4e3e-93ea-6d1e0c3a35c5", outputs=[word]
+    )
+    assert len(b"data: %b\n\n" % encode_response(response)) <= 220

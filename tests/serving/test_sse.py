@@ -1,0 +1,227 @@
+"""The SSE edge with a fake client: what it sends, in which order, and what an error becomes."""
+
+import asyncio
+import zlib
+
+import orjson
+import pytest
+from mlserver.types import InferenceResponse, Parameters
+
+from serving.errors import BadRequestError, RequestFailedError
+from serving.sse import KEEP_ALIVE, EventStreamResponse
+
+LONG = 3600.0  # seconds: longer than any test
+
+
+def said(word, **parameters):
+    return InferenceResponse.model_construct(
+        model_name=word, outputs=[], parameters=Parameters(**parameters) if parameters else None
+    )
+
+
+def event(word):
+    return b'data: {"model_name":"%b","outputs":[]}\n\n' % word.encode()
+
+
+class Client:
+    """The other side: takes messages, the one numbered `slow` only when it `reads` again."""
+
+    def __init__(self, slow=None):
+        self.messages = []
+        self.hung_up = asyncio.Event()
+        self.took = asyncio.Condition()
+        self.slowed = asyncio.Event()
+        self.reads = asyncio.Event()
+        self._slow = slow
+
+    async def receive(self):
+        await self.hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        if len(self.messages) == self._slow:
+            self._slow = None
+            self.slowed.set()
+            await self.reads.wait()
+        self.messages.append(message)
+        async with self.took:
+            self.took.notify_all()
+
+    async def until(self, ready):
+        async with self.took:
+            await self.took.wait_for(lambda: ready(self))
+
+    @property
+    def headers(self):
+        return dict(self.messages[0]["headers"])
+
+    @property
+    def bodies(self):
+        return [message["body"] for message in self.messages[1:]]
+
+
+async def sent(responses, client=None, **arguments):
+    client = client or Client()
+    arguments = {"grace": LONG, "keepalive": LONG} | arguments
+    response = EventStreamResponse(responses, **arguments)
+    await response({"type": "http"}, client.receive, client.send)
+    return client
+
+
+async def words(*items):
+    for item in items:
+        if isinstance(item, Exception):
+            raise item
+        yield said(item) if isinstance(item, str) else item
+
+
+async def test_an_event_for_each_response_each_sent_by_itself():
+    client = await sent(words("a", "b"))
+    assert client.messages[0]["status"] == 200
+    assert client.headers == {
+        b"content-type": b"text/event-stream; charset=utf-8",
+        b"cache-control": b"no-store",
+        b"x-accel-buffering": b"no",
+    }
+    assert client.bodies == [event("a"), event("b"), b""]
+    assert [message["more_body"] for message in client.messages[1:]] == [True, True, False]
+
+
+async def test_no_response_at_all_is_an_empty_stream():
+    client = await sent(words())
+    assert (client.messages[0]["status"], client.bodies) == (200, [b""])
+
+
+async def test_each_event_is_flushed_through_gzip():
+    client = await sent(words("a", "b"), gzip=True)
+    assert client.headers[b"content-encoding"] == b"gzip"
+    assert client.headers[b"vary"] == b"Accept-Encoding"
+    decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    found = [decoder.decompress(body) for body in client.bodies]
+    assert found == [event("a"), event("b"), b""]
+    assert decoder.eof
+
+
+async def test_another_encoding_of_responses():
+    client = await sent(words("a"), encode=lambda response: response.model_name.encode())
+    assert client.bodies == [b"data: a\n\n", b""]
+
+
+async def test_an_error_before_the_first_response_is_raised():
+    client = Client()
+    with pytest.raises(BadRequestError, match="no"):
+        await sent(words(BadRequestError("no")), client)
+    assert client.messages == []
+
+
+async def test_a_stream_that_is_one_failure_is_that_error():
+    client = Client()
+    failure = said("m", error="bad frame", error_code=422)
+    with pytest.raises(RequestFailedError, match="bad frame") as caught:
+        await sent(words(failure), client)
+    assert (caught.value.status_code, client.messages) == (422, [])
+
+
+async def test_a_failure_among_others_is_an_event():
+    client = await sent(words(said("m", error="bad", error_code=422), "b"))
+    first = orjson.loads(client.bodies[0].removeprefix(b"data: "))
+    assert first["parameters"] == {"error": "bad", "error_code": 422}
+    assert client.bodies[1:] == [event("b"), b""]
+
+
+@pytest.mark.parametrize("gzip", [False, True])
+async def test_an_error_after_the_first_response_is_an_event_and_a_proper_end(gzip):
+    client = await sent(words("a", BadRequestError("no more")), gzip=gzip)
+    whole = b"".join(client.bodies)
+    if gzip:
+        whole = zlib.decompress(whole, 16 + zlib.MAX_WBITS)
+    assert whole == event("a") + b'event: error\ndata: {"error":"no more"}\n\n'
+    assert not client.messages[-1]["more_body"]
+
+
+async def test_a_response_that_cannot_be_encoded_does_not_cut_the_stream():
+    client = await sent(words("a", said("m", secret=object())))
+    assert client.bodies[0] == event("a")
+    assert client.bodies[1].startswith(b'event: error\ndata: {"error":"The service failed')
+    assert b"secret" not in client.bodies[1]
+    assert not client.messages[-1]["more_body"]
+
+
+async def test_a_first_response_that_cannot_be_encoded_is_raised():
+    client = Client()
+    with pytest.raises(TypeError):
+        await sent(words(said("m", secret=object())), client)
+    assert client.messages == []
+
+
+async def test_silence_after_the_grace_starts_the_stream_with_comments():
+    client = Client()
+
+    async def silent():
+        await client.until(lambda client: client.bodies.count(KEEP_ALIVE) >= 3)
+        yield said("late")
+
+    await sent(silent(), client, grace=0.001, keepalive=0.001)
+    assert client.bodies[:3] == [KEEP_ALIVE] * 3
+    assert client.bodies[-2:] == [event("late"), b""]
+
+
+async def test_an_error_after_the_grace_is_an_event():
+    client = Client()
+
+    async def silent():
+        await client.until(lambda client: KEEP_ALIVE in client.bodies)
+        raise BadRequestError("too late for a status")
+        yield
+
+    await sent(silent(), client, grace=0.001)
+    assert client.bodies[-2].startswith(b"event: error")
+
+
+async def test_an_event_waits_for_a_comment_that_the_client_is_slow_to_take():
+    # Else gzip's output would leave in another order than it was made.
+    client = Client(slow=1)
+
+    async def late():
+        await client.slowed.wait()
+        asyncio.get_running_loop().call_later(0.01, client.reads.set)
+        yield said("late")
+
+    await sent(late(), client, grace=0.001, gzip=True)
+    whole = zlib.decompress(b"".join(client.bodies), 16 + zlib.MAX_WBITS)
+    assert whole == KEEP_ALIVE + event("late")
+
+
+async def test_no_comment_while_the_client_is_slow_to_take_an_event():
+    client = Client(slow=1)
+
+    async def early():
+        asyncio.get_running_loop().call_later(0.02, client.reads.set)
+        yield said("early")
+        await client.until(lambda client: KEEP_ALIVE in client.bodies)
+
+    await sent(early(), client, grace=0.001, keepalive=0.001)
+    assert client.bodies[:2] == [event("early"), KEEP_ALIVE]
+
+
+async def test_a_client_that_hangs_up_ends_the_model():
+    client = Client()
+    closed = []
+
+    async def endless():
+        try:
+            while True:
+                yield said("a")
+                await asyncio.sleep(0)
+        finally:
+            closed.append(True)
+
+    async def leave():
+        await client.until(lambda client: len(client.messages) > 3)
+        client.hung_up.set()
+
+    leaving = asyncio.create_task(leave())
+    await sent(endless(), client)
+    await leaving
+    assert closed == [True]
+    assert client.messages[-1]["more_body"]
