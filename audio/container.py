@@ -115,7 +115,7 @@ class ContainerReader:
                 self._turn.notify_all()
 
     def _decode(self) -> None:
-        options = {"probesize": str(PROBE_BYTES), "analyzeduration": "0", "fflags": "nobuffer"}
+        options = {"probesize": str(PROBE_BYTES), "analyzeduration": "0"}
         source: Any = self
         opened: Any
         with av.open(source, "r", self._demuxer, options, buffer_size=FFMPEG_BYTES) as opened:

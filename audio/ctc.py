@@ -72,10 +72,41 @@ class CtcDecoder:
         # Characters for labels: the library joins what it found, and labels may be of any length.
         alphabet = ["", *(chr(index + 1) for index in range(len(self.labels)))]
         cut = min(BEAM_CUT, 0.5 / len(alphabet))
-        text, path = fast_ctc_decode.beam_search(
-            np.ascontiguousarray(probs), alphabet, self.beam, cut
-        )
-        return [(ord(label), int(at)) for label, at in zip(text, path, strict=True)]
+        text, _ = fast_ctc_decode.beam_search(np.ascontiguousarray(probs), alphabet, self.beam, cut)
+        said = [ord(label) for label in text]
+        return list(zip(said, align(probs, said), strict=True))
+
+
+def align(probs: LogProbs, said: Sequence[int]) -> list[int]:
+    """The frame in which each label is said first, on the likeliest way to say them all.
+
+    Args:
+        probs: [frames, the blank and the labels].
+        said: the labels' places in it, at most as many as there are frames.
+    """
+    if not said:
+        return []
+    # Blanks around and between the labels; a way goes on, or one further, or over a blank.
+    states = np.zeros(2 * len(said) + 1, np.int64)
+    states[1::2] = said
+    over = np.concatenate([[False, False], (states[2:] != 0) & (states[2:] != states[:-2])])
+    logs = np.log(np.maximum(probs, 1e-30))[:, states]
+    score = np.full(len(states), -np.inf)
+    score[:2] = logs[0, :2]
+    steps = np.zeros((len(logs), len(states)), np.int8)
+    for frame in range(1, len(logs)):
+        one = np.concatenate([[-np.inf], score[:-1]])
+        two = np.where(over, np.concatenate([[-np.inf, -np.inf], score[:-2]]), -np.inf)
+        ways = np.stack([score, one, two])
+        steps[frame] = ways.argmax(axis=0)
+        score = ways.max(axis=0) + logs[frame]
+    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    first = [0] * len(said)
+    for frame in range(len(logs) - 1, -1, -1):
+        if state % 2:
+            first[state // 2] = frame
+        state -= int(steps[frame, state])
+    return first
 
 
 def read_labels(text: str) -> tuple[str, ...]:

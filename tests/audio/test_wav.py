@@ -46,7 +46,7 @@ def test_a_length_that_lies(claims: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-@pytest.mark.parametrize("samples", [800, 801])
+@pytest.mark.parametrize("samples", [800, 799])
 def test_other_chunks_are_no_samples(samples: int, size: int) -> None:
     chunk = b"LIST\x06\x00\x00\x00INFOxy"
     data = wav(SOUND[:samples], bits=8, before=chunk, after=chunk)
