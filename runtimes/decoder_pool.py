@@ -67,7 +67,10 @@ class DecoderPool:
 
     def take_back(self, process: DecoderProcess) -> None:
         """What was lent is free again once it has answered everything."""
-        self._do(self._take_back(process))
+        if process.busy:
+            self._do(self._take_back_later(process))
+        else:
+            self._take_back(process)
 
     async def close(self) -> None:
         """End all idle processes; those that are lent end when they come back."""
@@ -76,10 +79,14 @@ class DecoderPool:
             waiting.cancel()
         idle, self._idle = self._idle, []
         await asyncio.gather(*(process.close() for process in idle))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _take_back(self, process: DecoderProcess) -> None:
+    async def _take_back_later(self, process: DecoderProcess) -> None:
         await process.settled()
+        self._take_back(process)
+
+    def _take_back(self, process: DecoderProcess) -> None:
         if process.alive and not self._closed:
             self._offer(process)
         else:

@@ -77,6 +77,11 @@ class DecoderProcess:
         return self._process.poll() is None and not self._reader.at_eof()
 
     @property
+    def busy(self) -> bool:
+        """Whether something that was asked is not answered yet."""
+        return self._asked is not None and not self._asked.done()
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

@@ -62,6 +62,8 @@ class Ear:
     def finish(self) -> dict[str, Any]:
         """The whole utterance's text and words, times in seconds."""
         if not self._searching:
+            if not self._pending:
+                return {"text": "", "words": []}
             self._begin()
         if self._pending:
             self._search(bytes(self._pending))

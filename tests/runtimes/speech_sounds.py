@@ -30,7 +30,9 @@ def spell(text: str, seconds: float = 0.2, gap: float = 0.1) -> NDArray[np.float
 
 def write_model(folder: Path, *, lengths: bool = False) -> Path:
     """model.onnx and labels.txt; with a second input for the lengths where wanted."""
-    bands = [int(np.argmax(LogMel(**FEATURES)(tone(0.2, hz)).mean(axis=1))) for hz in HERTZ.values()]
+    bands = [
+        int(np.argmax(LogMel(**FEATURES)(tone(0.2, hz)).mean(axis=1))) for hz in HERTZ.values()
+    ]
     weights = np.zeros((4, 64, 1), np.float32)
     weights[np.arange(3), bands] = 5
     bias = np.array([0, 0, 0, 5 * BAND_ENERGY], np.float32)
