@@ -35,6 +35,7 @@ class DecoderProcess:
         self._process = process
         self._reader, self._writer = reader, writer
         self._asked: asyncio.Task[dict[str, Any]] | None = None
+        self._dead = False
 
     @classmethod
     async def start(cls, options: dict[str, Any]) -> "DecoderProcess":
@@ -74,7 +75,7 @@ class DecoderProcess:
     @property
     def alive(self) -> bool:
         """Whether it can be asked."""
-        return self._process.poll() is None and not self._reader.at_eof()
+        return not self._dead and self._process.poll() is None and not self._reader.at_eof()
 
     @property
     def busy(self) -> bool:
@@ -134,6 +135,7 @@ class DecoderProcess:
             raise self._died() from error
 
     def _died(self) -> DecoderDiedError:
+        self._dead = True
         logger.warning("Decoder process %d ended unasked.", self._process.pid)
         return DecoderDiedError(
             "The process that recognised this speech died and another one takes its place; send "

@@ -37,10 +37,13 @@ class Ear:
 
     def __init__(self, decoder: Any):
         self._decoder = decoder
+        self._searching = False
         self.start()
 
     def start(self) -> None:
         """A new utterance; one under way is forgotten."""
+        if self._searching:
+            self._decoder.end_utt()
         self._pending = bytearray()
         self._searching = False
 
@@ -68,6 +71,7 @@ class Ear:
         if self._pending:
             self._search(bytes(self._pending))
         self._decoder.end_utt()
+        self._searching = False
         found = self._decoder.hyp()
         words = []
         for segment in (self._decoder.seg() or []) if found else []:

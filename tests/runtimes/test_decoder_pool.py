@@ -51,7 +51,7 @@ async def test_a_killed_process_is_an_error_and_is_replaced(engine: Pocketsphinx
     process = await pool.lend()
     pool.take_back(process)
     asking = asyncio.create_task(engine.recognise([np.tile(QUIET, 20)]))
-    while process._asked is None:
+    while process._asked is None:  # noqa: ASYNC110
         await asyncio.sleep(0)
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(DecoderDiedError, match="died and another one takes its place") as caught:
@@ -85,6 +85,7 @@ async def test_an_utterance_under_way_has_a_process_of_its_own(engine: Pocketsph
 async def test_what_is_given_up_leaves_nothing_behind(engine: PocketsphinxEngine) -> None:
     running = engine.open()
     assert running is not None
+    await running.feed(np.tile(QUIET, 2))
     feeding = asyncio.create_task(running.feed(np.tile(QUIET, 5)))
     await asyncio.sleep(0)
     feeding.cancel()
