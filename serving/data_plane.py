@@ -36,8 +36,10 @@ from .settings import StreamingSettings
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = ("sequence", "sequence(string_id)")
 
-# How long a stream that never waits may go on before the others, and its client, get a turn.
+# How long a stream that never waits may go on before the others, and its client, get a turn; and
+# how long a round of all streams may take: a new one needs some ten of them to its first response.
 TURN_SECONDS = 0.0002
+ROUND_SECONDS = 0.0015
 
 
 class StreamingDataPlane(DataPlane):
@@ -48,6 +50,7 @@ class StreamingDataPlane(DataPlane):
 
     def __init__(self, settings: Settings, model_registry: MultiModelRegistry):
         super().__init__(settings, model_registry)
+        self._at_work = 0
         self.streaming = StreamingSettings.read(settings.model_repository_root)
 
     async def infer(
@@ -93,10 +96,9 @@ class StreamingDataPlane(DataPlane):
                     yield response
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
-                    now = monotonic()
-                    if now >= turn_due:
+                    if monotonic() >= turn_due:
                         await asyncio.sleep(0)
-                        turn_due = now + TURN_SECONDS
+                        turn_due = monotonic() + min(TURN_SECONDS, ROUND_SECONDS / self._at_work)
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.
@@ -156,6 +158,7 @@ class StreamingDataPlane(DataPlane):
     def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
         labels = {"model": model.name, "version": model.version}
+        self._at_work += 1
         with (
             self._ModelInferRequestDuration.labels(**labels).time(),
             self._ModelInferRequestFailure.labels(**labels).count_exceptions(),
@@ -169,6 +172,8 @@ class StreamingDataPlane(DataPlane):
                 request_id = requests.last_id or generate_uuid()
                 logger.exception("Request '%s' to model '%s' failed.", request_id, model.name)
                 raise InternalError(request_id) from error
+            finally:
+                self._at_work -= 1
         self._ModelInferRequestSuccess.labels(**labels).inc()
 
 
