@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from mlserver.types import Datatype, Parameters, RequestInput, ResponseOutput, TensorData
+from mlserver.types import RequestInput, ResponseOutput, TensorData
 
 from .errors import ContentError, RequestError
 
@@ -98,14 +98,16 @@ def bytes_output(
     name: str, data: Sequence[str | bytes], content_type: str | None = None
 ) -> ResponseOutput:
     """A BYTES [n] tensor."""
-    # pydantic's constructors, in Rust, are faster than its `model_construct`, in Python.
-    return ResponseOutput(
-        name=name,
-        shape=[len(data)],
-        datatype=Datatype.BYTES,
-        parameters=Parameters(content_type=content_type) if content_type else None,
-        data=TensorData(list(data)),
-    )
+    # One call into pydantic, in Rust, costs less than one for each part, or `model_construct`.
+    parts: dict[str, Any] = {
+        "name": name,
+        "shape": [len(data)],
+        "datatype": "BYTES",
+        "data": list(data),
+    }
+    if content_type is not None:
+        parts["parameters"] = {"content_type": content_type}
+    return ResponseOutput.model_validate(parts)
 
 
 def _flattened(data: Any) -> list[Any]:

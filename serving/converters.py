@@ -236,10 +236,10 @@ def encode_response(
             encode_parameters(message.parameters, Parameters(**parameters))
         parts.append(message.SerializeToString())
     # Typed contents have no field for FP16, and raw is all or nothing.
-    datatypes = [_datatype(output) for output in response.outputs]
-    raw = raw or "FP16" in datatypes
+    raw = raw or any(_datatype(output) == "FP16" for output in response.outputs)
     tensors: list[Any] = []
-    for output, datatype in zip(response.outputs, datatypes, strict=True):
+    for output in response.outputs:
+        datatype = _datatype(output)
         data = output.data.root if isinstance(output.data, TensorData) else output.data
         described = output.parameters
         if raw:
@@ -289,4 +289,5 @@ def _field(number: int, data: bytes) -> bytes:
 
 
 def _datatype(output: Any) -> str:
-    return str(getattr(output.datatype, "value", output.datatype))
+    datatype = output.datatype
+    return datatype if isinstance(datatype, str) else str(datatype.value)

@@ -92,10 +92,10 @@ def unpack_bytes(name: str, raw: Buffer) -> list[bytes]:
 
 def pack_bytes(elements: Any) -> bytes:
     """A BYTES tensor's elements (bytes or str) in their raw form."""
-    packed = []
+    packed: list[bytes] = []
     for element in flat(elements):
         data = element.encode() if isinstance(element, str) else bytes(element)
-        packed += [len(data).to_bytes(4, "little"), data]
+        packed += (len(data).to_bytes(4, "little"), data)
     return b"".join(packed)
 
 
@@ -112,6 +112,7 @@ def flat(data: Any) -> list[Any]:
         return data.reshape(-1).tolist()
     if not isinstance(data, list | tuple):
         return [data]
-    if any(isinstance(element, NESTED) for element in data):
-        return [element for row in data for element in flat(row)]
+    for element in data:
+        if isinstance(element, NESTED):
+            return [inner for row in data for inner in flat(row)]
     return list(data)
