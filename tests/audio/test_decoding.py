@@ -1,0 +1,88 @@
+"""Which reader a file gets, and FFmpeg's formats in pieces of any size."""
+
+import numpy as np
+import pytest
+
+from audio.decoding import FileReader, demuxer_of
+from audio.errors import AudioError, TooLongError
+
+from .sounds import coded, silence, tone, wav
+
+FORMS = {
+    "flac": ("flac", "flac"),
+    "ogg": ("libopus", "ogg"),
+    "mp3": ("libmp3lame", "mp3"),
+    "webm": ("libopus", "webm"),
+    "a-law": ("pcm_alaw", "wav"),
+}
+
+
+def read(data: bytes, size: int) -> tuple[np.ndarray, int]:
+    reader = FileReader(max_seconds=60)
+    found = [reader.feed(data[at : at + size]) for at in range(0, len(data), size)]
+    found.append(reader.finish())
+    return np.concatenate(found), reader.rate
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_formats_in_pieces(form: str) -> None:
+    data = coded(tone(0.5, rate=48_000), *FORMS[form], rate=48_000)
+    whole, rate = read(data, len(data))
+    assert rate == 48_000
+    assert abs(len(whole) / rate - 0.5) < 0.1
+    spectrum = np.abs(np.fft.rfft(whole))
+    assert abs(spectrum.argmax() * rate / len(whole) - 440) < 5
+    for size in (1, 333):
+        pieces, _ = read(data, size)
+        assert np.array_equal(pieces, whole)
+
+
+def test_a_stream_is_decoded_before_it_ends() -> None:
+    data = coded(tone(5), "flac", "flac")
+    reader = FileReader(max_seconds=60)
+    early = sum(len(reader.feed(data[at : at + 500])) for at in range(0, len(data) // 2, 500))
+    reader.close()
+    assert early > 16_000
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_broke_off_is_used(form: str) -> None:
+    data = coded(tone(2), *FORMS[form])
+    found, rate = read(data[: len(data) * 3 // 4], 1000)
+    assert len(found) > 0.9 * rate
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"hello, this is text and no audio", b"x", b"\x89PNG\r\n\x1a\n" + bytes(40), bytes(1000)],
+    ids=["text", "a byte", "png", "zeros"],
+)
+def test_not_audio(data: bytes) -> None:
+    for size in (1, 1000):
+        with pytest.raises(AudioError, match="not audio"):
+            read(data, size)
+
+
+@pytest.mark.parametrize("start", [b"fLaC", b"OggS", b"ID3\x04", b"\xff\xfb\x90\x64"])
+def test_something_that_only_begins_like_audio(start: bytes) -> None:
+    with pytest.raises(AudioError):
+        read(start + b"\x5a" * 3000, 500)
+
+
+def test_too_long_for_one_go() -> None:
+    for data in (wav(silence(2)), coded(silence(2), "flac", "flac")):
+        reader = FileReader(max_seconds=1)
+        with pytest.raises(TooLongError, match="more than 1 s"):
+            reader.feed(data)
+            reader.finish()
+        reader.close()
+
+
+def test_names_of_playlists_are_never_opened() -> None:
+    for start in (
+        b"#EXTM3U\nfile:///x",
+        b"ffconcat version 1",
+        b"RIFF1234AVI LIST",
+        b"[playlist]  ",
+    ):
+        assert demuxer_of(start) is None

@@ -1,0 +1,202 @@
+"""speech-model behind a real service: both protocols, both clients, processes that are killed."""
+
+import asyncio
+import base64
+import os
+import select
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from clients.speech_calls import GrpcSpeech, Heard, HttpSpeech
+from clients.speech_client import main
+from tests.audio.sounds import clips, coded, needs_speech, pcm, silence, tone, wav
+
+from .conftest import make_folder
+from .service import Service
+
+# A bound for what would hang otherwise, not a timing.
+PATIENCE = 60
+
+
+def grpc(service: Service) -> GrpcSpeech:
+    return GrpcSpeech(host="127.0.0.1", port=service.grpc, model="speech-model", timeout=PATIENCE)
+
+
+def http(service: Service) -> HttpSpeech:
+    return HttpSpeech(host="127.0.0.1", port=service.http, model="speech-model", timeout=PATIENCE)
+
+
+def decoders(service: Service) -> list[int]:
+    """The processes in which the service decodes."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(parent) == service.process.pid and b"pocketsphinx_worker" in command:
+            found.append(int(folder.name))
+    return found
+
+
+async def pieces(data: bytes, count: int = 20) -> AsyncIterator[bytes]:
+    size = len(data) // count // 2 * 2 + 2  # whole samples
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+async def finals(heard: AsyncIterator[Heard]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    async for each in heard:
+        assert each.error is None
+        if each.final:
+            found[each.recording] = f"{found.get(each.recording, '')} {each.text}".strip()
+    return found
+
+
+def infer(
+    service: Service, call: str, data: Any, datatype: str = "BYTES", **parameters: Any
+) -> Any:
+    tensor = {"name": "audio", "datatype": datatype, "shape": [len(data)], "data": data}
+    body = {"inputs": [tensor], "parameters": parameters}
+    url = f"{service.url}/v2/models/speech-model/{call}"
+    return httpx.post(url, json=body, timeout=PATIENCE)
+
+
+async def test_silence_and_tones_have_no_words(service: Service) -> None:
+    sounds = [wav(silence(5)), coded(tone(1), "flac", "flac")]
+    async with grpc(service) as calls:
+        assert await calls.infer(sounds) == ["", ""]
+        samples = pcm(silence(1)).tobytes()
+        assert await finals(calls.stream([pieces(samples)], 16_000)) == {}
+    async with http(service) as calls:
+        assert await calls.infer(sounds) == ["", ""]
+        assert await finals(calls.stream([pieces(sounds[0])])) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "datatype", "parameters", "status", "says"),
+    [
+        ([base64.b64encode(b"hello, this is text").decode()], "BYTES", {}, 422, "not audio"),
+        (["x"] * 9, "BYTES", {}, 422, "base64"),
+        ([0] * 100, "INT16", {"sample_rate": 0}, 400, "'sample_rate'"),
+        ([0.5, None], "FP32", {"sample_rate": 8000}, 422, "not a finite number"),
+        ([], "INT16", {"sample_rate": 8000}, 422, "no samples"),
+        ([0] * 100, "INT8", {}, 400, "must be BYTES"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    service: Service, data: Any, datatype: str, parameters: Any, status: int, says: str
+) -> None:
+    for call in ("infer", "infer_stream"):
+        response = infer(service, call, data, datatype, **parameters)
+        assert response.status_code == status
+        assert list(response.json()) == ["error"]
+        assert says in response.json()["error"]
+
+
+@needs_speech
+async def test_the_same_words_over_every_way(service: Service) -> None:
+    (one, _), (other, _) = clips()[1], clips()[4]
+    async with grpc(service) as calls:
+        texts = await calls.infer([one, other])
+        assert texts[0].startswith("he was not")
+        # Two microphones on one stream.
+        both = await finals(calls.stream([pieces(one), pieces(other)]))
+        assert both == dict(enumerate(texts))
+        assert await finals(calls.stream([pieces(one[44:])], 16_000)) == {0: texts[0]}
+    async with http(service) as calls:
+        assert await calls.infer([other]) == texts[1:]
+        assert await finals(calls.stream([pieces(one)])) == {0: texts[0]}
+
+
+@needs_speech
+async def test_a_killed_decoder_is_an_error_and_is_replaced(service: Service) -> None:
+    (data, _) = clips()[0]
+    killed: list[int] = []
+    heard: list[Heard] = []
+    partial = asyncio.Event()
+
+    async def spoken() -> AsyncIterator[bytes]:
+        parts = [part async for part in pieces(data, 60)]
+        for part in parts[:40]:
+            yield part
+        await partial.wait()
+        killed.extend(decoders(service))
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        for part in parts[40:]:
+            yield part
+
+    async with grpc(service) as calls, asyncio.timeout(PATIENCE):
+        async for each in calls.stream([spoken()]):
+            heard.append(each)
+            if each.text:
+                partial.set()
+        errors = [each.error for each in heard if each.error is not None]
+        assert killed
+        assert [error.code for error in errors] == [503]
+        assert "died" in str(errors[0])
+        # The words are not lost: another process hears the utterance as a whole.
+        texts = [each.text for each in heard if each.final and each.error is None]
+        assert await calls.infer([data]) == texts
+    assert not set(killed) & set(decoders(service))
+
+
+@needs_speech
+async def test_hang_up_in_the_middle_of_a_word(service: Service) -> None:
+    (data, _) = clips()[1]
+
+    async def never_ends() -> AsyncIterator[bytes]:
+        async for part in pieces(data):
+            yield part
+        await asyncio.Event().wait()
+
+    async with grpc(service) as calls:
+        stream = calls.stream([never_ends()])
+        async for _ in stream:
+            break
+        await stream.aclose()
+        assert (await calls.infer([data]))[0].startswith("he was not")
+
+
+@needs_speech
+def test_the_command(service: Service, tmp_path: Path) -> None:
+    path, output = tmp_path / "clip.wav", tmp_path / "results.jsonl"
+    path.write_bytes(clips()[1][0])
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"audio_filepath": "clip.wav", "text": "he was not an ill man"}')
+    for switches in (["--port", str(service.grpc), "--streaming"], ["--port", str(service.http)]):
+        protocol = ["--protocol", "http"] if len(switches) == 2 else []
+        result = CliRunner().invoke(
+            main, [*switches, *protocol, "--manifest", str(manifest), "--output", str(output)]
+        )
+        assert result.exit_code == 0, result.output
+        assert "clip.wav: he was not" in result.output
+        assert "WER" in result.output
+        assert "he was not" in output.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_the_service(tmp_path: Path, number: signal.Signals) -> None:
+    folder = make_folder(tmp_path / "service")
+    for other in (folder / "model-settings").iterdir():
+        if other.name != "speech-model":
+            (other / "model-settings.json").unlink(missing_ok=True)
+    with Service(folder, tmp_path / "log") as service:
+        handles = [os.pidfd_open(pid) for pid in decoders(service)]
+        assert handles
+        service.process.send_signal(number)
+        for handle in handles:
+            ended, _, _ = select.select([handle], [], [], PATIENCE)
+            os.close(handle)
+            assert ended
