@@ -120,6 +120,7 @@ class Calls:
         self.draining = False
         self._settings = settings.limits
         self._limits = Limits(settings.limits)
+        metrics.expect_refusals(REST, GRPC, TRITON)
         self._metrics = metrics
         self._open: set[Call] = set()
         self._none_open = asyncio.Event()

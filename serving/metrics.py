@@ -100,6 +100,12 @@ class StreamMetrics:
         """The model is gone."""
         self.sequences.remove(model, version or "")
 
+    def expect_refusals(self, *protocols: str) -> None:
+        """Begin to count the calls that are refused before they name a model."""
+        for protocol in protocols:
+            for reason in ("rejected", "drain"):
+                self.ended.labels("", "", protocol, reason)
+
     def terminated(self, model: str, version: str | None, protocol: str, reason: str) -> None:
         """Count the end of a stream, or one that was refused."""
         self.ended.labels(model, version or "", protocol, reason).inc()
@@ -134,6 +140,9 @@ class Figures:
         self.errors = metrics.request_errors.labels(*labels)
         self.received = metrics.bytes.labels(*labels, "in")
         self.sent = metrics.bytes.labels(*labels, "out")
+        # From 0 on: Prometheus's rate() sees no growth in a counter whose first value is 1.
+        for reason in REASONS:
+            metrics.ended.labels(*labels, reason)
 
 
 class MeasuredStream:

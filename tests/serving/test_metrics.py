@@ -81,6 +81,14 @@ def test_a_running_stream_is_seen_before_its_end(metrics: StreamMetrics):
     assert value("stream_responses_total") == 3
 
 
+def test_every_end_is_counted_from_0_on(metrics: StreamMetrics):
+    metrics.of("m", None, "rest")
+    assert [value("stream_terminated_total", reason=reason) for reason in REASONS] == [0] * 7
+    metrics.expect_refusals("grpc")
+    refused = {"model_name": "", "protocol": "grpc", "reason": "rejected"}
+    assert value("stream_terminated_total", **refused) == 0
+
+
 def test_a_stream_without_a_response(metrics: StreamMetrics):
     metrics.stream("m", None, "rest", SimpleNamespace(count=0)).ended("client_disconnect")
     assert value("stream_first_response_seconds_count") == 0
