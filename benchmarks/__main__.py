@@ -10,6 +10,7 @@ import click
 
 from . import machine, report
 from .contenders import HERE
+from .cost_rows import costs
 from .jpeg_rows import jpeg
 from .process import ContenderError
 from .rows import Plan, Row, RowMaker
@@ -21,6 +22,7 @@ WORKLOADS: dict[str, RowMaker] = {
     "jpeg": jpeg,
     "tensor": tensor,
     "fairness": fairness,
+    "costs": costs,
 }
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 

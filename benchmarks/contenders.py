@@ -24,12 +24,13 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 OURS, STOCK, BARE = "ours", "stock MLServer", "bare grpc.aio"
 
 
-def ours(folder: Path, cores: set[int], *models: str) -> Contender:
+def ours(folder: Path, cores: set[int], *models: str, **changed: Any) -> Contender:
     """The project as it is shipped, metrics and gzip on, its text without a delay.
 
     Args:
         folder: a fresh one, for the copies of settings and models.
         models: folders of benchmarks/models to serve beside the project's own.
+        changed: settings that are not as shipped.
     """
     copied = folder / "model-settings"
     shutil.copytree(ROOT / "model-settings", copied)
@@ -37,7 +38,8 @@ def ours(folder: Path, cores: set[int], *models: str) -> Contender:
     settings = json.loads(text.read_text())
     settings["parameters"]["extra"]["delay"] = 0
     text.write_text(json.dumps(settings))
-    shutil.copy(ROOT / "settings.json", folder)
+    shipped = json.loads((ROOT / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps(shipped | changed))
     return _mlserver(folder, copied, models, cores, PYTHONPATH=str(ROOT))
 
 

@@ -85,8 +85,8 @@ def said(answer: bytes) -> str:
     )
 
 
-def text_call(model: str, prompt: str) -> bytes:
-    """The HTTP request for one stream of a text model."""
+def text_call(model: str, prompt: str, key: str = "") -> bytes:
+    """The HTTP request for one stream of a text model, with a key where there is one."""
     tensor = {
         "name": "prompt",
         "shape": [1],
@@ -97,20 +97,27 @@ def text_call(model: str, prompt: str) -> bytes:
     body = json.dumps({"inputs": [tensor]}).encode()
     return (
         b"POST /v2/models/%b/generate_stream HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        % (model.encode(), len(body), body)
+        b"Content-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b"
+        % (model.encode(), f"x-api-key: {key}\r\n".encode() if key else b"", len(body), body)
     )
 
 
 async def sse_streams(
-    target: Target, model: str, prompt: str, clients: int, seconds: float, at_once: bool
+    target: Target,
+    model: str,
+    prompt: str,
+    clients: int,
+    seconds: float,
+    at_once: bool,
+    key: str = "",
 ) -> Sample:
     """`clients` connections, each with one stream after another.
 
     Args:
         at_once: all streams begin at the same moment, and the next ones when all have ended.
+        key: the caller's, where the server asks for one.
     """
-    request = text_call(model, prompt)
+    request = text_call(model, prompt, key)
     loop = asyncio.get_running_loop()
     connections = [
         (await loop.create_connection(EventConnection, "127.0.0.1", target.http))[1]

@@ -4,6 +4,7 @@ The import happens while MLServer reads its settings, before it builds its serve
 put our edges in their places.
 """
 
+import asyncio
 import os
 from typing import Any, ClassVar
 from urllib.parse import urlparse
@@ -58,7 +59,9 @@ class ModelSettingsRepository(SchemalessModelRepository):
         missing = missing_file(settings)
         if missing is not None and missing not in self._told:
             self._told.add(missing)
-            logger.info(
+            # In a moment: MLServer lists the models before it has set its logger up.
+            asyncio.get_running_loop().call_soon(
+                logger.info,
                 "Model '%s' is not served: there is no %s. Put its file there, or point "
                 "parameters.uri of its model-settings.json at one, and start again.",
                 settings.name,

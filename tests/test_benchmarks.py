@@ -33,6 +33,18 @@ def test_quick_run(tmp_path: Path) -> None:
     assert found["machine"]["mlserver"]
 
 
+def test_quick_run_of_what_keys_and_metrics_cost(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "costs", "--quick", "--results", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("keys + metrics / open, unmeasured") == 4
+
+
 def sample(responses: int) -> Sample:
     return Sample(responses, 2.0, responses * 10, 1.0, Usage(0.5, responses), (0.001, 0.003))
 

@@ -1,5 +1,6 @@
 """The door: models are found below model-settings/ and nowhere else."""
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -60,6 +61,7 @@ async def test_a_model_is_left_out_until_its_file_is_there(
     assert found == {"far", "bucket", "folder"}
     with pytest.raises(ModelNotFound):
         await repository.find("file")
+    await asyncio.sleep(0)  # it is told in the loop's next turn
     told = [record.message for record in caplog.records if "is not served" in record.message]
     assert len(told) == 1
     assert told[0].startswith("Model 'file' is not served: there is no ")
