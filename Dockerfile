@@ -5,9 +5,12 @@ WORKDIR /app
 COPY Makefile pyproject.toml constraints.txt README.md ./
 COPY runtimes runtimes
 COPY vision vision
+COPY audio audio
 COPY serving serving
 COPY clients clients
-RUN make install-serving
+# Other runtimes' libraries too: docker build --build-arg EXTRAS=video,speech .
+ARG EXTRAS=
+RUN make install-serving EXTRAS=$EXTRAS
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 service
