@@ -10,7 +10,7 @@ COPY serving serving
 COPY clients clients
 # Other runtimes' libraries too: docker build --build-arg EXTRAS=video,speech .
 ARG EXTRAS=
-RUN make install-serving EXTRAS=$EXTRAS
+RUN make install-serving SERVING_EXTRAS=$EXTRAS
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 service

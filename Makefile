@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 EXTRAS ?= dev
+SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
@@ -27,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # What the container image installs: only what serving needs. CI runs it too, into another VENV.
 install-serving:
-	$(MAKE) setup EXTRAS=
+	$(MAKE) setup EXTRAS=$(SERVING_EXTRAS)
 
 # Start what is installed in VENV, wait until it is ready, stop it.
 smoke:
