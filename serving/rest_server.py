@@ -1,7 +1,7 @@
 """MLServer's REST server with our inference calls, and one form for every error."""
 
-from collections.abc import Mapping
 import gc
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
