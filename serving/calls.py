@@ -102,6 +102,10 @@ class Call:
         """Whether the caller's own deadline has passed, for the call or for the task's request."""
         return request_is_late() or (self._due is not None and time.monotonic() >= self._due)
 
+    def is_ending(self) -> bool:
+        """Whether it is cut short: stopped, late, or left by its client."""
+        return bool(self._task and self._task.cancelling()) or self.is_late()
+
     def stop(self, error: MLServerError) -> None:
         """End the call: its task is cancelled, and `error` is what comes of it."""
         if self.stopped is None and self._task is not None:

@@ -27,6 +27,10 @@ from .triton import TritonServicer
 
 # What calls that are no inference get when the server stops.
 GRACE_SECONDS = 1
+# A call whose client does not read its answer is ended by the idle limit, but gRPC keeps it until
+# the client takes the status or goes. So each connection, and the server, have room for calls that
+# count no more, for those that are refused, and for health checks; and an end to it.
+SPARE_CALLS = 100
 # Idle streams live long: ping them, and let clients ping, so that a peer that has gone is noticed
 # and no proxy between thinks the connection dead.
 # https://github.com/grpc/grpc/blob/master/doc/keepalive.md
@@ -67,7 +71,9 @@ class StreamingGRPCServer(GRPCServer):
             SystemExit: the port is taken.
         """
         server = grpc.aio.server(
-            interceptors=self._interceptors_of_both, options=self._get_options()
+            interceptors=self._interceptors_of_both,
+            options=self._get_options(),
+            maximum_concurrent_rpcs=2 * self._calls_at_once,
         )
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
@@ -141,7 +147,22 @@ class StreamingGRPCServer(GRPCServer):
             interceptors.append(AuthInterceptor(self._data_plane.authenticator))
         return interceptors
 
+    @property
+    def _calls_at_once(self) -> int:
+        """More than the limits let in: past these a call is refused, and told so; past this it
+        waits at its client."""
+        limits = self._data_plane.streaming.limits
+        return limits.streams + limits.waiting + SPARE_CALLS
+
     def _get_options(self) -> list[tuple[str, Any]]:
         size = self._data_plane.streaming.limits.request_bytes
-        sizes = {"grpc.max_send_message_length": size, "grpc.max_receive_message_length": size}
-        return list({**OPTIONS, **sizes, **dict(super()._get_options())}.items())
+        bounds = {
+            "grpc.max_send_message_length": size,
+            "grpc.max_receive_message_length": size,
+            "grpc.max_concurrent_streams": self._calls_at_once,
+            # Calls that Python has not looked at yet. Past the first, gRPC cancels some, anybody's,
+            # so it is more than one connection can open; a rapid reset is no concern of the others.
+            "grpc.server.max_pending_requests": 2 * self._calls_at_once,
+            "grpc.server.max_pending_requests_hard_limit": 4 * self._calls_at_once,
+        }
+        return list({**OPTIONS, **bounds, **dict(super()._get_options())}.items())

@@ -17,9 +17,11 @@ from .gathered_writes import GatheredWrites
 # From a connection's opening, or a request's first byte, to the end of its headers.
 HEADER_SECONDS = 30
 HEADER_BYTES = 64 * 1024
+# What a field counts beside its text, as in HTTP/2: many empty ones take memory too.
+FIELD_BYTES = 32
 # How long the rest of a body is read, and thrown away, that was answered without it (a 413, say).
 # Closed at once, the connection would be reset, and the client could lose the answer.
-LINGER_SECONDS = 10
+LINGER_SECONDS = 5
 # Past the idle limit, which ends a call first: then it says so itself, before its connection goes.
 SPARE_SECONDS = 2
 # A peer that says nothing for this long is asked by TCP whether it is there.
@@ -49,6 +51,8 @@ class BoundedProtocol(HttpToolsProtocol):
             transport = GatheredWrites(transport, self.loop)
         super().connection_made(transport)
         self._header_bytes = 0
+        # What came since the parser last had something to say: a field that does not end, for one.
+        self._loose_bytes = 0
         self._in_body = False
         self._too_late: asyncio.TimerHandle | None = None
         self._expect(HEADER_SECONDS)
@@ -57,28 +61,41 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_come()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        self._loose_bytes += len(data)
+        super().data_received(data)
+        self._bound(0)
+
     def on_message_begin(self) -> None:
-        self._header_bytes = 0
+        self._header_bytes = self._loose_bytes = 0
         if self._too_late is None:
             self._expect(HEADER_SECONDS)
         super().on_message_begin()
         self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
+        self._loose_bytes = 0
         self._bound(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._bound(len(name) + len(value))
+        self._loose_bytes = 0
+        self._bound(len(name) + len(value) + FIELD_BYTES)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._loose_bytes = 0
         self._in_body = True
         self._expect(self._body_seconds)
         if not self.transport.is_closing():
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._loose_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._loose_bytes = 0
         self._in_body = False
         self._has_come()
         super().on_message_complete()
@@ -90,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _bound(self, size: int) -> None:
         self._header_bytes += size
-        if self._header_bytes > HEADER_BYTES:
+        if self._header_bytes + self._loose_bytes > HEADER_BYTES:
             self.transport.abort()
 
     def _expect(self, seconds: float) -> None:

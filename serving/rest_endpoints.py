@@ -18,6 +18,7 @@ from .calls import REQUEST_ID, REST, Call
 from .data_plane import StreamingDataPlane
 from .hang_up import stop_on_hang_up
 from .metrics import Figures
+from .rest_answer import AnswerResponse
 from .rest_body import read_body
 from .rest_codec import decode_request, encode_response, parse_json
 from .rest_generate import FlatAnswers, is_flat, unflatten
@@ -65,7 +66,8 @@ class InferenceEndpoints:
 
     async def infer(self, request: Request) -> Response:
         name, version = _model(request)
-        async with self._open(request) as call:
+        async with AsyncExitStack() as stack:
+            call = await stack.enter_async_context(self._open(request))
             question = await self._question(request, name, version)
             with stop_on_hang_up(request.receive):
                 response = await self._data_plane.infer(question.payload, name, version)
@@ -77,7 +79,8 @@ class InferenceEndpoints:
                     headers[binary.HEADER] = str(json_length)
                     kind = binary.MEDIA_TYPE
                 question.figures.sent.inc(len(body))
-                return Response(body, media_type=kind, headers=headers)
+                # The call goes on until its answer is sent.
+                return AnswerResponse(body, kind, headers, stack.pop_all(), call.touch)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def infer_stream(self, request: Request) -> Response:

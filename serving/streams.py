@@ -93,9 +93,10 @@ class Streams:
                 reason = _why_cancelled(call)
                 raise
             except GeneratorExit:
-                # Closed half-way: by a task that is being cancelled, or by one that failed.
+                # Closed half-way: by a task that is being cancelled, or by one that failed. It may
+                # be a helper's task that does it, while the call's is cancelled.
                 task = asyncio.current_task()
-                if task is not None and task.cancelling():
+                if (task and task.cancelling()) or (call and call.is_ending()):
                     reason = _why_cancelled(call)
                 raise
             finally:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from .rest_calls import Body, path
@@ -17,13 +17,19 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 END = b"\r\n0\r\n\r\n"
 
 
-def stream_request(model: str, body: Body, **headers: str) -> bytes:
-    """The bytes of a POST to `generate_stream`."""
-    return request(path(model, "generate_stream"), json.dumps(body).encode(), **headers)
+def stream_request(model: str, body: Body, encoding: str = "identity") -> bytes:
+    """The bytes of a POST to `generate_stream`, which takes answers in this encoding."""
+    target = path(model, "generate_stream")
+    return request(target, json.dumps(body).encode(), Accept_Encoding=encoding)
 
 
-def request(target: str, body: bytes, length: int | None = None, **headers: str) -> bytes:
-    """The bytes of a POST. `length` is what it says of its body's."""
+def request(target: str, body: bytes, *, length: int | None = None, **headers: str) -> bytes:
+    """The bytes of a POST.
+
+    Args:
+        length: what it says of its body's; the body's own where there is none.
+        headers: named as Python has it, an underscore for each hyphen.
+    """
     lines = [f"POST {target} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -55,10 +61,13 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def deaf_socket(service: Service, request: bytes) -> socket.socket:
-    """A connection that sends a request and never reads; little fits into its buffers."""
-    found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    found.connect(("127.0.0.1", service.http))
-    found.sendall(request)
-    return found
+@contextmanager
+def deaf_sockets(service: Service, request: bytes, count: int = 1) -> Iterator[None]:
+    """So many connections that send a request and never read; little fits into their buffers."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            deaf = stack.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", service.http))
+            deaf.sendall(request)
+        yield

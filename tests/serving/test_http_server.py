@@ -1,0 +1,168 @@
+"""uvicorn's protocol, bounded: tiny limits, real sockets, an app that says what it was asked."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+
+from serving import http_server
+from serving.http_server import HttpServer
+
+PATIENCE = 20  # seconds
+END = b"\r\n0\r\n\r\n"
+
+
+async def app(scope, receive, send):
+    """Reads the body of a POST, and none of a GET."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    size, more = 0, scope["method"] == "POST"
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size, more = size + len(message["body"]), message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(size).encode()})
+
+
+@asynccontextmanager
+async def serving(monkeypatch, idle_seconds=60.0, **limits):
+    """The port of a server with these limits instead of http_server's."""
+    for name, value in limits.items():
+        monkeypatch.setattr(http_server, name, value)
+    config = uvicorn.Config(app, port=0, log_config=None, timeout_keep_alive=PATIENCE)
+    server = HttpServer(config, idle_seconds)
+    running = asyncio.create_task(server.serve())
+    async with asyncio.timeout(PATIENCE):
+        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(running, PATIENCE)
+
+
+@asynccontextmanager
+async def connected(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def rest(reader):
+    """What comes until the server ends the connection."""
+    try:
+        return await asyncio.wait_for(reader.read(), PATIENCE)
+    except ConnectionError:
+        return b""
+
+
+async def asked(reader, writer, request):
+    writer.write(request)
+    return await asyncio.wait_for(reader.readuntil(END), PATIENCE)
+
+
+async def test_nothing_at_all(monkeypatch):
+    async with (
+        serving(monkeypatch, HEADER_SECONDS=0.05) as port,
+        connected(port) as (reader, _),
+    ):
+        assert await rest(reader) == b""
+
+
+@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+async def test_headers_that_come_drop_by_drop(monkeypatch, before):
+    async with (
+        serving(monkeypatch, HEADER_SECONDS=0.3) as port,
+        connected(port) as (reader, writer),
+    ):
+        if before:
+            assert b"200 OK" in await asked(reader, writer, before)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        reading = asyncio.create_task(rest(reader))
+        async with asyncio.timeout(PATIENCE):
+            while not reading.done():
+                writer.write(b"a: b\r\n")
+                await asyncio.sleep(0.01)  # the fault itself
+        assert await reading == b""
+
+
+CHUNKED = b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nHost: ", b"GET / HTTP/1.1\r\n"])
+@pytest.mark.parametrize("before", [b"", CHUNKED + b"0\r\n\r\n"])
+async def test_headers_without_end(monkeypatch, before, start):
+    async with serving(monkeypatch, HEADER_BYTES=2000) as port, connected(port) as (reader, writer):
+        if before:
+            assert b"200 OK" in await asked(reader, writer, before)
+        await flood(writer, start, b"a: b\r\n" if start.endswith(b"\n") else b"aaaaaa")
+        assert await rest(reader) == b""
+
+
+async def test_a_trailer_without_end(monkeypatch):
+    async with serving(monkeypatch, HEADER_BYTES=2000) as port, connected(port) as (reader, writer):
+        assert b"200 OK" in await asked(reader, writer, CHUNKED + b"0\r\nTrailer: ")
+        await flood(writer, b"", b"aaaaaa")
+        assert await rest(reader) == b""
+
+
+async def flood(writer, start, more):
+    writer.write(start)
+    for _ in range(1000):
+        if writer.transport.is_closing():
+            return
+        writer.write(more)
+        await asyncio.sleep(0)
+
+
+async def test_a_body_has_its_time(monkeypatch):
+    async with (
+        serving(monkeypatch, idle_seconds=0.05, SPARE_SECONDS=0.05) as port,
+        connected(port) as (reader, writer),
+    ):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        assert await rest(reader) == b""
+
+
+async def test_a_body_that_nobody_wants_is_read_for_a_while(monkeypatch):
+    async with (
+        serving(monkeypatch, LINGER_SECONDS=0.3) as port,
+        connected(port) as (reader, writer),
+    ):
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+        # It comes whole, if late: the connection is good for more.
+        assert b"200 OK" in await asked(reader, writer, head)
+        assert b"200 OK" in await asked(reader, writer, bytes(10) + head)
+        writer.write(bytes(9))
+        assert await rest(reader) == b""
+
+
+async def test_requests_in_time_one_after_another(monkeypatch):
+    async with (
+        serving(monkeypatch, HEADER_SECONDS=0.2, LINGER_SECONDS=0.2) as port,
+        connected(port) as (reader, writer),
+    ):
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+        for _ in range(3):
+            assert b"\r\n4\r\n" in await asked(reader, writer, post)
+            # Idle between requests is what uvicorn's keep-alive time is for.
+            await asyncio.sleep(0.3)
+        for byte in post[:-1]:
+            writer.write(bytes([byte]))
+        assert b"\r\n4\r\n" in await asked(reader, writer, post[-1:])
+
+
+async def test_an_exit_waits_for_no_client_for_long(monkeypatch):
+    async with serving(monkeypatch, CLOSE_SECONDS=0.2) as port, connected(port) as (_, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        await writer.drain()
