@@ -29,7 +29,9 @@ def block(language: str, containing: str) -> str:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_curl_line_prints_six_events(service: Service):
-    command = block("shell", "curl -N http://").replace("localhost:8080", f"127.0.0.1:{service.http}")
+    command = block("shell", "curl -N http://").replace(
+        "localhost:8080", f"127.0.0.1:{service.http}"
+    )
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     events = re.findall(r"^data: .*\"data\":\[\"(.*)\"\]}\]}$", done.stdout, re.MULTILINE)
     assert "".join(events) == PROMPT
