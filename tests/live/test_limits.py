@@ -168,7 +168,7 @@ async def test_a_stream_of_several_models_fails_at_the_one_that_has_no_slot(
     one_each: Service, tmp_path: Path
 ):
     async with held(one_each, tmp_path, 1):
-        requests = [text_request("a b", request_id="1"), asked({}), text_request("c")]
+        requests = [text_request("a b"), asked({})]
         replies = await triton_stream(one_each.triton_address, requests)
     failed = [message for message, _ in replies if message]
     assert len(failed) == 1 and "to model 'probe'" in failed[0]
