@@ -14,7 +14,7 @@ SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving smoke demo serve test check bench perf-analyzer lock clean
+.PHONY: setup install-serving smoke demo serve test soak check bench perf-analyzer lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -48,6 +48,11 @@ serve: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
+SECONDS ?= 300
+soak: setup
+	$(BIN)/python -m tests.soak $(SECONDS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar, cast
@@ -32,6 +33,8 @@ STATUS: dict[int, Code] = {
 # A status travels in an HTTP/2 header, which peers limit to 8 KiB; percent-encoded there, a byte
 # may take three.
 MAX_DETAILS_BYTES = 2000
+# Between a write that fails since its client has gone and the cancellation that says so.
+GONE_SECONDS = 5
 
 
 def status_of(error: MLServerError) -> Code:
@@ -46,6 +49,16 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MLServerErro
     """End the call with the error's status and text."""
     details = str(error).encode(errors="replace")[:MAX_DETAILS_BYTES]
     await context.abort(status_of(error), details.decode(errors="ignore"))
+
+
+async def write(context: grpc.aio.ServicerContext[Any, Any], message: bytes) -> None:
+    """Write a message; where the client has gone, wait to be cancelled for it."""
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError:
+        # The news that the call is over is on its way. To fail would be logged as our fault.
+        await asyncio.sleep(GONE_SECONDS)
+        raise
 
 
 def answers_errors(call: Call) -> Call:

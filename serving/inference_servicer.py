@@ -20,6 +20,7 @@ from .converters import DecodedRequest, decode_message, decode_request, encode_r
 from .data_plane import StreamingDataPlane
 from .errors import MLServerError
 from .grpc_errors import abort, answers_errors
+from .grpc_errors import write as write_message
 from .metrics import Figures
 from .refusals import Refusals
 from .substreams import Substreams
@@ -78,7 +79,7 @@ class StreamingServicer(InferenceServicer):
         async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
             send_headers(response, context, call)
             message = encode_response(response, raw)
-            await context.write(message)
+            await write_message(context, message)
             call.touch()
             if model is not None:
                 self._figures(model).sent.inc(len(message))

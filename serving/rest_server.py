@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from . import openapi, stream_log
 from .auth import announce
@@ -112,7 +113,23 @@ class StreamingRESTServer(RESTServer):
             if cors is not None and kind is CORSMiddleware:
                 middleware.kwargs["expose_headers"] = cors.expose_headers or []
             if kind is GZipMiddleware:
+                ours: Any = AnswerGZipMiddleware
+                middleware.cls = ours
                 middleware.kwargs["compresslevel"] = GZIP_LEVEL
+
+
+class AnswerGZipMiddleware(GZipMiddleware):
+    """Compresses answers; event streams compress themselves.
+
+    Starlette makes a compressor for each request and keeps it as long as the response lasts: 90 KiB
+    for each stream, never used.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].rpartition("/")[2] in STREAM_CALLS:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def _error(

@@ -28,8 +28,11 @@ HEADERS = {
 }
 # What a client that does not read gets to take in the reason of its stream's end.
 LAST_WORDS_SECONDS = 1.0
-# gzip frame, 4 KiB window: 32 KiB of memory a stream instead of zlib's usual 256.
-GZIP_WINDOW, GZIP_MEMORY = 16 + 12, 5
+# zlib's window and memory level for streams of short events, each of which repeats the one before:
+# 6 KiB of memory a stream; and for longer ones: 32 KiB. zlib's usual is 256.
+SHORT_GZIP, LONG_GZIP = (10, 2), (12, 5)
+SHORT_EVENT_BYTES = 512
+GZIP_FRAME = 16
 
 
 def encode_error_event(message: str) -> bytes:
@@ -79,7 +82,8 @@ class EventStreamResponse(Response):
         self._grace = grace
         self._keepalive = keepalive
         self._encode = encode
-        self._gzip = zlib.compressobj(wbits=GZIP_WINDOW, memLevel=GZIP_MEMORY) if gzip else None
+        self._compresses = gzip
+        self._gzip: zlib._Compress | None = None
         self._call = call or AsyncExitStack()
         self._touch = touch
         self._started = False
@@ -192,7 +196,10 @@ class EventStreamResponse(Response):
             )
 
     def _message(self, data: bytes, last: bool = False) -> Message:
-        if self._gzip is not None:
+        if self._compresses:
+            if self._gzip is None:
+                window, memory = SHORT_GZIP if len(data) <= SHORT_EVENT_BYTES else LONG_GZIP
+                self._gzip = zlib.compressobj(wbits=GZIP_FRAME + window, memLevel=memory)
             mode = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
             data = self._gzip.compress(data) + self._gzip.flush(mode)
         self._last_sent = self._clock()

@@ -29,7 +29,7 @@ from .data_plane import overrides
 from .deadlines import timeout_seconds, within
 from .errors import InternalError, MLServerError, failure_of
 from .finals import with_final
-from .grpc_errors import abort, answers_errors
+from .grpc_errors import abort, answers_errors, write
 from .inference_servicer import StreamingServicer, headers_of
 from .triton_messages import (
     DATA_TYPES,
@@ -207,7 +207,7 @@ class _TritonStream:
     async def _write(self, **fields: Any) -> None:
         message = ModelStreamInferResponse(**fields).SerializeToString()
         async with self._writing:
-            await self._context.write(message)
+            await write(self._context, message)
         if call := calls.current():
             call.touch()
 
