@@ -27,16 +27,15 @@ from mlserver.utils import generate_uuid
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
+from . import answers
 from .auth import authenticator
 from .callers import authorise, current
 from .calls import Calls
-from .collect import collect
 from .errors import (
     InternalError,
     MLServerError,
     NoSuchModelError,
     NotReadyError,
-    UnsupportedError,
     failure_of,
 )
 from .in_use import InUse
@@ -77,7 +76,7 @@ class StreamingDataPlane(DataPlane):
     ) -> InferenceResponse:
         """One request, one response; a stream-only model's responses are collected into one."""
         model = await self.model(name, version)
-        requests = Requests(_one(payload), self, model)
+        requests = Requests(answers.one(payload), self, model)
         with self._serving(model, requests):
             key = self._cache_key(model, payload)
             payload = await anext(requests)
@@ -106,7 +105,7 @@ class StreamingDataPlane(DataPlane):
             turn_due = 0.0
             async with (
                 self.streams.open(model, requests) as stream,
-                aclosing(_responses(model, requests)) as responses,
+                aclosing(answers.stream(model, requests)) as responses,
             ):
                 async for response in responses:
                     if not response.id:
@@ -197,10 +196,10 @@ class StreamingDataPlane(DataPlane):
         """The model's answer, from MLServer's own response cache where that is on."""
         cache = self._get_response_cache()
         if cache is None or key is None:
-            return await _predict(model, request)
+            return await answers.predict(model, request)
         if value := await cache.lookup(key):
             return InferenceResponse.model_validate_json(value)
-        response = await _predict(model, request)
+        response = await answers.predict(model, request)
         answer = _as_json(response)
         if answer is not None and failure_of(response) is None:
             await cache.insert(key, answer)
@@ -257,45 +256,6 @@ class Requests:
         return request
 
 
-def overrides(model: MLModel, method: str) -> bool:
-    """Whether a runtime brings its own `predict` or `predict_stream`."""
-    return getattr(type(model), method) is not getattr(MLModel, method)
-
-
-async def _predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
-    if overrides(model, "predict"):
-        return await model.predict(request)
-    async with aclosing(_responses(model, _one(request))) as responses:
-        return await collect(model, responses)
-
-
-def _responses(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, None]:
-    if overrides(model, "predict_stream"):
-        responses = model.predict_stream(requests)
-        # Written with `yield` it is a generator, but any iterator will do.
-        return responses if isinstance(responses, AsyncGenerator) else _iterated(responses)
-    if overrides(model, "predict"):
-        return _predictions(model, requests)
-    raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
-
-
-async def _iterated(
-    responses: AsyncIterator[InferenceResponse],
-) -> AsyncGenerator[InferenceResponse, None]:
-    async for response in responses:
-        yield response
-
-
-async def _predictions(
-    model: MLModel, requests: AsyncIterator[InferenceRequest]
-) -> AsyncGenerator[InferenceResponse, None]:
-    """A unary-only model under a stream: each request gets its one response."""
-    async for request in requests:
-        response = await model.predict(request)
-        response.id = request.id
-        yield response
-
-
 def _as_json(message: BaseModel, **arguments: Any) -> str | None:
     """The JSON of a request or response; None where it has none (raw tensors, images)."""
     try:
@@ -303,7 +263,3 @@ def _as_json(message: BaseModel, **arguments: Any) -> str | None:
         return message.model_dump_json(warnings=False, **arguments)
     except (PydanticSerializationError, UnicodeError):
         return None
-
-
-async def _one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
-    yield request

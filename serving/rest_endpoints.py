@@ -1,6 +1,6 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import binary, calls
+from .answers import one
 from .auth import without_secrets
 from .binary import BinaryOutputs
 from .calls import REQUEST_ID, REST, Call
@@ -96,7 +97,7 @@ class InferenceEndpoints:
                 sent.inc(size)
 
             return EventStreamResponse(
-                self._data_plane.infer_stream(_one(question.payload), name, version),
+                self._data_plane.infer_stream(one(question.payload), name, version),
                 # Events are text: outputs that were wanted as bytes come as JSON.
                 encode=question.encode,
                 grace=streaming.first_response_grace_seconds,
@@ -160,7 +161,3 @@ def _accepts_gzip(request: Request) -> bool:
         if name.strip() == "gzip":
             return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return False
-
-
-async def _one(payload: InferenceRequest) -> AsyncIterator[InferenceRequest]:
-    yield payload

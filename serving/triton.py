@@ -23,9 +23,9 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
 
 from . import calls
+from .answers import one, overrides
 from .calls import TRITON
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
-from .data_plane import overrides
 from .deadlines import timeout_seconds, within
 from .errors import InternalError, MLServerError, failure_of
 from .finals import with_final
@@ -165,7 +165,7 @@ class _TritonStream:
         model = await self._servicer._data_plane.model(name, version)
         figures = self._servicer._figures(model)
         figures.received.inc(size)
-        responses = self._servicer._data_plane.infer_stream(_one(payload), name, version)
+        responses = self._servicer._data_plane.infer_stream(one(payload), name, version)
         final = failed = True
         try:
             final = failed = False
@@ -247,7 +247,3 @@ def _statistics(model: MLModel, seen: Statistics) -> Any:
             "fail": {"count": seen.failures, "ns": seen.failure_ns},
         },
     )
-
-
-async def _one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
-    yield request

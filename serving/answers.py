@@ -1,0 +1,64 @@
+"""What a model answers, whichever of `predict` and `predict_stream` it has."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from .collect import collect
+from .errors import UnsupportedError
+
+
+def overrides(model: MLModel, method: str) -> bool:
+    """Whether a runtime brings its own `predict` or `predict_stream`."""
+    return getattr(type(model), method) is not getattr(MLModel, method)
+
+
+async def predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
+    """The one answer to a request; a stream-only model's responses are collected into one.
+
+    Raises:
+        UnsupportedError: the model has neither method, or its responses do not fit into one.
+    """
+    if overrides(model, "predict"):
+        return await model.predict(request)
+    async with aclosing(stream(model, one(request))) as responses:
+        return await collect(model, responses)
+
+
+def stream(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, None]:
+    """The responses to a stream of requests; a unary-only model gives one for each.
+
+    Raises:
+        UnsupportedError: the model has neither method.
+    """
+    if overrides(model, "predict_stream"):
+        responses = model.predict_stream(requests)
+        # Written with `yield` it is a generator, but any iterator will do.
+        return responses if isinstance(responses, AsyncGenerator) else _iterated(responses)
+    if overrides(model, "predict"):
+        return _predictions(model, requests)
+    raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
+
+
+async def one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
+    """A stream of one request."""
+    yield request
+
+
+async def _iterated(
+    responses: AsyncIterator[InferenceResponse],
+) -> AsyncGenerator[InferenceResponse, None]:
+    async for response in responses:
+        yield response
+
+
+async def _predictions(
+    model: MLModel, requests: AsyncIterator[InferenceRequest]
+) -> AsyncGenerator[InferenceResponse, None]:
+    async for request in requests:
+        response = await model.predict(request)
+        response.id = request.id
+        yield response
