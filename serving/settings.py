@@ -138,6 +138,25 @@ class LimitSettings(_Block):
     )
 
 
+class CacheSettings(_Block):
+    """Streams remembered, for models whose own settings say `"cache_enabled": true`."""
+
+    bytes: Bytes = Field(
+        default=64 * 1024 * 1024,
+        description="What the remembered streams may hold in all; those least recently used go. "
+        "As much again is for streams that are being answered.",
+    )
+    entry_bytes: Bytes = Field(
+        default=8 * 1024 * 1024, description="The longest stream that is remembered."
+    )
+    seconds: Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=30 * 86_400)] = Field(
+        default=3600, description="How long a stream is remembered."
+    )
+    per_key: bool = Field(
+        default=True, description="Whether each key's or token's answers are its own only."
+    )
+
+
 class StreamingSettings(BaseSettings):
     """How streams are served. An environment variable wins over the file; its text `null` is the
     file's null."""
@@ -167,6 +186,7 @@ class StreamingSettings(BaseSettings):
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
+    cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
 
     @classmethod
     def settings_customise_sources(

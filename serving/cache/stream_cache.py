@@ -1,0 +1,224 @@
+"""The cache in front of the models: `serving.answers`, remembered.
+
+A question is looked for among the runs that are under way, then among what is stored; the model is
+asked where it is in neither, and its answer stored when it is whole. Each response of a model that
+uses the cache says in its parameter `cache` how it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from mlserver import MLModel
+from mlserver.registry import MultiModelRegistry
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+
+from .. import answers, callers
+from ..collect import collect
+from ..errors import MLServerError
+from ..in_use import InUse
+from ..settings import StreamingSettings
+from .answer import JOINED, MISS, Answer, HeardAnswer, RefusedAnswer, StoredAnswer
+from .declared import Declared
+from .flight import Budget, Flight
+from .identity import Identities
+from .in_order import in_order
+from .key import PREDICT, STREAM, key_of
+from .memory import MemoryStore
+from .recording import Recording
+from .wishes import CACHE, take_wishes
+
+
+class Store(Protocol):
+    """Where recordings are kept. It never raises: what cannot be had is not there."""
+
+    async def get(self, key: str) -> Recording | None: ...
+
+    async def put(self, key: str, recording: Recording) -> bool: ...
+
+    async def close(self) -> None: ...
+
+
+class HasRequests(Protocol):
+    """A stream's requests: the id of the one read last, and whether there is one only, which an
+    edge knows beforehand."""
+
+    last_id: str | None
+
+    @property
+    def sole(self) -> bool: ...
+
+    def __aiter__(self) -> AsyncIterator[InferenceRequest]: ...
+
+    async def __anext__(self) -> InferenceRequest: ...
+
+
+class StreamCache:
+    """What `serving.answers` does, for models whose settings say `cache_enabled`."""
+
+    def __init__(
+        self, settings: StreamingSettings, registry: MultiModelRegistry, in_use: InUse
+    ) -> None:
+        self._settings = settings.cache
+        self._in_work = settings.limits.buffered_responses
+        self._identities = Identities(registry)
+        self._in_use = in_use
+        self._store: Store = MemoryStore(self._settings.bytes, self._settings.seconds)
+        self._budget = Budget(self._settings.bytes)
+        self._flights: dict[str, Flight] = {}
+
+    async def predict(self, model: MLModel, request: InferenceRequest) -> InferenceResponse:
+        """The one answer to a request, as `answers.predict` has it.
+
+        Raises:
+            BadRequestError: the request has a wish that there is not.
+            whatever `answers.predict` raises.
+        """
+        kind = PREDICT if answers.overrides(model, "predict") else STREAM
+        answer = await self._begin(model, request, Declared.by(model), kind)
+        try:
+            async with aclosing(answer.responses()) as responses:
+                if kind is PREDICT:
+                    # To the end, which is where an answer is stored.
+                    [response] = [response async for response in responses]
+                    return response
+                whole = await collect(model, responses)
+        finally:
+            answer.close()
+        return marked(whole, answer.mark)
+
+    async def stream(
+        self, model: MLModel, requests: HasRequests
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """The responses to a stream of requests, as `answers.stream` has them.
+
+        Requests of one stream are answered one by one, and beside one another, where the model
+        says that they are independent; otherwise the model gets the stream as it is.
+
+        Raises:
+            BadRequestError: the only request has a wish that there is not.
+            whatever `answers.stream` raises.
+        """
+        declared = Declared.by(model)
+        kind = STREAM if answers.overrides(model, "predict_stream") else PREDICT
+
+        async def begin(request: InferenceRequest) -> Answer:
+            return await self._begin(model, request, declared, kind)
+
+        async def begin_or_refuse(request: InferenceRequest) -> Answer:
+            try:
+                return await begin(request)
+            except MLServerError as error:
+                return RefusedAnswer(request.id, model.name, error)
+
+        if not (requests.sole or declared.independent):
+            async with aclosing(answers.stream(model, _without_wishes(requests))) as responses:
+                async for response in responses:
+                    yield marked(response, MISS)
+            return
+        begun = (
+            _one_by_one(requests, begin)
+            if requests.sole
+            else in_order(requests, begin_or_refuse, self._in_work)
+        )
+        async with aclosing(begun):
+            async for answer in begun:
+                async with aclosing(answer.responses()) as responses:
+                    async for response in responses:
+                        if not response.id:
+                            # Nor has the request one: not that of another that was read since.
+                            requests.last_id = response.id
+                        yield response
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def _begin(
+        self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
+    ) -> Answer:
+        """Find the answer to a request, or have the model begin it."""
+        wishes = take_wishes(request)
+        key = None
+        if wishes.stores and (declared.independent or not _in_sequence(request)):
+            key = await self._key(model, request, declared, kind)
+        if key is not None and wishes.reads:
+            if flight := self._flights.get(key):
+                return HeardAnswer(request.id, flight.join(), JOINED)
+            if (recording := await self._store.get(key)) is not None:
+                return StoredAnswer(request.id, recording, wishes.paced)
+            if flight := self._flights.get(key):  # begun while the store was asked
+                return HeardAnswer(request.id, flight.join(), JOINED)
+        flight = self._start(model, request, kind, key)
+        return HeardAnswer(request.id, flight.join(), MISS)
+
+    async def _key(
+        self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
+    ) -> str | None:
+        identity = await self._identities.of(model)
+        caller = (callers.key_name() or "") if self._settings.per_key else ""
+        return key_of(request, identity, kind, caller, declared.ignores)
+
+    def _start(
+        self, model: MLModel, request: InferenceRequest, kind: bytes, key: str | None
+    ) -> Flight:
+        """Have the model begin; others may join where there is a key."""
+
+        async def end(flight: Flight, recording: Recording | None) -> None:
+            # An answer that was begun later, by a refresh, is newer.
+            if key is not None and recording is not None and self._flights.get(key) is flight:
+                await self._store.put(key, recording)
+
+        def close(flight: Flight) -> None:
+            if key is not None and self._flights.get(key) is flight:
+                del self._flights[key]
+
+        keep_bytes = self._settings.entry_bytes if key is not None else 0
+        flight = Flight(self._budget, keep_bytes, self._in_work, end, close)
+        flight.start(self._run(model, request, kind))
+        if key is not None:
+            self._flights[key] = flight
+        return flight
+
+    async def _run(
+        self, model: MLModel, request: InferenceRequest, kind: bytes
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """The model's answer; it is not unloaded before that has ended."""
+        with self._in_use.hold(model):
+            if kind is PREDICT:
+                yield await answers.predict(model, request)
+                return
+            async with aclosing(answers.stream(model, answers.One(request))) as responses:
+                async for response in responses:
+                    yield response
+
+
+def marked(response: InferenceResponse, mark: str) -> InferenceResponse:
+    """A response that says how it came."""
+    if response.parameters is None:
+        response.parameters = Parameters()
+    setattr(response.parameters, CACHE, mark)
+    return response
+
+
+async def _one_by_one(
+    requests: Any, begin: Callable[[InferenceRequest], Awaitable[Answer]]
+) -> AsyncGenerator[Answer, None]:
+    async for request in requests:
+        answer = await begin(request)
+        try:
+            yield answer
+        finally:
+            answer.close()
+
+
+async def _without_wishes(requests: Any) -> AsyncIterator[InferenceRequest]:
+    async for request in requests:
+        take_wishes(request)
+        yield request
+
+
+def _in_sequence(request: InferenceRequest) -> bool:
+    given = (request.parameters and request.parameters.model_extra) or {}
+    return given.get("sequence_id") not in (None, 0, "")
