@@ -143,8 +143,12 @@ class CacheSettings(_Block):
 
     bytes: Bytes = Field(
         default=64 * 1024 * 1024,
-        description="What the remembered streams may hold in all; those least recently used go. "
-        "As much again is for streams that are being answered.",
+        description="What the remembered streams may hold in all; those least recently used go.",
+    )
+    running_bytes: Bytes = Field(
+        default=256 * 1024 * 1024,
+        description="What streams may hold in all while they are being answered, for those who "
+        "join and to be remembered; past it, they are answered only.",
     )
     entry_bytes: Bytes = Field(
         default=8 * 1024 * 1024, description="The longest stream that is remembered."

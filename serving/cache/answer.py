@@ -12,6 +12,7 @@ from mlserver.types import InferenceResponse, Parameters
 from ..errors import MLServerError
 from .flight import Seat
 from .recording import Recording
+from .wishes import CACHE
 
 # How a response came: from what is stored, from a run that was under way, from one of its own.
 HIT, JOINED, MISS = "hit", "joined", "miss"
@@ -20,17 +21,26 @@ HIT, JOINED, MISS = "hit", "joined", "miss"
 class Answer:
     """Iterate its responses once, and `close` it in the end, iterated or not."""
 
-    __slots__ = ("_request_id", "mark")
+    __slots__ = ("_request_id", "way")
 
-    def __init__(self, request_id: str | None, mark: str) -> None:
+    def __init__(self, request_id: str | None, way: str) -> None:
         self._request_id = request_id
-        self.mark = mark
+        self.way = way
 
     def responses(self) -> AsyncGenerator[InferenceResponse, None]:
         raise NotImplementedError
 
     def close(self) -> None:
         """Nobody waits for it any more."""
+
+
+def says(way: str) -> Parameters:
+    """The parameters that say how a response came, and nothing else.
+
+    An answer's first response has its own, since headers are added to it; the others share theirs.
+    """
+    said: dict[str, Any] = {CACHE: way}
+    return Parameters(**said)
 
 
 class StoredAnswer(Answer):
@@ -44,11 +54,13 @@ class StoredAnswer(Answer):
         self._paced = paced
 
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
+        request_id, shared = self._request_id, None
         started = monotonic()
         for recorded in self._recording:
             if self._paced:
                 await asyncio.sleep(started + recorded.seconds - monotonic())
-            yield recorded.response(self._request_id, HIT)
+            yield recorded.response(request_id, HIT, shared or says(HIT))
+            shared = shared or says(HIT)
 
 
 class HeardAnswer(Answer):
@@ -56,14 +68,16 @@ class HeardAnswer(Answer):
 
     __slots__ = ("_seat",)
 
-    def __init__(self, request_id: str | None, seat: Seat, mark: str) -> None:
-        super().__init__(request_id, mark)
+    def __init__(self, request_id: str | None, seat: Seat, way: str) -> None:
+        super().__init__(request_id, way)
         self._seat = seat
 
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
-        request_id, mark = self._request_id, self.mark
-        async for recorded in self._seat:
-            yield recorded.response(request_id, mark)
+        request_id, way, shared = self._request_id, self.way, None
+        async for some in self._seat:
+            for recorded in some:
+                yield recorded.response(request_id, way, shared or says(way))
+                shared = shared or says(way)
 
     def close(self) -> None:
         self._seat.leave()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from contextvars import copy_context
 from time import monotonic
 from types import TracebackType
@@ -20,12 +20,16 @@ from mlserver.types import InferenceResponse
 
 from .. import calls
 from ..errors import MLServerError, failure_of
-from .recording import Recorded, Recording
+from .recorded import Recorded
 
 # How long a model that never waits may go on before its listeners get a turn.
 TURN_SECONDS = 0.0002
 # How long the listeners of a run that is too long to be kept wait for one who does not read.
 PATIENCE_SECONDS = 10.0
+
+
+# What Python holds for a response of one small tensor, beside its data; measured.
+RESPONSE_BYTES = 2560
 
 
 class LaggardError(MLServerError):
@@ -61,6 +65,7 @@ class Flight:
 
     Attributes:
         keeps: whether its beginning is still there, for others to join and to be stored.
+        ended: whether the model has said all.
     """
 
     def __init__(
@@ -68,28 +73,29 @@ class Flight:
         budget: Budget,
         keep_bytes: int,
         window: int,
-        on_end: Callable[[Flight, Recording | None], Awaitable[None]],
+        on_whole: Callable[[Flight, list[Recorded]], Awaitable[None]],
         on_close: Callable[[Flight], None],
     ) -> None:
         """
         Args:
             keep_bytes: what may be kept of it, 0 for nothing.
             window: responses that may wait for the slowest listener once nothing is kept.
-            on_end: awaited when the run has ended, with the recording where it is whole.
+            on_whole: awaited when the run has ended well, with all that it said.
             on_close: called when nobody may join any more; perhaps more than once.
         """
         self.keeps = keep_bytes > 0
         self._budget = budget
         self._keep_bytes = keep_bytes
         self._window = window
-        self._on_end = on_end
+        self._on_whole = on_whole
         self._on_close = on_close
         self._records: list[Recorded] = []
         self._first = 0  # the index of the first one that is there
+        self._data = 0  # bytes, while they are counted
         self._taken = 0  # of the budget
         self._overflowed = not self.keeps
         self._sound = True
-        self._ended = False
+        self.ended = False
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._seats: set[Seat] = set()
@@ -97,11 +103,15 @@ class Flight:
         self._room: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
+    def start(
+        self,
+        responses: AsyncGenerator[InferenceResponse, None],
+        while_running: AbstractContextManager[None],
+    ) -> None:
         """Run the model, in a task that has the context of this one but serves no single call."""
         context = copy_context()
         context.run(calls.CURRENT.set, None)
-        self._task = asyncio.create_task(self._run(responses), context=context)
+        self._task = asyncio.create_task(self._run(responses, while_running), context=context)
 
     def join(self) -> Seat:
         """Listen, from the beginning."""
@@ -116,54 +126,57 @@ class Flight:
             self._drop_heard()
             return
         self._release(self._taken)
-        if not self._ended and self._task is not None:
+        if not self.ended and self._task is not None:
             self._close()
             self._task.cancel()
 
-    async def _run(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
+    async def _run(
+        self,
+        responses: AsyncGenerator[InferenceResponse, None],
+        while_running: AbstractContextManager[None],
+    ) -> None:
         started = monotonic()
         turn_due = 0.0
         try:
-            async with aclosing(responses):
-                async for response in responses:
-                    now = monotonic()
-                    self._sound = self._sound and failure_of(response) is None
-                    self._add(Recorded.of(response, now - started))
-                    if self._overflowed:
-                        await self._wait_for_room()
-                    if now >= turn_due:
-                        await asyncio.sleep(0)
-                        turn_due = monotonic() + TURN_SECONDS
+            with while_running:
+                async with aclosing(responses):
+                    async for response in responses:
+                        now = monotonic()
+                        if not response.outputs and failure_of(response) is not None:
+                            self._sound = False
+                        self._add(Recorded.of(response, now - started))
+                        if self._overflowed:
+                            await self._wait_for_room()
+                        if now >= turn_due:
+                            await asyncio.sleep(0)
+                            turn_due = monotonic() + TURN_SECONDS
         except asyncio.CancelledError:
             # Nobody listens any more; or the model has cancelled itself, which is a failure.
             self._error = RuntimeError("The model's stream was cancelled from within.")
         except Exception as error:
             self._error, self._traceback = error, error.__traceback__
-        self._ended = True
+        self.ended = True
         self._wake()
         try:
-            await self._on_end(self, self._whole())
+            if self.keeps and self._sound and self._error is None:
+                await self._on_whole(self, self._records)
         finally:
             self._close()
-
-    def _whole(self) -> Recording | None:
-        """The recording of a run that has ended well; None of any other."""
-        if not self.keeps or not self._sound or self._error is not None:
-            return None
-        return Recording([record.part for record in self._records if record.part is not None])
 
     def _add(self, record: Recorded) -> None:
         self._records.append(record)
         if not self._overflowed:
             size = record.size
-            fits = record.part is not None and self._taken + size <= self._keep_bytes
-            if fits and self._budget.take(size):
-                self._taken += size
+            self._data += size
+            held = size + RESPONSE_BYTES
+            if self._data <= self._keep_bytes and self._budget.take(held):
+                self._taken += held
             else:
                 self._overflowed = True
                 self._close()
                 self._drop_heard()
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def _close(self) -> None:
         """Let nobody join from now on."""
@@ -181,7 +194,8 @@ class Flight:
         if not self._overflowed or not self._seats:
             return
         heard = min(seat.heard for seat in self._seats) - self._first
-        self._release(min(self._taken, sum(record.size for record in self._records[:heard])))
+        held = sum(record.size + RESPONSE_BYTES for record in self._records[:heard])
+        self._release(min(self._taken, held))
         del self._records[:heard]
         self._first += heard
         if self._room is not None and len(self._records) < self._window:
@@ -227,8 +241,8 @@ class Seat:
     def __aiter__(self) -> Seat:
         return self
 
-    async def __anext__(self) -> Recorded:
-        """The next response.
+    async def __anext__(self) -> list[Recorded]:
+        """The next responses, as many as there are.
 
         Raises:
             LaggardError: the others could not wait.
@@ -236,14 +250,12 @@ class Seat:
         """
         flight = self._flight
         while not self.sent_off:
-            at = self.heard - flight._first
-            if at < len(flight._records):
-                record = flight._records[at]
-                self.heard += 1
+            if some := flight._records[self.heard - flight._first :]:
+                self.heard += len(some)
                 if flight._overflowed:
                     flight._drop_heard()
-                return record
-            if flight._ended:
+                return some
+            if flight.ended:
                 if flight._error is not None:
                     # The same error for all: without the frames of those who raised it before.
                     raise flight._error.with_traceback(flight._traceback)

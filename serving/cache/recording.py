@@ -1,39 +1,43 @@
 """A stream's responses as bytes, and back.
 
-Each response is a part: the length of a JSON head (uint32, little-endian), the head, and the bytes
-of its tensors behind it. No ids: each answer carries its own request's.
-    head    [model name, version, microseconds, parameters, outputs]
-    output  [name, datatype, shape, parameters, form, data]
-Forms of a tensor's data:
-    "json"    a list, as JSON holds it; in the head
-    "float"   a list of floats that JSON has no form for (NaN, infinity); FP64 behind the head
-    "bytes"   a list of byte strings; their lengths in the head, they behind it
-    "array"   a numpy array; its dtype and shape in the head, its bytes behind it
+A recording is chunks of up to CHUNK_RESPONSES responses, each chunk for itself: the length of a
+JSON head (uint32, little-endian), the head, and the bytes of tensors behind it. No ids: each answer
+carries its own request's.
+    head      [model name, version, tensors, responses]
+    tensor    [name, datatype, shape, parameters], told once for all outputs that are alike
+    response  [microseconds, parameters, outputs]
+    output    [number of the tensor, data] or [number of the tensor, form, data]
+Without a form the data are a list as JSON holds it. The forms are of data that JSON does not hold:
+    "float"   a list of floats among which are NaN or infinity; its shape. FP64 behind the head
+    "bytes"   a list of byte strings; their lengths. They are behind the head
+    "array"   a numpy array; its dtype and shape. Its bytes are behind the head
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 import orjson
-from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+from mlserver.types import Parameters, ResponseOutput, TensorData
 
 from ..raw_tensors import BYTES, flat
 from ..rest_codec import datatype
-from .wishes import CACHE
+from .recorded import Recorded, data_of, said_by
 
 LENGTH = struct.Struct("<I")
+# Few enough that a chunk takes no turn of the loop to encode, enough that its head says much once.
+CHUNK_RESPONSES = 128
 # Kinds of numpy's dtypes that are plain bytes.
 PLAIN = "biuf"
-# What Python holds besides the bytes of each part.
-OVERHEAD_BYTES = 64
+# What Python holds besides the bytes of a chunk.
+CHUNK_BYTES = 64
 
-Part = bytes | memoryview
+Chunk = bytes | memoryview
 
 
 class MalformedError(ValueError):
@@ -41,201 +45,172 @@ class MalformedError(ValueError):
 
 
 class UnstorableError(ValueError):
-    """This response has no form that gives the same response back."""
-
-
-@dataclass(slots=True)
-class Recorded:
-    """One response without its id; what is in it is shared by all who get it.
-
-    Attributes:
-        seconds: from the beginning of the stream.
-        part: its bytes; None where it has no such form.
-    """
-
-    model_name: str
-    model_version: str | None
-    seconds: float
-    parameters: dict[str, Any]
-    outputs: list[ResponseOutput]
-    part: Part | None = None
-
-    @classmethod
-    def of(cls, response: InferenceResponse, seconds: float) -> Recorded:
-        """Take a model's response down."""
-        given = response.parameters
-        parameters: dict[str, Any] = {}
-        if given is not None:
-            parameters = dict(given.model_extra or {})
-            if given.content_type is not None:
-                parameters["content_type"] = given.content_type
-            if given.headers is not None:
-                parameters["headers"] = given.headers
-        found = cls(
-            response.model_name, response.model_version, seconds, parameters, list(response.outputs)
-        )
-        try:
-            found.part = encode(found)
-        except (TypeError, ValueError, OverflowError):
-            found.part = None
-        if any(isinstance(_root(output), np.ndarray) for output in found.outputs):
-            # A model may use its arrays again for the next response; these are heard later.
-            found.outputs = (
-                decode(found.part).outputs
-                if found.part is not None
-                else [output.model_copy(deep=True) for output in found.outputs]
-            )
-        return found
-
-    @property
-    def size(self) -> int:
-        """Bytes that it holds, about."""
-        return OVERHEAD_BYTES + (len(self.part) if self.part is not None else 0)
-
-    def response(self, request_id: str | None, mark: str) -> InferenceResponse:
-        """The response to a request, marked as what the cache had to do with it."""
-        return InferenceResponse(
-            model_name=self.model_name,
-            model_version=self.model_version,
-            id=request_id,
-            parameters=Parameters(**{**self.parameters, CACHE: mark}),
-            outputs=self.outputs,
-        )
+    """A response has no form that gives the same response back."""
 
 
 class Recording:
-    """A whole stream."""
+    """A whole stream.
 
-    __slots__ = ("parts", "size")
+    Attributes:
+        size: bytes that it holds.
+    """
 
-    def __init__(self, parts: Sequence[Part]):
-        self.parts = parts
-        self.size = sum(map(len, parts)) + OVERHEAD_BYTES * len(parts)
+    __slots__ = ("chunks", "size")
+
+    def __init__(self, chunks: Sequence[Chunk]):
+        self.chunks = chunks
+        self.size = sum(map(len, chunks)) + CHUNK_BYTES * len(chunks)
 
     def __iter__(self) -> Iterator[Recorded]:
-        """Raises MalformedError where a part is none."""
-        return map(decode, self.parts)
+        """Raises MalformedError where a chunk is none."""
+        for chunk in self.chunks:
+            yield from decode(chunk)
+
+    async def check(self) -> None:
+        """Read it through, giving the loop turns.
+
+        Raises:
+            MalformedError
+        """
+        for chunk in self.chunks:
+            for _ in decode(chunk):
+                pass
+            await asyncio.sleep(0)
 
 
-def encode(recorded: Recorded) -> bytes:
-    """A response's part.
+async def record(responses: Sequence[Recorded]) -> Recording | None:
+    """The recording of a stream, giving the loop turns; None where a response has no such form."""
+    chunks = []
+    try:
+        for first in range(0, len(responses), CHUNK_RESPONSES):
+            chunks.append(encode(responses[first : first + CHUNK_RESPONSES]))
+            await asyncio.sleep(0)
+    except (TypeError, ValueError, OverflowError):  # orjson's errors are TypeErrors
+        return None
+    return Recording(chunks)
+
+
+def encode(responses: Sequence[Recorded]) -> bytes:
+    """A chunk.
 
     Raises:
-        UnstorableError, TypeError, ValueError, OverflowError: it has no such form.
+        UnstorableError, TypeError, ValueError, OverflowError: a response has no such form.
     """
+    tensors: dict[Any, int] = {}
     tail: list[Any] = []
-    outputs = [_encode_output(output, tail) for output in recorded.outputs]
-    head = orjson.dumps(
-        [
-            recorded.model_name,
-            recorded.model_version,
-            int(recorded.seconds * 1e6),
-            recorded.parameters,
-            outputs,
-        ]
-    )
-    if (
-        recorded.parameters
-        and orjson.loads(orjson.dumps(recorded.parameters)) != recorded.parameters
-    ):
-        raise UnstorableError("its parameters have no JSON form")
+    name, version = responses[0].model_name, responses[0].model_version
+    told = []
+    for response in responses:
+        if (response.model_name, response.model_version) != (name, version):
+            raise UnstorableError("two models in one stream")
+        outputs = [_encode_output(output, tensors, tail) for output in response.outputs]
+        parameters = response.parameters
+        if parameters is not None and orjson.loads(orjson.dumps(parameters)) != parameters:
+            raise UnstorableError("parameters without a JSON form")
+        told.append([int(response.seconds * 1e6), parameters, outputs])
+    described = [[*tensor[:3], _parameters(tensor[3])] for tensor in tensors]
+    head = orjson.dumps([name, version, described, told])
     return b"".join([LENGTH.pack(len(head)), head, *tail])
 
 
-def _encode_output(output: ResponseOutput, tail: list[Any]) -> list[Any]:
-    kind = datatype(output)
-    data = _root(output)
-    parameters = None
-    if output.parameters is not None:
-        parameters = output.parameters.model_dump(exclude_none=True)
-    form: str
-    content: Any
+def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[Any]) -> list[Any]:
+    kind: Any = output.datatype
+    said = output.parameters
+    if not isinstance(kind, str):
+        kind = datatype(output)
+    described: Any = None
+    if said is not None:
+        described = said.content_type
+        if said.headers or said.model_extra:
+            described = orjson.dumps(said_by(said))
+    number = tensors.setdefault((output.name, kind, tuple(output.shape), described), len(tensors))
+    data = data_of(output)
+    if kind == BYTES and not isinstance(data, np.ndarray):
+        if not isinstance(data, list) or list in map(type, data):
+            data = flat(data)
+        if set(map(type, data)) <= {str}:
+            return [number, data]
+        raw = [each.encode() if isinstance(each, str) else bytes(each) for each in data]
+        tail += raw
+        return [number, "bytes", list(map(len, raw))]
     if isinstance(data, np.ndarray) and data.dtype.kind in PLAIN:
-        form, content = "array", [data.dtype.str, list(data.shape)]
         tail.append(np.ascontiguousarray(data).reshape(-1))
-    elif kind == BYTES:
-        elements = flat(data)
-        if set(map(type, elements)) <= {str}:
-            form, content = "json", elements
-        else:
-            raw = [each.encode() if isinstance(each, str) else bytes(each) for each in elements]
-            form, content = "bytes", [len(each) for each in raw]
-            tail += raw
-    elif isinstance(data, list):
-        form, content = "json", data
-        # JSON has no NaN: orjson writes null.
-        if b"null" in orjson.dumps(data):
-            array = np.array(data, "<f8")
-            form, content = "float", list(array.shape)
-            tail.append(array.reshape(-1))
-    else:
+        return [number, "array", [data.dtype.str, data.shape]]
+    if not isinstance(data, list):
         raise UnstorableError(f"a {type(data).__name__}")
-    return [output.name, kind, list(output.shape), parameters, form, content]
+    if b"null" not in orjson.dumps(data):
+        return [number, data]
+    array = np.array(data, "<f8")  # JSON has no NaN: orjson writes null
+    tail.append(array.reshape(-1))
+    return [number, "float", array.shape]
 
 
-def _root(output: ResponseOutput) -> Any:
-    return output.data.root if isinstance(output.data, TensorData) else output.data
+def _parameters(described: str | bytes | None) -> Any:
+    """A tensor's parameters, for the head."""
+    if isinstance(described, bytes):
+        return orjson.loads(described)
+    return None if described is None else {"content_type": described}
 
 
-def decode(part: Part) -> Recorded:
-    """A response from its part; arrays are read-only views of it.
+def decode(chunk: Chunk) -> Iterator[Recorded]:
+    """A chunk's responses; arrays are read-only views of it.
 
     Raises:
         MalformedError
     """
     try:
-        (length,) = LENGTH.unpack_from(part)
-        tail = memoryview(part)[LENGTH.size + length :]
-        head = orjson.loads(memoryview(part)[LENGTH.size : LENGTH.size + length])
-        name, version, microseconds, parameters, described = head
-        outputs = []
-        at = 0
-        for output in described:
-            found, size = _decode_output(output, tail[at:])
-            at += size
-            outputs.append(found)
-        if at != len(tail):
-            raise MalformedError("bytes that belong to no tensor")
-        recorded = Recorded(name, version, microseconds / 1e6, parameters, outputs, part)
-        if not (isinstance(name, str) and isinstance(version, str | None)):
-            raise MalformedError("no names")
-        if type(microseconds) is not int or not isinstance(parameters, dict):
-            raise MalformedError("no response")
+        yield from _decode(memoryview(chunk))
     except MalformedError:
         raise
     except Exception as error:  # whatever can be wrong with bytes from elsewhere
         raise MalformedError(f"{type(error).__name__}: {error}") from error
-    return recorded
 
 
-def _decode_output(output: list[Any], tail: memoryview) -> tuple[ResponseOutput, int]:
-    """An output, and how many of the bytes are its."""
-    name, kind, shape, parameters, form, content = output
-    data: Any
-    size = 0
-    if form == "json":
-        data = content
-    elif form == "bytes":
-        data = []
+def _decode(chunk: memoryview) -> Iterator[Recorded]:
+    (length,) = LENGTH.unpack_from(chunk)
+    name, version, described, told = orjson.loads(chunk[LENGTH.size : LENGTH.size + length])
+    if not isinstance(name, str) or not isinstance(version, str | None):
+        raise MalformedError("a model without a name")
+    # One `Parameters` for all outputs that are alike.
+    tensors = [
+        {
+            "name": tensor,
+            "datatype": kind,
+            "shape": shape,
+            "parameters": None if parameters is None else Parameters(**parameters),
+        }
+        for tensor, kind, shape, parameters in described
+    ]
+    at = LENGTH.size + length
+    for microseconds, parameters, outputs in told:
+        if type(microseconds) is not int or not isinstance(parameters, dict | None):
+            raise MalformedError("no response")
+        found = []
+        for number, *form, content in outputs:
+            data, size = _decode_data(form[0], content, chunk[at:]) if form else (content, 0)
+            at += size
+            found.append(ResponseOutput.model_validate({**tensors[number], "data": data}))
+        yield Recorded(name, version, microseconds / 1e6, parameters, found)
+    if at != len(chunk):
+        raise MalformedError("bytes that belong to no tensor")
+
+
+def _decode_data(form: str, content: Any, tail: memoryview) -> tuple[Any, int]:
+    """A tensor's data, and how many of the bytes are theirs."""
+    if form == "bytes":
+        data, at = [], 0
         for length in content:
-            end = size + length
-            if length < 0 or end > len(tail):
-                raise MalformedError("a tensor that overruns")
-            data.append(bytes(tail[size:end]))
-            size = end
-    elif form in ("array", "float"):
-        dtype = np.dtype("<f8" if form == "float" else content[0])
-        dimensions = content if form == "float" else content[1]
-        if dtype.kind not in PLAIN or any(type(n) is not int or n < 0 for n in dimensions):
-            raise MalformedError("no array of numbers")
-        size = prod(dimensions) * dtype.itemsize
-        if size > len(tail):
-            raise MalformedError("a tensor that overruns")
-        array = np.frombuffer(tail[:size], dtype).reshape(dimensions)
-        data = TensorData.model_construct(root=array) if form == "array" else array.tolist()
-    else:
+            if not 0 <= length <= len(tail) - at:
+                raise MalformedError("an element that overruns")
+            data.append(bytes(tail[at : at + length]))
+            at += length
+        return data, at
+    if form not in ("array", "float"):
         raise MalformedError("an unknown form")
-    parts = {"name": name, "shape": shape, "datatype": kind, "data": data}
-    if parameters is not None:
-        parts["parameters"] = parameters
-    return ResponseOutput.model_validate(parts), size
+    kind, shape = content if form == "array" else ("<f8", content)
+    dtype = np.dtype(kind)
+    size = prod(shape) * dtype.itemsize
+    if dtype.kind not in PLAIN or not 0 <= size <= len(tail) or any(n < 0 for n in shape):
+        raise MalformedError("no array of numbers")
+    array = np.frombuffer(tail[:size], dtype).reshape(shape)
+    return (TensorData.model_construct(root=array) if form == "array" else array.tolist()), size

@@ -20,14 +20,15 @@ from ..collect import collect
 from ..errors import MLServerError
 from ..in_use import InUse
 from ..settings import StreamingSettings
-from .answer import JOINED, MISS, Answer, HeardAnswer, RefusedAnswer, StoredAnswer
+from .answer import HIT, JOINED, MISS, Answer, HeardAnswer, RefusedAnswer, StoredAnswer
 from .declared import Declared
 from .flight import Budget, Flight
 from .identity import Identities
 from .in_order import in_order
 from .key import PREDICT, STREAM, key_of
 from .memory import MemoryStore
-from .recording import Recording
+from .recorded import Recorded
+from .recording import Recording, record
 from .wishes import CACHE, take_wishes
 
 
@@ -66,7 +67,7 @@ class StreamCache:
         self._identities = Identities(registry)
         self._in_use = in_use
         self._store: Store = MemoryStore(self._settings.bytes, self._settings.seconds)
-        self._budget = Budget(self._settings.bytes)
+        self._budget = Budget(self._settings.running_bytes)
         self._flights: dict[str, Flight] = {}
 
     async def predict(self, model: MLModel, request: InferenceRequest) -> InferenceResponse:
@@ -87,7 +88,7 @@ class StreamCache:
                 whole = await collect(model, responses)
         finally:
             answer.close()
-        return marked(whole, answer.mark)
+        return marked(whole, answer.way)
 
     async def stream(
         self, model: MLModel, requests: HasRequests
@@ -145,11 +146,11 @@ class StreamCache:
             key = await self._key(model, request, declared, kind)
         if key is not None and wishes.reads:
             if flight := self._flights.get(key):
-                return HeardAnswer(request.id, flight.join(), JOINED)
+                return _joining(flight, request)
             if (recording := await self._store.get(key)) is not None:
                 return StoredAnswer(request.id, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
-                return HeardAnswer(request.id, flight.join(), JOINED)
+                return _joining(flight, request)
         flight = self._start(model, request, kind, key)
         return HeardAnswer(request.id, flight.join(), MISS)
 
@@ -165,7 +166,8 @@ class StreamCache:
     ) -> Flight:
         """Have the model begin; others may join where there is a key."""
 
-        async def end(flight: Flight, recording: Recording | None) -> None:
+        async def end(flight: Flight, said: list[Recorded]) -> None:
+            recording = await record(said)
             # An answer that was begun later, by a refresh, is newer.
             if key is not None and recording is not None and self._flights.get(key) is flight:
                 await self._store.put(key, recording)
@@ -176,29 +178,38 @@ class StreamCache:
 
         keep_bytes = self._settings.entry_bytes if key is not None else 0
         flight = Flight(self._budget, keep_bytes, self._in_work, end, close)
-        flight.start(self._run(model, request, kind))
+        # Not unloaded before the run has ended, whoever listens by then.
+        flight.start(_asked(model, request, kind), self._in_use.hold(model))
         if key is not None:
             self._flights[key] = flight
         return flight
 
-    async def _run(
-        self, model: MLModel, request: InferenceRequest, kind: bytes
-    ) -> AsyncGenerator[InferenceResponse, None]:
-        """The model's answer; it is not unloaded before that has ended."""
-        with self._in_use.hold(model):
-            if kind is PREDICT:
-                yield await answers.predict(model, request)
-                return
-            async with aclosing(answers.stream(model, answers.One(request))) as responses:
-                async for response in responses:
-                    yield response
+
+def _joining(flight: Flight, request: InferenceRequest) -> Answer:
+    # One that has ended is on its way to the store.
+    return HeardAnswer(request.id, flight.join(), HIT if flight.ended else JOINED)
 
 
-def marked(response: InferenceResponse, mark: str) -> InferenceResponse:
+def _asked(
+    model: MLModel, request: InferenceRequest, kind: bytes
+) -> AsyncGenerator[InferenceResponse, None]:
+    """The model's own answer."""
+    if kind is STREAM:
+        return answers.stream(model, answers.One(request))
+    return _predicted(model, request)
+
+
+async def _predicted(
+    model: MLModel, request: InferenceRequest
+) -> AsyncGenerator[InferenceResponse, None]:
+    yield await answers.predict(model, request)
+
+
+def marked(response: InferenceResponse, way: str) -> InferenceResponse:
     """A response that says how it came."""
     if response.parameters is None:
         response.parameters = Parameters()
-    setattr(response.parameters, CACHE, mark)
+    setattr(response.parameters, CACHE, way)
     return response
 
 

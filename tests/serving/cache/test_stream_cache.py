@@ -244,7 +244,7 @@ async def test_a_stream_past_the_longest_is_given_and_not_remembered(
     (tmp_path / "settings.json").write_text(
         json.dumps({"streaming": {"cache": {"entry_bytes": 2048}}})
     )
-    text = " ".join(map(str, range(500)))
+    text = " ".join(f"word-{n}" for n in range(500))
     async with plane_of(tmp_path, {"m": words}, cached=True) as plane:
         for _ in range(2):
             got = await stream(plane, ask(text))
@@ -254,7 +254,7 @@ async def test_a_stream_past_the_longest_is_given_and_not_remembered(
         await anext(responses)
         words.read.clear()
         await turns(1000)
-        assert len(words.read) < 100
+        assert len(words.read) < 350
         await responses.aclose()
     assert words.runs == 3
 
@@ -628,5 +628,5 @@ async def test_nothing_of_a_run_is_left_when_all_have_what_they_asked(
         gc.collect()
         cache = plane.cache
         assert cache._flights == {}
-        assert cache._budget._left == plane.streaming.cache.bytes
+        assert cache._budget._left == plane.streaming.cache.running_bytes
         assert len(asyncio.all_tasks()) <= 2
