@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -26,6 +27,7 @@ SETTINGS_FILE = "settings.json"
 BLOCK = "streaming"
 PREFIX = "STREAMING_"
 NESTED = "__"
+MEMCACHED_PORT = 11211
 
 
 def _no_boolean(value: object) -> object:
@@ -141,9 +143,14 @@ class LimitSettings(_Block):
 class CacheSettings(_Block):
     """Streams remembered, for models whose own settings say `"cache_enabled": true`."""
 
+    backend: Literal["memory", "memcached"] = Field(
+        default="memory",
+        description="Where streams are remembered: in each instance's `memory`, or in `memcached` "
+        "for all instances.",
+    )
     bytes: Bytes = Field(
         default=64 * 1024 * 1024,
-        description="What the remembered streams may hold in all; those least recently used go.",
+        description="What `memory` may hold in all; the least recently used streams go.",
     )
     running_bytes: Bytes = Field(
         default=256 * 1024 * 1024,
@@ -159,6 +166,60 @@ class CacheSettings(_Block):
     per_key: bool = Field(
         default=True, description="Whether each key's or token's answers are its own only."
     )
+    servers: tuple[str, ...] = Field(
+        default=(), description='The memcached servers: "host:port" or "host" (port 11211).'
+    )
+    timeout_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.001, le=1)] = Field(
+        default=0.005,
+        description="How long a request waits for an answer of memcached.",
+    )
+    retry_seconds: Seconds = Field(
+        default=5, description="How long a memcached server that does not answer is left alone."
+    )
+    value_bytes: Annotated[
+        int, BeforeValidator(_no_boolean), Field(ge=16 * 1024, le=128 * 1024 * 1024)
+    ] = Field(
+        default=1_000_000,
+        description="The largest value that the memcached servers take: a little less than their "
+        "item limit (`-I`, 1 MiB).",
+    )
+    split: bool = Field(
+        default=True,
+        description="Whether a stream past `value_bytes` is split over several values; it is not "
+        "remembered otherwise.",
+    )
+    compress_bytes: Bytes | None = Field(
+        default=4096,
+        description="From which size on a stream is compressed for memcached; null for never.",
+    )
+
+    @field_validator("servers")
+    @classmethod
+    def _are_addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            host, port = address(server)
+            if not host or not 0 < port < 65536 or any(each.isspace() for each in host):
+                raise ValueError(f"'{server}' is not host:port")
+        return servers
+
+    @model_validator(mode="after")
+    def _has_servers(self) -> "CacheSettings":
+        if self.backend == "memcached" and not self.servers:
+            raise ValueError("the backend memcached needs servers")
+        return self
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The memcached servers' hosts and ports."""
+        return [address(server) for server in self.servers]
+
+
+def address(server: str) -> tuple[str, int]:
+    """Host and port of "host:port", "[host]:port" or "host"; port 0 where it is no number."""
+    host, colon, port = server.rpartition(":")
+    if not colon or server.endswith("]"):
+        host, port = server, str(MEMCACHED_PORT)
+    return host.strip("[]"), int(port) if port.isdecimal() else 0
 
 
 class StreamingSettings(BaseSettings):

@@ -74,7 +74,9 @@ class Identities:
         found = self._found.get(id(settings))
         if found is None:
             loaded = self._loaded.get(id(settings)) or await self._load(model)
-            same = await asyncio.to_thread(lambda: tuple(_stats(settings))) == loaded.files
+            same = not loaded.files or loaded.files == await asyncio.to_thread(
+                lambda: tuple(_stats(settings))
+            )
             found = loaded.digest if same else os.urandom(len(loaded.digest))
             self._found.setdefault(id(settings), found)
         return self._found[id(settings)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from mlserver import MLModel
 from mlserver.registry import MultiModelRegistry
@@ -17,18 +18,21 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from .. import answers, callers
 from ..collect import collect
-from ..errors import MLServerError
+from ..errors import MLServerError, failure_of
 from ..in_use import InUse
 from ..settings import StreamingSettings
 from .answer import HIT, JOINED, MISS, Answer, HeardAnswer, RefusedAnswer, StoredAnswer
 from .declared import Declared
+from .figures import GET, PUT, CacheFigures
 from .flight import Budget, Flight
 from .identity import Identities
 from .in_order import in_order
 from .key import PREDICT, STREAM, key_of
+from .memcached import MemcachedStore
 from .memory import MemoryStore
 from .recorded import Recorded
 from .recording import Recording, record
+from .sequences import OF_SEQUENCES, SequencesSeen, in_sequence, is_flagged
 from .wishes import CACHE, take_wishes
 
 
@@ -63,12 +67,19 @@ class StreamCache:
         self, settings: StreamingSettings, registry: MultiModelRegistry, in_use: InUse
     ) -> None:
         self._settings = settings.cache
-        self._in_work = settings.limits.buffered_responses
+        self._limits = settings.limits
         self._identities = Identities(registry)
         self._in_use = in_use
-        self._store: Store = MemoryStore(self._settings.bytes, self._settings.seconds)
+        self._figures = CacheFigures()
+        self._store: Store
+        if self._settings.backend == "memcached":
+            self._store = MemcachedStore(self._settings, self._figures)
+        else:
+            self._store = memory = MemoryStore(self._settings.bytes, self._settings.seconds)
+            self._figures.hold(lambda: memory.bytes)
         self._budget = Budget(self._settings.running_bytes)
         self._flights: dict[str, Flight] = {}
+        self._seen: WeakKeyDictionary[MLModel, SequencesSeen] = WeakKeyDictionary()
 
     async def predict(self, model: MLModel, request: InferenceRequest) -> InferenceResponse:
         """The one answer to a request, as `answers.predict` has it.
@@ -122,7 +133,7 @@ class StreamCache:
         begun = (
             _one_by_one(requests, begin)
             if requests.sole
-            else in_order(requests, begin_or_refuse, self._in_work)
+            else in_order(requests, begin_or_refuse, self._limits.buffered_responses)
         )
         async with aclosing(begun):
             async for answer in begun:
@@ -139,19 +150,37 @@ class StreamCache:
     async def _begin(
         self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
     ) -> Answer:
-        """Find the answer to a request, or have the model begin it."""
+        """Find the answer to a request, or have the model begin it; counted."""
+        answer = await self._found_or_begun(model, request, declared, kind)
+        self._figures.asked(model.name, model.version, answer.way)
+        return answer
+
+    async def _found_or_begun(
+        self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
+    ) -> Answer:
         wishes = take_wishes(request)
-        key = None
-        if wishes.stores and (declared.independent or not _in_sequence(request)):
-            key = await self._key(model, request, declared, kind)
-        if key is not None and wishes.reads:
+        stores, reads = wishes.stores, wishes.stores and wishes.reads
+        seen = None
+        if in_sequence(request):
+            stores = stores and declared.independent and not is_flagged(request)
+            if declared.independent:
+                seen = self._sequences(model, declared)
+                reads = reads and seen.may_pass_by(request)
+        key = await self._key(model, request, declared, kind) if stores else None
+        if key is not None and reads:
             if flight := self._flights.get(key):
                 return _joining(flight, request)
-            if (recording := await self._store.get(key)) is not None:
+            with self._figures.waiting(GET):
+                recording = await self._store.get(key)
+            if recording is not None:
+                self._figures.read.inc(recording.size)
                 return StoredAnswer(request.id, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
                 return _joining(flight, request)
-        flight = self._start(model, request, kind, key)
+        responses = _asked(model, request, kind)
+        if seen is not None:
+            responses = _noted(responses, seen, request)
+        flight = self._start(model, responses, key)
         return HeardAnswer(request.id, flight.join(), MISS)
 
     async def _key(
@@ -159,10 +188,18 @@ class StreamCache:
     ) -> str | None:
         identity = await self._identities.of(model)
         caller = (callers.key_name() or "") if self._settings.per_key else ""
-        return key_of(request, identity, kind, caller, declared.ignores)
+        ignored = declared.ignores | OF_SEQUENCES if declared.independent else declared.ignores
+        return key_of(request, identity, kind, caller, ignored)
+
+    def _sequences(self, model: MLModel, declared: Declared) -> SequencesSeen:
+        seen = self._seen.get(model)
+        if seen is None:
+            idle = declared.idle_seconds or self._limits.sequence_idle_seconds
+            seen = self._seen[model] = SequencesSeen(self._limits.sequences, idle / 2)
+        return seen
 
     def _start(
-        self, model: MLModel, request: InferenceRequest, kind: bytes, key: str | None
+        self, model: MLModel, responses: AsyncGenerator[InferenceResponse, None], key: str | None
     ) -> Flight:
         """Have the model begin; others may join where there is a key."""
 
@@ -170,16 +207,19 @@ class StreamCache:
             recording = await record(said)
             # An answer that was begun later, by a refresh, is newer.
             if key is not None and recording is not None and self._flights.get(key) is flight:
-                await self._store.put(key, recording)
+                with self._figures.waiting(PUT):
+                    stored = await self._store.put(key, recording)
+                if stored:
+                    self._figures.put(model.name, model.version, recording.size)
 
         def close(flight: Flight) -> None:
             if key is not None and self._flights.get(key) is flight:
                 del self._flights[key]
 
         keep_bytes = self._settings.entry_bytes if key is not None else 0
-        flight = Flight(self._budget, keep_bytes, self._in_work, end, close)
+        flight = Flight(self._budget, keep_bytes, self._limits.buffered_responses, end, close)
         # Not unloaded before the run has ended, whoever listens by then.
-        flight.start(_asked(model, request, kind), self._in_use.hold(model))
+        flight.start(responses, self._in_use.hold(model))
         if key is not None:
             self._flights[key] = flight
         return flight
@@ -197,6 +237,19 @@ def _asked(
     if kind is STREAM:
         return answers.stream(model, answers.One(request))
     return _predicted(model, request)
+
+
+async def _noted(
+    responses: AsyncGenerator[InferenceResponse, None],
+    seen: SequencesSeen,
+    request: InferenceRequest,
+) -> AsyncGenerator[InferenceResponse, None]:
+    """The same, noting that the model has heard of the request's sequence."""
+    async with aclosing(responses):
+        async for response in responses:
+            if failure_of(response) is None:
+                seen.asked(request)
+            yield response
 
 
 async def _predicted(
@@ -228,8 +281,3 @@ async def _without_wishes(requests: Any) -> AsyncIterator[InferenceRequest]:
     async for request in requests:
         take_wishes(request)
         yield request
-
-
-def _in_sequence(request: InferenceRequest) -> bool:
-    given = (request.parameters and request.parameters.model_extra) or {}
-    return given.get("sequence_id") not in (None, 0, "")

@@ -536,6 +536,24 @@ async def test_no_more_requests_are_begun_than_may_wait(tmp_path: Path, words: t
         await responses.aclose()
 
 
+async def test_a_sequence_of_independent_requests_is_answered_between_its_start_and_end(
+    tmp_path: Path, words: type[Words]
+):
+    def of(text: str, **flags: Any) -> InferenceRequest:
+        return ask(text, sequence_id=7, **flags)
+
+    async with plane_of(tmp_path, {"m": words}, cached=True, extra=INDEPENDENT) as plane:
+        assert (await stream(plane, ask("a"))).mark == "miss"
+        # The model has not heard of the sequence: it may have to refuse this.
+        assert (await stream(plane, of("a"))).mark == "miss"
+        assert (await stream(plane, of("a", sequence_start=True))).mark == "miss"
+        assert (await stream(plane, of("a"))).mark == "hit"
+        assert (await stream(plane, ask("a", sequence_id=8))).mark == "miss"
+        assert (await stream(plane, of("a", sequence_end=True))).mark == "miss"
+        assert (await stream(plane, of("a"))).mark == "miss"
+    assert words.runs == 6
+
+
 # -- who asks, and whom --
 
 
