@@ -54,6 +54,7 @@ class Memcached:
                 time.sleep(0.01)
             else:
                 return self
+        self.kill()
         raise RuntimeError("memcached does not answer")
 
     def kill(self) -> None:
@@ -79,7 +80,7 @@ class Memcached:
                 found += more
         return found
 
-    def keys(self) -> list[bytes]:
+    def stored(self) -> list[bytes]:
         found = self.command(b"lru_crawler metadump all")
         lines = [line for line in found.split(b"\n") if line.startswith(b"key=")]
         return [line.split()[0].removeprefix(b"key=").replace(b"%3A", b":") for line in lines]
@@ -142,8 +143,8 @@ class FakeMemcached:
             while line := await reader.readline():
                 writer.write(await self._answered(line.split(), reader))
                 await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # also when the test's loop ends
         finally:
             self._writers.discard(writer)
             writer.close()

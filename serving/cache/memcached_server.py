@@ -7,6 +7,7 @@ failure, so that no answer that comes too late is there for the next question.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TypeVar
@@ -21,15 +22,17 @@ Result = TypeVar("Result")
 
 # Failures in a row after which a server is left alone: one may be an answer that was only late.
 FAILURES = 2
-# Turns of the loop that an answer gets after its time: it may be there already, since a busy loop
-# looks at its clock before it reads.
-LATE_TURNS = 2
-# One for what is read and one for what is stored, mostly; questions wait for none.
+# Questions that are on their way to a server at once: their answers take a loop less time to read
+# than one may take to come. Those behind them wait for the loop, not for the server, so they may
+# wait longer; where the server fails, they wait no more.
+QUESTIONS, QUEUE_TIMES = 8, 10
+# Turns of the loop that a question gets after its time: what it needs, with a new connection. A
+# busy loop would else hear no answer. They cost nothing where it is idle, and end at so many times
+# the server's own time.
+TURNS, MOST_TIMES = 8, 10
 CONNECTIONS = 2
-# Questions on their way to a server at once: as many as a busy loop puts and reads in the time that
-# one may take. The others wait a few times as long; where the server fails, they wait no more.
-QUESTIONS = 32
-QUEUE_TIMES = 4
+# Ends by itself what nobody waits for any more.
+CONNECT_SECONDS = 1.0
 
 
 class MemcachedServer:
@@ -101,15 +104,17 @@ class MemcachedServer:
             decode_responses=False,
             min_connections=1,
             max_connections=CONNECTIONS,
-            connect_timeout=seconds,
+            connect_timeout=CONNECT_SECONDS,
             socket_nodelay=True,
-            max_inflight_requests_per_connection=2 * QUESTIONS,
+            max_inflight_requests_per_connection=2 * QUESTIONS,  # never so many
+            max_average_response_time_for_connection_reuse=math.inf,
         )
+        gives_up = monotonic() + MOST_TIMES * seconds
         task = asyncio.ensure_future(ask(client))
         try:
             await asyncio.wait([task], timeout=seconds)
-            for _ in range(LATE_TURNS):
-                if not task.done():
+            for _ in range(TURNS):
+                if not task.done() and monotonic() < gives_up:
                     await asyncio.sleep(0)
             if not task.done():
                 self._failed(client, TIMEOUT)

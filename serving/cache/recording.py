@@ -125,7 +125,8 @@ def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[A
             described = orjson.dumps(said_by(said))
     number = tensors.setdefault((output.name, kind, tuple(output.shape), described), len(tensors))
     data = data_of(output)
-    if kind == BYTES and not isinstance(data, np.ndarray):
+    is_array = isinstance(data, np.ndarray) and data.dtype.kind in PLAIN
+    if kind == BYTES and not is_array:
         if not isinstance(data, list) or list in map(type, data):
             data = flat(data)
         if set(map(type, data)) <= {str}:
@@ -133,7 +134,7 @@ def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[A
         raw = [each.encode() if isinstance(each, str) else bytes(each) for each in data]
         tail += raw
         return [number, "bytes", list(map(len, raw))]
-    if isinstance(data, np.ndarray) and data.dtype.kind in PLAIN:
+    if is_array:
         tail.append(np.ascontiguousarray(data).reshape(-1))
         return [number, "array", [data.dtype.str, data.shape]]
     if not isinstance(data, list):
