@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import openapi, stream_log
 from .auth import announce
-from .calls import REQUEST_ID, fit_id
+from .calls import REQUEST_ID, fit_id, returned_id
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .http_server import HttpServer
@@ -137,9 +137,8 @@ def _error(
 ) -> Response:
     if len(message) > MAX_ERROR_CHARACTERS:
         message = message[:MAX_ERROR_CHARACTERS] + "..."
-    request_id = fit_id(request.headers.get(REQUEST_ID))
-    own = {REQUEST_ID: request_id} if request_id else {}
-    return JSONResponse({"error": message}, status, {**(headers or {}), **own})
+    own = {**(headers or {}), **returned_id(request.headers)}
+    return JSONResponse({"error": message}, status, own)
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
