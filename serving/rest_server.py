@@ -80,8 +80,12 @@ class StreamingRESTServer(RESTServer):
         stream_log.configure(settings)
         protect(self._app, data_plane.authenticator)
         announce(settings, data_plane.authenticator.enabled)
-        generated = self._app.openapi
-        self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
+        generated, keyed = self._app.openapi, data_plane.authenticator.enabled
+
+        def whole() -> dict[str, Any]:
+            return openapi.complete(generated(), keyed)
+
+        self._app.openapi = whole  # type: ignore[method-assign]
 
     async def start(self) -> None:
         idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds

@@ -205,6 +205,17 @@ def test_a_limited_key_sees_its_own_models_only(keyed: Keyed) -> None:
     assert {"text-model", "stock-text"} < names["infer"]
 
 
+@pytest.mark.parametrize(
+    "document",
+    ["/v2/docs/dataplane.json", "/v2/models/text-model/docs/dataplane.json", "/openapi.json"],
+)
+def test_the_documents_say_what_opens_the_calls(keyed: Keyed, document: str) -> None:
+    url = keyed.service.url + document
+    said = httpx.get(url, headers=keyed.headers["infer"]).json()
+    assert said["security"] == [{"key": []}, {"bearer": []}]
+    assert set(said["components"]["securitySchemes"]) == {"key", "bearer"}
+
+
 def test_a_large_body_is_refused_unread(keyed: Keyed) -> None:
     answer = httpx.post(
         keyed.service.url + path("text-model", "infer"), content=b"x" * 30_000_000, timeout=20
