@@ -219,7 +219,7 @@ def _refuse_unknown_variables() -> None:
             continue
         if name[len(PREFIX) :].partition(NESTED)[0] not in known:
             sys.exit(
-                f"There is no setting for the environment variable {variable}; docs/settings.md has "
+                f"No setting belongs to the environment variable {variable}; docs/settings.md has "
                 "them all (a block's settings stand behind two underscores)."
             )
 

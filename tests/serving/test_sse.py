@@ -1,6 +1,8 @@
 """The SSE edge with a fake client: what it sends, in which order, and what an error becomes."""
 
 import asyncio
+import random
+import string
 import zlib
 
 import orjson
@@ -100,6 +102,17 @@ async def test_each_event_is_flushed_through_gzip():
     found = [decoder.decompress(body) for body in client.bodies]
     assert found == [event("a"), event("b"), b""]
     assert decoder.eof
+
+
+async def test_short_events_are_compressed_in_little_memory_though_the_first_is_longer():
+    """As the `Ce-*` headers make it; a decoder of so small a window shows what the encoder has."""
+    chance = random.Random(1)
+    kinds = [chance.randbytes(80).hex() for _ in range(12)]  # repeated farther away than that
+    first = "".join(chance.choices(string.ascii_letters, k=500))
+    client = await sent(words(first, *kinds * 3), gzip=True)
+    decoder = zlib.decompressobj(16 + 10)
+    found = decoder.decompress(b"".join(client.bodies))
+    assert found == b"".join(map(event, [first, *kinds * 3]))
 
 
 async def test_another_encoding_of_responses():
