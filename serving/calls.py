@@ -242,6 +242,16 @@ def fit_id(found: Any) -> str | None:
     return text if fits else None
 
 
+def returned_id(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The header that gives a call's id back to its caller; none where it has none that fits.
+
+    Args:
+        headers: the call's; their names are in lower case.
+    """
+    request_id = fit_id(headers.get(REQUEST_ID))
+    return {REQUEST_ID: request_id} if request_id else {}
+
+
 def current() -> Call | None:
     """The call that this task serves."""
     return CURRENT.get()

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import openapi, stream_log
 from .auth import announce
-from .calls import REQUEST_ID, fit_id
+from .calls import REQUEST_ID, fit_id, returned_id
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .http_server import HttpServer
@@ -80,8 +80,12 @@ class StreamingRESTServer(RESTServer):
         stream_log.configure(settings)
         protect(self._app, data_plane.authenticator)
         announce(settings, data_plane.authenticator.enabled)
-        generated = self._app.openapi
-        self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
+        generated, keyed = self._app.openapi, data_plane.authenticator.enabled
+
+        def whole() -> dict[str, Any]:
+            return openapi.complete(generated(), keyed)
+
+        self._app.openapi = whole  # type: ignore[method-assign]
 
     async def start(self) -> None:
         idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
@@ -137,9 +141,8 @@ def _error(
 ) -> Response:
     if len(message) > MAX_ERROR_CHARACTERS:
         message = message[:MAX_ERROR_CHARACTERS] + "..."
-    request_id = fit_id(request.headers.get(REQUEST_ID))
-    own = {REQUEST_ID: request_id} if request_id else {}
-    return JSONResponse({"error": message}, status, {**(headers or {}), **own})
+    own = {**(headers or {}), **returned_id(request.headers)}
+    return JSONResponse({"error": message}, status, own)
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
