@@ -11,7 +11,7 @@ the wire: it begins when those before it have been read, and what comes after it
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import anyio
@@ -220,7 +220,9 @@ class Substreams:
         """Write what a model answers, from the beginning of its stream to the end."""
         served = self._served[model]
         held: InferenceResponse | None = None
-        async with aclosing(self._data_plane.infer_stream(reading, *model)) as responses:
+        # Each response is waited for until the wire took it: turns enough.
+        stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
+        async with aclosing(stream) as responses:
             async for response in responses:
                 if held is not None:
                     await self._write(held, raw, served)
@@ -248,7 +250,7 @@ class Substreams:
     async def _write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         self._wrote = True
         async with self._writing:
-            with undisturbed():
+            with undisturbed() if self._any_timed else nullcontext():
                 await self._write_response(response, raw, model)
 
 
