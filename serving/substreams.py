@@ -220,6 +220,8 @@ class Substreams:
         """Write what a model answers, from the beginning of its stream to the end."""
         served = self._served[model]
         held: InferenceResponse | None = None
+        turnstile = self._data_plane.calls.turnstile
+        answered = False
         # Each response is waited for until the wire took it: turns enough.
         stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
         async with aclosing(stream) as responses:
@@ -230,7 +232,10 @@ class Substreams:
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
+                if answered and not turnstile.is_open():
+                    await turnstile.turn()
                 await self._write(response, raw, served)
+                answered = True
         if held is not None and (failure := failure_of(held)):
             raise failure
 
