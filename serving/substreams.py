@@ -11,7 +11,7 @@ the wire: it begins when those before it have been read, and what comes after it
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import anyio
@@ -220,7 +220,11 @@ class Substreams:
         """Write what a model answers, from the beginning of its stream to the end."""
         served = self._served[model]
         held: InferenceResponse | None = None
-        async with aclosing(self._data_plane.infer_stream(reading, *model)) as responses:
+        turnstile = self._data_plane.calls.turnstile
+        answered = False
+        # Each response is waited for until the wire took it: turns enough.
+        stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
+        async with aclosing(stream) as responses:
             async for response in responses:
                 if held is not None:
                     await self._write(held, raw, served)
@@ -228,7 +232,10 @@ class Substreams:
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
+                if answered and not turnstile.is_open():
+                    await turnstile.turn()
                 await self._write(response, raw, served)
+                answered = True
         if held is not None and (failure := failure_of(held)):
             raise failure
 
@@ -248,7 +255,7 @@ class Substreams:
     async def _write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         self._wrote = True
         async with self._writing:
-            with undisturbed():
+            with undisturbed() if self._any_timed else nullcontext():
                 await self._write_response(response, raw, model)
 
 
