@@ -54,7 +54,7 @@ def output(
             "shape": shape,
             "datatype": datatype,
             "parameters": None if content_type is None else _described(content_type),
-            "data": _message(TensorData, {"root": data}),
+            "data": _root(data),
         },
     )
 
@@ -62,6 +62,14 @@ def output(
 @lru_cache(64)
 def _described(content_type: str) -> Parameters:
     return Parameters(content_type=content_type)
+
+
+def _root(data: Any) -> TensorData:
+    # A root model has neither extra nor private fields.
+    message = object.__new__(TensorData)
+    _SET_FIELDS(message, {"root": data})
+    _SET_NAMES(message, _NAMES[TensorData])
+    return message
 
 
 def _message(kind: type[Message], fields: dict[str, Any]) -> Message:
