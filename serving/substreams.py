@@ -25,6 +25,7 @@ from .converters import DecodedRequest
 from .data_plane import StreamingDataPlane
 from .deadlines import timeout_seconds, undisturbed, within
 from .errors import InternalError, MLServerError, failure_of
+from .reading import Reading
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
 REQUESTS_AHEAD = 2
@@ -161,7 +162,7 @@ class Substreams:
         raw: bool,
     ) -> None:
         """Drive one model until it has answered all its requests."""
-        reading = _Reading(requests, self._read)
+        reading = Reading(requests, self._read)
         try:
             while True:
                 await self._answer(model, reading, raw)
@@ -170,7 +171,7 @@ class Substreams:
                 if not reading.has_more():
                     return
                 # The model ended its stream before these requests: they begin another.
-                reading = _Reading(requests, self._read)
+                reading = Reading(requests, self._read)
         except ModelEnded:
             raise
         except Exception as error:
@@ -196,7 +197,7 @@ class Substreams:
         try:
             async with within(seconds), self._timed:
                 await self._all_read(model)
-                await self._answer(model, _Reading(receive, met), request.raw)
+                await self._answer(model, Reading(receive, met), request.raw)
         except Exception as error:
             known = _for_caller(error, payload.id)
             if await self._is_sole():
@@ -216,7 +217,7 @@ class Substreams:
             self._read.clear()
             await self._read.wait()
 
-    async def _answer(self, model: tuple[str, str], reading: "_Reading", raw: bool) -> None:
+    async def _answer(self, model: tuple[str, str], reading: Reading, raw: bool) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
         served = self._served[model]
         held: InferenceResponse | None = None
@@ -257,44 +258,6 @@ class Substreams:
         async with self._writing:
             with undisturbed() if self._any_timed else nullcontext():
                 await self._write_response(response, raw, model)
-
-
-class _Reading:
-    """Requests as a model reads them, remembering the id of the last."""
-
-    def __init__(self, requests: MemoryObjectReceiveStream[InferenceRequest], read: asyncio.Event):
-        """
-        Args:
-            read: set at each request that is read.
-        """
-        self.last_id: str | None = None
-        self._requests = requests
-        self._read = read
-
-    def __aiter__(self) -> "_Reading":
-        return self
-
-    async def __anext__(self) -> InferenceRequest:
-        request = await anext(self._requests)
-        self.last_id = request.id or ""
-        self._read.set()
-        return request
-
-    def has_more(self) -> bool:
-        """Whether requests wait behind one that was read."""
-        waiting = self._requests.statistics()
-        return self.last_id is not None and bool(
-            waiting.current_buffer_used or waiting.tasks_waiting_send
-        )
-
-    def unanswered(self) -> list[str]:
-        """The ids of the request read last and of those that wait, which are taken out."""
-        found = [] if self.last_id is None else [self.last_id]
-        while True:
-            try:
-                found.append(self._requests.receive_nowait().id or "")
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return found
 
 
 def _for_caller(error: Exception, request_id: str | None) -> MLServerError:
