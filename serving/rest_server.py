@@ -25,6 +25,7 @@ from .calls import REQUEST_ID, fit_id, returned_id
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .http_server import HttpServer
+from .ports import require_free
 from .rest_auth import protect
 from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
@@ -88,6 +89,8 @@ class StreamingRESTServer(RESTServer):
         self._app.openapi = whole  # type: ignore[method-assign]
 
     async def start(self) -> None:
+        # Here for all ports: MLServer starts this server first.
+        self._require_ports()
         idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
         server: Any = HttpServer(self._get_config(), idle_seconds)
         self._server = server
@@ -101,6 +104,16 @@ class StreamingRESTServer(RESTServer):
         gc.collect()
         gc.freeze()
         await self._server.serve()
+
+    def _require_ports(self) -> None:
+        settings = self._settings
+        ports = {
+            "http_port": settings.http_port,
+            "grpc_port": settings.grpc_port,
+            "metrics_port": settings.metrics_port if settings.metrics_endpoint else None,
+            "streaming.triton_port": self._data_plane.streaming.triton_port,
+        }
+        require_free(settings.host, ports)
 
     def _get_config(self) -> uvicorn.Config:
         if self._certificates is not None:

