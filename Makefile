@@ -46,8 +46,10 @@ demo: setup
 serve: setup
 	MLSERVER_HOST=$(HOST) exec $(BIN)/mlserver start .
 
+# Two at a time: much of a live test is waiting for a service to start, or for a limit to be reached.
+# A file's tests stay together, since they share services.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
 SECONDS ?= 300

@@ -21,6 +21,7 @@ from mlserver.types import (
     RequestInput,
 )
 
+from . import messages
 from .errors import MLServerError, RequestError, shown
 from .sequences import Sequence, Sequences, sequence_flags
 
@@ -50,6 +51,8 @@ class StreamingModel(MLModel):
 
     def __init__(self, settings: ModelSettings):
         super().__init__(settings)
+        # MLModel looks these up in its settings each time.
+        self._name, self._version = self.name, self.version
         self.sequences = Sequences(
             self.name,
             int(self.setting("max_sequences", DEFAULT_MAX_SEQUENCES)),
@@ -218,13 +221,8 @@ class StreamingModel(MLModel):
         self, request: InferenceRequest, outputs: list[Any], **parameters: Any
     ) -> InferenceResponse:
         """A response to `request`."""
-        return InferenceResponse(
-            model_name=self.name,
-            model_version=self.version,
-            id=request.id,
-            parameters=Parameters(**parameters) if parameters else None,
-            outputs=outputs,
-        )
+        described = Parameters(**parameters) if parameters else None
+        return messages.response(self._name, self._version, request.id, outputs, described)
 
     def failure(
         self, request: InferenceRequest, error: MLServerError, **parameters: Any

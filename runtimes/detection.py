@@ -14,7 +14,6 @@ from mlserver.types import (
     InferenceResponse,
     MetadataTensor,
     ResponseOutput,
-    TensorData,
 )
 from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ from .errors import MLServerError
 from .frames import JPEG_INPUT, TENSOR_DTYPES, TENSOR_INPUT, Frame, Wishes, split, wishes_of
 from .lane import Lane, Turn
 from .memory import keep_freed_memory
+from .messages import output
 from .ordered import ordered
 from .sequences import Sequence as LiveSequence
 from .tensors import is_placeholder
@@ -228,10 +228,5 @@ class DetectionModel(StreamingModel):
 
 
 def tensor_output(name: str, data: NDArray[Any]) -> ResponseOutput:
-    """A tensor of a response. Built without validation: it is on the path of every response."""
-    return ResponseOutput.model_construct(
-        name=name,
-        shape=list(data.shape),
-        datatype=DATATYPES[data.dtype.name],
-        data=TensorData.model_construct(root=data),
-    )
+    """A tensor of a response."""
+    return output(name, DATATYPES[data.dtype.name], list(data.shape), data)

@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 LENGTHS = struct.Struct("<II")
@@ -134,7 +135,8 @@ def main() -> None:
         except Exception as error:
             send({"error": f"{type(error).__name__}: {error}"})
             return
-        send({"ready": True})
+        with suppress(OSError):  # nobody is left to be told, nor will anybody ask
+            send({"ready": True})
         while head := incoming.read(LENGTHS.size):
             text, samples = (incoming.read(length) for length in LENGTHS.unpack(head))
             try:

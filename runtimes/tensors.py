@@ -10,6 +10,7 @@ import numpy as np
 from mlserver.types import RequestInput, ResponseOutput, TensorData
 
 from .errors import ContentError, RequestError
+from .messages import output
 
 BASE64 = "base64"
 TEXT = "str"
@@ -98,16 +99,7 @@ def bytes_output(
     name: str, data: Sequence[str | bytes], content_type: str | None = None
 ) -> ResponseOutput:
     """A BYTES [n] tensor."""
-    # One call into pydantic, in Rust, costs less than one for each part, or `model_construct`.
-    parts: dict[str, Any] = {
-        "name": name,
-        "shape": [len(data)],
-        "datatype": "BYTES",
-        "data": list(data),
-    }
-    if content_type is not None:
-        parts["parameters"] = {"content_type": content_type}
-    return ResponseOutput.model_validate(parts)
+    return output(name, "BYTES", [len(data)], list(data), content_type)
 
 
 def _flattened(data: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from .errors import DeadlineError, DrainingError, IdleError, MLServerError, Over
 from .limits import Limits
 from .metrics import StreamMetrics
 from .settings import StreamingSettings
+from .turnstile import Turnstile
 
 # The metrics' label for each edge.
 REST, GRPC, TRITON = "rest", "grpc", "triton"
@@ -122,6 +123,7 @@ class Calls:
 
     def __init__(self, settings: StreamingSettings, metrics: StreamMetrics):
         self.draining = False
+        self.turnstile = Turnstile()
         self._settings = settings.limits
         self._limits = Limits(settings.limits)
         metrics.expect_refusals(REST, GRPC, TRITON)
@@ -152,6 +154,7 @@ class Calls:
         key = callers.key_name()
         call = Call(protocol, key, fit_id(headers.get(REQUEST_ID)), seconds)
         token = CURRENT.set(call)
+        self.turnstile.arrived()
         self._add(call)
         try:
             async with AsyncExitStack() as slot:
@@ -240,6 +243,16 @@ def fit_id(found: Any) -> str | None:
     text = found if isinstance(found, str) else ""
     fits = 0 < len(text) <= MAX_ID_CHARACTERS and text.isascii() and text.isprintable()
     return text if fits else None
+
+
+def returned_id(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The header that gives a call's id back to its caller; none where it has none that fits.
+
+    Args:
+        headers: the call's; their names are in lower case.
+    """
+    request_id = fit_id(headers.get(REQUEST_ID))
+    return {REQUEST_ID: request_id} if request_id else {}
 
 
 def current() -> Call | None:

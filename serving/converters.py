@@ -49,9 +49,11 @@ CONTENTS = {
 }
 # Narrower than the field that holds them.
 NARROW = {"UINT8", "UINT16", "INT8", "INT16"}
-# Field numbers in the protocol's messages.
-RAW_INPUT_CONTENTS, OUTPUTS, RAW_OUTPUT_CONTENTS = 7, 5, 6
-RAW_OUTPUT_TAG = tag(RAW_OUTPUT_CONTENTS, 2)
+# Field numbers in the protocol's messages: of a request; of a response; of one of its outputs; of
+# that output's contents.
+RAW_INPUT_CONTENTS = 7
+OUTPUT_TAG, RAW_OUTPUT_TAG = tag(5, 2), tag(6, 2)
+CONTENTS_TAG, BYTES_TAG = tag(5, 2), tag(8, 2)
 # Parts of messages that are kept, for the streams that run at once.
 KEPT_PARTS = 1024
 # An id may be as long as a message; what holds a longer one than this is not kept.
@@ -236,29 +238,26 @@ def encode_response(
             encode_parameters(message.parameters, Parameters(**parameters))
         parts.append(message.SerializeToString())
     # Typed contents have no field for FP16, and raw is all or nothing.
-    raw = raw or any(_datatype(output) == "FP16" for output in response.outputs)
+    datatypes = [_datatype(output) for output in response.outputs]
+    raw = raw or "FP16" in datatypes
     tensors: list[Any] = []
-    for output in response.outputs:
-        datatype = _datatype(output)
+    for output, datatype in zip(response.outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
         described = output.parameters
+        if described is None or not described.model_extra:
+            kind = described.content_type if described is not None else None
+            tensor = _described(output.name, datatype, tuple(output.shape), kind)
+        else:
+            whole = pb.ModelInferResponse.InferOutputTensor(
+                name=output.name, datatype=datatype, shape=output.shape
+            )
+            encode_parameters(whole.parameters, described)
+            tensor = whole.SerializeToString()
         if raw:
             tensors.append(encode_raw(datatype, data))
-            if described is None or not described.model_extra:
-                kind = described.content_type if described is not None else None
-                parts.append(_raw_tensor(output.name, datatype, tuple(output.shape), kind))
-                continue
-        tensor = pb.ModelInferResponse.InferOutputTensor(
-            name=output.name, datatype=datatype, shape=output.shape
-        )
-        if described is not None:
-            encode_parameters(tensor.parameters, described)
-        if not raw:
-            elements = flat(data)
-            if datatype == BYTES:
-                elements = [e.encode() if isinstance(e, str) else e for e in elements]
-            getattr(tensor.contents, CONTENTS[datatype]).extend(elements)
-        parts.append(_field(OUTPUTS, tensor.SerializeToString()))
+        else:
+            tensor = b"".join((tensor, CONTENTS_TAG, _sized(_typed_contents(datatype, data))))
+        parts += (OUTPUT_TAG, _sized(tensor))
     for encoded in tensors:
         size = encoded.nbytes if isinstance(encoded, np.ndarray) else len(encoded)
         parts += [RAW_OUTPUT_TAG, varint(size), encoded]
@@ -274,18 +273,28 @@ def _head(model_name: str, model_version: str, request_id: str) -> bytes:
 
 
 @lru_cache(KEPT_PARTS)
-def _raw_tensor(
-    name: str, datatype: str, shape: tuple[int, ...], content_type: str | None
-) -> bytes:
-    """The part of a response that describes a raw output."""
+def _described(name: str, datatype: str, shape: tuple[int, ...], content_type: str | None) -> bytes:
+    """The part of an output that says what it is: all but its data."""
     tensor = pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
     if content_type is not None:
         tensor.parameters["content_type"].string_param = content_type
-    return _field(OUTPUTS, tensor.SerializeToString())
+    return tensor.SerializeToString()
 
 
-def _field(number: int, data: bytes) -> bytes:
-    return tag(number, 2) + varint(len(data)) + data
+def _typed_contents(datatype: str, data: Any) -> bytes:
+    """The serialised InferTensorContents of a tensor."""
+    elements = flat(data)
+    if datatype != BYTES:
+        return pb.InferTensorContents(**{CONTENTS[datatype]: elements}).SerializeToString()
+    parts: list[bytes] = []
+    for element in elements:
+        parts += (BYTES_TAG, _sized(element.encode() if isinstance(element, str) else element))
+    return b"".join(parts)
+
+
+def _sized(data: bytes) -> bytes:
+    """Data behind their length, as protobuf has them."""
+    return varint(len(data)) + data
 
 
 def _datatype(output: Any) -> str:

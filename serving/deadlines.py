@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 from mlserver.types import InferenceRequest
@@ -55,6 +55,24 @@ async def within(seconds: float | None) -> AsyncIterator[None]:
         raise DeadlineError(seconds) from error
     finally:
         _REQUEST.reset(token)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What this task does in the block is not cut short by `within`; its end comes after it.
+
+    For a write to the wire: gRPC goes on with one that is cancelled, and takes no other meanwhile.
+    """
+    timeout = _REQUEST.get()
+    when = timeout.when() if timeout is not None else None
+    if timeout is None or when is None or timeout.expired():
+        yield
+        return
+    timeout.reschedule(None)
+    try:
+        yield
+    finally:
+        timeout.reschedule(when)
 
 
 def request_is_late() -> bool:

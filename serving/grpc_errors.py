@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import grpc
 from mlserver.logging import logger
 
+from .calls import returned_id
 from .errors import InternalError, MLServerError
 
 Call = TypeVar("Call", bound=Callable[..., Awaitable[Any]])
@@ -46,7 +47,10 @@ def status_of(error: MLServerError) -> Code:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MLServerError) -> NoReturn:
-    """End the call with the error's status and text."""
+    """End the call with the error's status and text, and the caller's `x-request-id`."""
+    if not context.trailing_metadata():
+        metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        context.set_trailing_metadata(tuple(returned_id(metadata).items()))
     details = str(error).encode(errors="replace")[:MAX_DETAILS_BYTES]
     await context.abort(status_of(error), details.decode(errors="ignore"))
 

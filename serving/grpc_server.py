@@ -21,6 +21,7 @@ from .grpc_auth import AuthInterceptor
 from .health import ReadinessHealth
 from .inference_servicer import SERVICE, StreamingServicer
 from .interceptors import StreamMetrics, StreamTracing
+from .ports import cannot_listen
 from .repository_servicer import RepositoryServicer
 from .tls import Certificates, open_certificates
 from .triton import TritonServicer
@@ -79,17 +80,15 @@ class StreamingGRPCServer(GRPCServer):
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        address = f"{self._settings.host}:{port}"
+        host = self._settings.host
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"  # IPv6's has colons
         try:
             if (certificates := self._certificates) is None:
                 server.add_insecure_port(address)
             else:
                 server.add_secure_port(address, certificates.grpc_credentials())
         except RuntimeError as error:
-            raise SystemExit(
-                f"Port {port} of {self._settings.host} cannot be listened on; choose another or "
-                "stop what holds it."
-            ) from error
+            raise cannot_listen(host, port) from error
         return server
 
     async def start(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +76,18 @@ class StreamingServicer(InferenceServicer):
             await abort(context, error)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Context, call: Call) -> None:
+        sent: dict[MLModel, Callable[[float], None]] = {}
+
         async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
-            send_headers(response, context, call)
+            if response.parameters is not None:
+                send_headers(response, context, call)
             message = encode_response(response, raw)
             await write_message(context, message)
             call.touch()
             if model is not None:
-                self._figures(model).sent.inc(len(message))
+                if model not in sent:
+                    sent[model] = self._figures(model).sent.inc
+                sent[model](len(message))
 
         headers = headers_of(context)
         async with Substreams(self._data_plane, write) as models:

@@ -7,7 +7,7 @@ several models can answer on one stream; generators (reflection's, say) go the p
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
@@ -92,9 +92,11 @@ class _Writing:
         self._context = context
         self._count = count
 
-    async def write(self, message: Any) -> None:
-        await self._context.write(message)
+    def write(self, message: Any) -> Awaitable[None]:
+        # Not a coroutine of its own: this is on the path of every message.
         self._count()
+        written: Awaitable[None] = self._context.write(message)
+        return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from .errors import OverLimitError
 from .settings import LimitSettings
@@ -30,36 +30,35 @@ class Limits:
             OverLimitError: no slot is free and enough requests wait.
         """
         # The key's first: who waits for that must not hold what others could have.
-        limit = self._settings.streams_per_key if key is not None else None
-        async with (
-            self._named(self._keys, key or "", limit, "with this key"),
-            self._slot(self._all, "at once"),
-        ):
+        limit = self._settings.streams_per_key
+        own = (
+            nullcontext()
+            if key is None or limit is None
+            else self._named(self._keys, key, limit, "with this key")
+        )
+        async with own, self._slot(self._all, "at once"):
             yield
 
-    @asynccontextmanager
-    async def model(self, name: str, may_wait: bool = True) -> AsyncIterator[None]:
+    def model(self, name: str, may_wait: bool = True) -> AbstractAsyncContextManager[None]:
         """A slot for one stream to a model.
 
         Raises:
             OverLimitError: no slot is free, and enough requests wait or this one may not.
         """
         limit = self._settings.streams_per_model
-        async with self._named(self._models, name, limit, f"to model '{name}'", may_wait):
-            yield
+        if limit is None:
+            return nullcontext()
+        return self._named(self._models, name, limit, f"to model '{name}'", may_wait)
 
     @asynccontextmanager
     async def _named(
         self,
         table: "dict[str, Slots]",
         name: str,
-        limit: int | None,
+        limit: int,
         of_what: str,
         may_wait: bool = True,
     ) -> AsyncIterator[None]:
-        if limit is None:
-            yield
-            return
         slots = table.setdefault(name, Slots(limit))
         slots.users += 1
         try:

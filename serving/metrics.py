@@ -184,8 +184,8 @@ class MeasuredStream:
         self.errors = self.responses = 0
         figures.active.inc()
 
-    def responded(self) -> None:
-        """A response was given."""
+    def responded(self) -> bool:
+        """A response was given; whether it is the first."""
         now = time.perf_counter()
         interval = now - self._last
         self._last = now
@@ -193,9 +193,10 @@ class MeasuredStream:
         self.responses += 1
         if self.responses == 1:
             self._figures.first_response.observe(interval)
-        else:
-            self._counts[bisect_left(SECONDS, interval)] += 1
-            self._seconds += interval
+            return True
+        self._counts[bisect_left(SECONDS, interval)] += 1
+        self._seconds += interval
+        return False
 
     def failed(self) -> None:
         """One of its requests failed, and the stream goes on."""

@@ -9,13 +9,17 @@ from typing import Any
 
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
+from .auth import API_KEY
 from .binary import HEADER, MEDIA_TYPE
+from .rest_auth import OPEN_PATHS
 
 Schema = dict[str, Any]
 
 JSON, EVENTS = "application/json", "text/event-stream"
 ERRORS = {
     "400": "The request cannot be read, or a parameter is out of its range.",
+    "401": "No key or token that is known here.",
+    "403": "The key or token is known, but not for this.",
     "404": "No such model or version.",
     "405": "Not the method of this path.",
     "413": "The body is larger than 64 MiB.",
@@ -25,6 +29,15 @@ ERRORS = {
     "500": "The service failed; its log says why, under the id in the error.",
     "501": "The model cannot be asked in this way.",
     "503": "The model is not ready yet.",
+}
+REFUSALS = {"401", "403"}  # where calls need a key
+SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": API_KEY},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of this service, or a token of its issuer.",
+    },
 }
 SUMMARIES = {
     "infer": "Inference: one request, one response",
@@ -44,28 +57,34 @@ STREAM = (
 )
 
 
-def document() -> Schema:
-    """The document of the whole service."""
-    return _amended("", None)
+def document(keyed: bool = False) -> Schema:
+    """The document of the whole service.
+
+    Args:
+        keyed: whether calls need a key or a token.
+    """
+    return _amended("", None, keyed)
 
 
-def model_document(name: str, version: str | None = None) -> Schema:
+def model_document(name: str, version: str | None = None, keyed: bool = False) -> Schema:
     """The document of one model, its name and version filled in."""
-    return _amended(name, version)
+    return _amended(name, version, keyed)
 
 
-def complete(generated: Schema) -> Schema:
+def complete(generated: Schema, keyed: bool = False) -> Schema:
     """FastAPI's own document, which knows the custom handlers of runtimes, with ours in it."""
-    ours = document()
-    schemas = generated.get("components", {}).get("schemas", {}) | ours["components"]["schemas"]
+    ours = document(keyed)
+    components = generated.get("components", {})
+    schemas = components.get("schemas", {}) | ours["components"]["schemas"]
     return generated | {
         "paths": generated["paths"] | ours["paths"],
-        "components": generated.get("components", {}) | {"schemas": schemas},
+        "components": components | ours["components"] | {"schemas": schemas},
+        **{part: ours[part] for part in ("security",) if part in ours},
     }
 
 
 @lru_cache
-def _amended(name: str, version: str | None) -> Schema:
+def _amended(name: str, version: str | None, keyed: bool) -> Schema:
     stock: Schema = deepcopy(get_model_schema(name, version) if name else get_openapi_schema())
     # The stock document keeps its enums, and a type "bytes", where OpenAPI knows neither.
     schemas = stock["components"]["schemas"] | stock["components"].pop("enums", {})
@@ -78,7 +97,21 @@ def _amended(name: str, version: str | None) -> Schema:
                 item[method]["responses"] |= {} if call in SUMMARIES else _errors("404", "500")
         if call in SUMMARIES:
             item["post"] |= _operation(call, versioned="/versions/" in path)
+    if keyed:
+        _lock(stock)
     return stock
+
+
+def _lock(stock: Schema) -> None:
+    """Say what opens the service, and which calls are open without."""
+    stock["components"]["securitySchemes"] = SCHEMES
+    stock["security"] = [{scheme: []} for scheme in SCHEMES]
+    for path, item in stock["paths"].items():
+        for method in item.keys() & {"get", "post"}:
+            if path in OPEN_PATHS:
+                item[method]["security"] = []
+            else:
+                item[method]["responses"] |= _errors(*sorted(REFUSALS))
 
 
 def _operation(call: str, versioned: bool) -> Schema:
@@ -121,7 +154,8 @@ def _operation(call: str, versioned: bool) -> Schema:
                 MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
             },
         },
-        "responses": {"200": ok} | _errors(*ERRORS),
+        "responses": {"200": ok}
+        | _errors(*(status for status in ERRORS if status not in REFUSALS)),
     }
 
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .auth import REFUSED, Authenticator
 from .callers import INFER, NOBODY, Caller, authorise, require, set_current
+from .calls import returned_id
 from .errors import ForbiddenError, MLServerError
 
 # Probes of container platforms have no keys.
@@ -45,7 +46,8 @@ class AuthMiddleware:
         except MLServerError as error:
             status = error.status_code
             REFUSED.labels(protocol="rest", status=status).inc()
-            answer = JSONResponse({"error": str(error)}, status, HEADERS.get(status))
+            headers = {**HEADERS.get(status, {}), **returned_id(Headers(scope=scope))}
+            answer = JSONResponse({"error": str(error)}, status, headers)
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from .raw_tensors import BYTES, check_shape, decode_raw, flat
 from .rest_tensors import check_json_tensor
 
 BASE64 = "base64"
+DUMPS = orjson.OPT_SERIALIZE_NUMPY
+# What streams repeat is kept, for the streams that run at once; an id may be as long as a message.
+KEPT_HEADS, KEPT_ID_CHARACTERS = 1024, 128
 # The tensor parameter that says that its data follow the JSON, and how long they are.
 BINARY_SIZE = "binary_data_size"
 
@@ -87,6 +91,10 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
     """
     # Built by hand: this is on the path of every event, and pydantic's dump costs more than all
     # the rest of an event together.
+    if not sizes and response.parameters is None and len(response.outputs) == 1:
+        (output,) = response.outputs
+        if encoded := _encode_alone(response, output):
+            return encoded
     found: dict[str, Any] = {"model_name": response.model_name}
     if response.model_version:
         found["model_version"] = response.model_version
@@ -100,7 +108,59 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
         ]
     else:
         found["outputs"] = [_output(output) for output in response.outputs]
-    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY, default=as_json)
+    return orjson.dumps(found, option=DUMPS, default=as_json)
+
+
+def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
+    """A response with one output and nothing to say of it, as tokens have it: all but its data is
+    the same for the whole stream. None where it is not so simple."""
+    described = output.parameters
+    request_id = response.id or ""
+    if len(request_id) > KEPT_ID_CHARACTERS or (
+        described is not None and (described.headers is not None or described.model_extra)
+    ):
+        return None
+    kind = output.datatype if isinstance(output.datatype, str) else output.datatype.value
+    data = output.data.root if isinstance(output.data, TensorData) else output.data
+    if not isinstance(data, list):
+        return None
+    if kind == BYTES and not (len(data) == 1 and type(data[0]) is str):
+        data, encoded = text_elements(data)
+        if encoded:
+            return None
+    head = _head(
+        response.model_name,
+        response.model_version or "",
+        request_id,
+        output.name,
+        kind,
+        tuple(output.shape),
+        described.content_type if described is not None else None,
+    )
+    return b"%b%b}]}" % (head, orjson.dumps(data, option=DUMPS, default=as_json))
+
+
+@lru_cache(KEPT_HEADS)
+def _head(
+    model_name: str,
+    model_version: str,
+    request_id: str,
+    name: str,
+    datatype: str,
+    shape: tuple[int, ...],
+    content_type: str | None,
+) -> bytes:
+    """The JSON of a response with one output, up to its data."""
+    found: dict[str, Any] = {"model_name": model_name}
+    if model_version:
+        found["model_version"] = model_version
+    if request_id:
+        found["id"] = request_id
+    output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
+    if content_type is not None:
+        output["parameters"] = {"content_type": content_type}
+    found["outputs"] = [output | {"data": None}]
+    return orjson.dumps(found).removesuffix(b"null}]}")
 
 
 def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:

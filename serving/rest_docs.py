@@ -16,6 +16,7 @@ class DocumentEndpoints:
 
     def __init__(self, data_plane: StreamingDataPlane):
         self._data_plane = data_plane
+        self._keyed = data_plane.authenticator.enabled
 
     def routes(self) -> list[Route]:
         model = "/v2/models/{model_name}"
@@ -29,12 +30,12 @@ class DocumentEndpoints:
         ]
 
     async def document(self, request: Request) -> Response:
-        return _json(openapi.document())
+        return _json(openapi.document(self._keyed))
 
     async def model_document(self, request: Request) -> Response:
         name, version = request.path_params["model_name"], request.path_params.get("model_version")
         await self._data_plane.model(name, version)
-        return _json(openapi.model_document(name, version))
+        return _json(openapi.model_document(name, version, self._keyed))
 
 
 def _json(document: openapi.Schema) -> Response:

@@ -21,10 +21,11 @@ from starlette.types import Receive, Scope, Send
 
 from . import openapi, stream_log
 from .auth import announce
-from .calls import REQUEST_ID, fit_id
+from .calls import REQUEST_ID, fit_id, returned_id
 from .data_plane import StreamingDataPlane
 from .errors import InternalError, MLServerError
 from .http_server import HttpServer
+from .ports import require_free
 from .rest_auth import protect
 from .rest_docs import DOCUMENT, DocumentEndpoints
 from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
@@ -80,10 +81,16 @@ class StreamingRESTServer(RESTServer):
         stream_log.configure(settings)
         protect(self._app, data_plane.authenticator)
         announce(settings, data_plane.authenticator.enabled)
-        generated = self._app.openapi
-        self._app.openapi = lambda: openapi.complete(generated())  # type: ignore[method-assign]
+        generated, keyed = self._app.openapi, data_plane.authenticator.enabled
+
+        def whole() -> dict[str, Any]:
+            return openapi.complete(generated(), keyed)
+
+        self._app.openapi = whole  # type: ignore[method-assign]
 
     async def start(self) -> None:
+        # Here for all ports: MLServer starts this server first.
+        self._require_ports()
         idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
         server: Any = HttpServer(self._get_config(), idle_seconds)
         self._server = server
@@ -97,6 +104,16 @@ class StreamingRESTServer(RESTServer):
         gc.collect()
         gc.freeze()
         await self._server.serve()
+
+    def _require_ports(self) -> None:
+        settings = self._settings
+        ports = {
+            "http_port": settings.http_port,
+            "grpc_port": settings.grpc_port,
+            "metrics_port": settings.metrics_port if settings.metrics_endpoint else None,
+            "streaming.triton_port": self._data_plane.streaming.triton_port,
+        }
+        require_free(settings.host, ports)
 
     def _get_config(self) -> uvicorn.Config:
         if self._certificates is not None:
@@ -137,9 +154,8 @@ def _error(
 ) -> Response:
     if len(message) > MAX_ERROR_CHARACTERS:
         message = message[:MAX_ERROR_CHARACTERS] + "..."
-    request_id = fit_id(request.headers.get(REQUEST_ID))
-    own = {REQUEST_ID: request_id} if request_id else {}
-    return JSONResponse({"error": message}, status, {**(headers or {}), **own})
+    own = {**(headers or {}), **returned_id(request.headers)}
+    return JSONResponse({"error": message}, status, own)
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:

@@ -6,6 +6,7 @@ reference in docs/settings.md is generated from these classes: `python -m servin
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
@@ -28,6 +29,9 @@ BLOCK = "streaming"
 PREFIX = "STREAMING_"
 NESTED = "__"
 MEMCACHED_PORT = 11211
+# What Kubernetes tells a container of a Service whose name begins with `streaming`.
+# https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$")
 
 
 def _no_boolean(value: object) -> object:
@@ -272,6 +276,7 @@ class StreamingSettings(BaseSettings):
         Raises:
             SystemExit: a value is unknown or impossible; its one line names the field.
         """
+        _refuse_unknown_variables()
         block: Any = {}
         path = os.path.join(folder or ".", SETTINGS_FILE)
         if os.path.isfile(path):
@@ -285,6 +290,23 @@ class StreamingSettings(BaseSettings):
             first = error.errors()[0]
             field = ".".join([BLOCK, *map(str, first["loc"])])
             sys.exit(f'"{field}" in {SETTINGS_FILE} or its environment variable: {first["msg"]}.')
+
+
+def _refuse_unknown_variables() -> None:
+    """One underscore for two, and a service that should have keys would start without.
+
+    What stands behind a block's name and two underscores is looked at with the block.
+    """
+    known = {name.upper() for name in StreamingSettings.model_fields}
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if not name.startswith(PREFIX) or KUBERNETES.search(name):
+            continue
+        if name[len(PREFIX) :].partition(NESTED)[0] not in known:
+            sys.exit(
+                f"No setting belongs to the environment variable {variable}; docs/settings.md has "
+                "them all (a block's settings stand behind two underscores)."
+            )
 
 
 def reference() -> str:

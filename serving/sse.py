@@ -5,7 +5,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 
 import orjson
@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from .errors import InternalError, MLServerError, failure_of
 from .hang_up import stop_on_hang_up
 from .http_server import ABORT
+from .pauses import with_pauses
 from .rest_codec import encode_response
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -29,10 +30,13 @@ HEADERS = {
 # What a client that does not read gets to take in the reason of its stream's end.
 LAST_WORDS_SECONDS = 1.0
 # zlib's window and memory level for streams of short events, each of which repeats the one before:
-# 6 KiB of memory a stream; and for longer ones: 32 KiB. zlib's usual is 256.
+# 12 KiB of memory a stream; and for longer ones: 32 KiB. zlib's usual is 256. The first event tells
+# which; the `Ce-*` headers are some 350 bytes of it.
 SHORT_GZIP, LONG_GZIP = (10, 2), (12, 5)
-SHORT_EVENT_BYTES = 512
+SHORT_EVENT_BYTES = 1024
 GZIP_FRAME = 16
+# Events that are ready together leave together, up to so many bytes: what uvicorn buffers.
+READY_BYTES = 64 * 1024
 
 
 def encode_error_event(message: str) -> bytes:
@@ -88,6 +92,8 @@ class EventStreamResponse(Response):
         self._touch = touch
         self._started = False
         self._last_sent = 0.0
+        self._ready: list[bytes] = []
+        self._ready_bytes = 0
         # The stream and the keep-alive take turns: gzip's output must leave in the order in which
         # it was made. Two fields, not a lock, since this is on the path of every event.
         self._writing = False
@@ -126,17 +132,17 @@ class EventStreamResponse(Response):
             async with aclosing(self._responses) as responses:
                 await self._stream(responses)
         except MLServerError as error:
-            if not self._started:
+            if not self._begun:
                 raise
-            await self._write(encode_error_event(str(error)))
+            self._ready.append(encode_error_event(str(error)))
         except Exception:
             # A response that cannot be encoded, say. The client has its 200, and must not be cut.
-            if not self._started:
+            if not self._begun:
                 raise
             error_id = generate_uuid()
             logger.exception("Event stream '%s' failed.", error_id)
-            await self._write(encode_error_event(str(InternalError(error_id))))
-        await self._write(b"", last=True)
+            self._ready.append(encode_error_event(str(InternalError(error_id))))
+        await self._flush(last=True)
 
     async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
         first = await anext(responses, None)
@@ -147,11 +153,10 @@ class EventStreamResponse(Response):
         if failure and second is None and not self._started:
             # The whole answer is one failed request: that is a status, not an event.
             raise failure
-        await self._write(self._event(first))
-        if second is not None:
-            await self._write(self._event(second))
-        async for response in responses:
-            await self._write(self._event(response))
+        for response in (first, second):
+            if response is not None:
+                self._add(response)
+        await with_pauses(self._add_all(responses), self._flush)
 
     async def _keep_alive(self) -> None:
         await asyncio.sleep(self._grace)
@@ -175,13 +180,32 @@ class EventStreamResponse(Response):
             self._comment.set()
             self._comment = None
 
-    def _event(self, response: InferenceResponse) -> bytes:
-        return b"data: %b\n\n" % self._encode(response)
+    @property
+    def _begun(self) -> bool:
+        """Whether the client has been told anything, or is about to be."""
+        return self._started or bool(self._ready)
 
-    async def _write(self, data: bytes, last: bool = False) -> None:
+    async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
+        async for response in responses:
+            self._add(response)
+            if self._ready_bytes >= READY_BYTES:
+                await self._flush()
+
+    def _add(self, response: InferenceResponse) -> None:
+        """Have an event written with those that are ready beside it."""
+        event = b"data: %b\n\n" % self._encode(response)
+        self._ready.append(event)
+        self._ready_bytes += len(event)
+
+    async def _flush(self, last: bool = False) -> None:
+        if not (self._ready or last):
+            return
         if self._comment is not None:
             await self._comment.wait()
         self._writing = True
+        data = b"".join(self._ready)
+        self._ready.clear()
+        self._ready_bytes = 0
         self._touch(len(data))
         if not self._started:
             await self._start()

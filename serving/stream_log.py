@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,8 @@ from mlserver.logging import ModelLoggerFormatter
 from mlserver.settings import Settings
 
 logger = logging.getLogger("mlserver.streams")
+# Printable ASCII without the blank, the quote, the equals sign and the backslash.
+PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 # Who writes lines beside MLServer, each with a handler of its own.
 SERVERS = ("uvicorn", "uvicorn.access")
 
@@ -52,5 +55,4 @@ def log_end(**fields: Any) -> None:
 def _quoted(value: Any) -> str:
     """A value on one line, in quotes where it needs them: ids are the callers' own text."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    plain = text.isascii() and text.isprintable() and not set(text) & set(' "=\\') and text
-    return text if plain else json.dumps(text)
+    return text if PLAIN.fullmatch(text) else json.dumps(text)

@@ -45,19 +45,14 @@ class Stream:
         self._measured = measured
         self._span = span
 
-    @property
-    def responses(self) -> int:
-        """How many there were."""
-        return self._measured.responses
-
-    def responded(self, response: InferenceResponse) -> None:
-        """A response is about to leave."""
-        measured = self._measured
-        measured.responded()
-        if measured.responses == 1:
+    def responded(self, response: InferenceResponse) -> bool:
+        """A response is about to leave; whether it is the first."""
+        first = self._measured.responded()
+        if first:
             self._span.add_event("first response")
         if not response.outputs and failure_of(response):
-            measured.failed()
+            self._measured.failed()
+        return first
 
 
 class Streams:

@@ -3,11 +3,15 @@
 The reader of the wire hands each request to its model's substream; every substream is a task that
 writes its responses as they come. A model that fails ends its own requests only. Where a stream has
 but one model, that model's failure is the stream's, with a real status.
+
+A request with a `timeout` is a stream of its own to its model, as on Triton's port: when its answer
+is whole is known then, and ending it ends nothing else. Models still meet requests in the order of
+the wire: it begins when those before it have been read, and what comes after it waits until it is.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import anyio
@@ -19,7 +23,9 @@ from mlserver.utils import generate_uuid
 
 from .converters import DecodedRequest
 from .data_plane import StreamingDataPlane
+from .deadlines import timeout_seconds, undisturbed, within
 from .errors import InternalError, MLServerError, failure_of
+from .reading import Reading
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
 REQUESTS_AHEAD = 2
@@ -54,7 +60,10 @@ class Substreams:
         self._inputs: dict[tuple[str, str], MemoryObjectSendStream[InferenceRequest]] = {}
         self._models: set[tuple[str, str]] = set()
         self._served: dict[tuple[str, str], MLModel] = {}
+        self._timed = asyncio.Semaphore(data_plane.streaming.limits.buffered_responses)
+        self._any_timed = False
         self._requests = 0
+        self._read = asyncio.Event()
         self._more_or_end = asyncio.Event()
         self._ended = False
         self._wrote = False
@@ -90,6 +99,13 @@ class Substreams:
         model = (request.model_name, request.model_version)
         if len(self._models) < 2:  # one, or several: all that is asked of it
             self._models.add(model)
+        try:
+            seconds = timeout_seconds(request.payload)
+            if seconds is not None:
+                return await self._put_timed(request, seconds)
+        except MLServerError as error:
+            await self.fail(request.model_name, request.payload.id or "", error)
+            return None
         while (requests := self._inputs.get(model)) is not None:
             try:
                 await requests.send(request.payload)
@@ -108,6 +124,20 @@ class Substreams:
         self._inputs[model] = send
         self._tasks.create_task(self._run(model, receive, request.raw))
         return self._served[model]
+
+    async def _put_timed(self, request: DecodedRequest, seconds: float) -> MLModel:
+        """Begin a stream for this request alone; return when its model has read it, or it ended.
+
+        Raises:
+            MLServerError: there is no such model.
+        """
+        model = (request.model_name, request.model_version)
+        served = self._served[model] = await self._data_plane.model(*model)
+        self._any_timed = True
+        met = asyncio.Event()
+        self._tasks.create_task(self._run_timed(request, seconds, met))
+        await met.wait()
+        return served
 
     async def fail(self, model_name: str, request_id: str, error: MLServerError) -> None:
         """Answer one request with an error of its own; the first of a stream with a status.
@@ -132,21 +162,21 @@ class Substreams:
         raw: bool,
     ) -> None:
         """Drive one model until it has answered all its requests."""
-        reading = _Reading(requests)
+        reading = Reading(requests, self._read)
         try:
             while True:
                 await self._answer(model, reading, raw)
-                if not self._ended and len(self._models) == 1:
+                if not self._ended and self._is_only():
                     raise ModelEnded
                 if not reading.has_more():
                     return
                 # The model ended its stream before these requests: they begin another.
-                reading = _Reading(requests)
+                reading = Reading(requests, self._read)
         except ModelEnded:
             raise
         except Exception as error:
             known = _for_caller(error, reading.last_id)
-            if len(self._models) == 1:
+            if self._is_only():
                 raise known  # noqa: B904 - its cause, where it has one, is set
             unanswered = reading.unanswered()
             # Now, before anything is awaited: a request that is put from here on begins another
@@ -156,12 +186,46 @@ class Substreams:
                 await self._write(_failure(model[0], request_id, known), raw, self._served[model])
         finally:
             requests.close()
+            self._read.set()
 
-    async def _answer(self, model: tuple[str, str], reading: "_Reading", raw: bool) -> None:
+    async def _run_timed(self, request: DecodedRequest, seconds: float, met: asyncio.Event) -> None:
+        """Answer one request within its `timeout`; its failure is its own."""
+        model, payload = (request.model_name, request.model_version), request.payload
+        send, receive = anyio.create_memory_object_stream[InferenceRequest](1)
+        send.send_nowait(payload)
+        send.close()
+        try:
+            async with within(seconds), self._timed:
+                await self._all_read(model)
+                await self._answer(model, Reading(receive, met), request.raw)
+        except Exception as error:
+            known = _for_caller(error, payload.id)
+            if await self._is_sole():
+                raise known  # noqa: B904 - its cause, where it has one, is set
+            failure = _failure(model[0], payload.id or "", known)
+            await self._write(failure, request.raw, self._served[model])
+        finally:
+            receive.close()
+            met.set()
+
+    async def _all_read(self, model: tuple[str, str]) -> None:
+        """Wait until a model has read the requests that were put before."""
+        while (requests := self._inputs.get(model)) is not None:
+            waiting = requests.statistics()
+            if not waiting.current_buffer_used or not waiting.open_receive_streams:
+                return
+            self._read.clear()
+            await self._read.wait()
+
+    async def _answer(self, model: tuple[str, str], reading: Reading, raw: bool) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
         served = self._served[model]
         held: InferenceResponse | None = None
-        async with aclosing(self._data_plane.infer_stream(reading, *model)) as responses:
+        turnstile = self._data_plane.calls.turnstile
+        answered = False
+        # Each response is waited for until the wire took it: turns enough.
+        stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
+        async with aclosing(stream) as responses:
             async for response in responses:
                 if held is not None:
                     await self._write(held, raw, served)
@@ -169,9 +233,16 @@ class Substreams:
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
+                if answered and not turnstile.is_open():
+                    await turnstile.turn()
                 await self._write(response, raw, served)
+                answered = True
         if held is not None and (failure := failure_of(held)):
             raise failure
+
+    def _is_only(self) -> bool:
+        """Whether all that was asked goes to one model, in one stream."""
+        return len(self._models) == 1 and not self._any_timed
 
     async def _is_sole(self) -> bool:
         """Whether the stream's first request is its only one."""
@@ -185,39 +256,8 @@ class Substreams:
     async def _write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         self._wrote = True
         async with self._writing:
-            await self._write_response(response, raw, model)
-
-
-class _Reading:
-    """Requests as a model reads them, remembering the id of the last."""
-
-    def __init__(self, requests: MemoryObjectReceiveStream[InferenceRequest]):
-        self.last_id: str | None = None
-        self._requests = requests
-
-    def __aiter__(self) -> "_Reading":
-        return self
-
-    async def __anext__(self) -> InferenceRequest:
-        request = await anext(self._requests)
-        self.last_id = request.id or ""
-        return request
-
-    def has_more(self) -> bool:
-        """Whether requests wait behind one that was read."""
-        waiting = self._requests.statistics()
-        return self.last_id is not None and bool(
-            waiting.current_buffer_used or waiting.tasks_waiting_send
-        )
-
-    def unanswered(self) -> list[str]:
-        """The ids of the request read last and of those that wait, which are taken out."""
-        found = [] if self.last_id is None else [self.last_id]
-        while True:
-            try:
-                found.append(self._requests.receive_nowait().id or "")
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return found
+            with undisturbed() if self._any_timed else nullcontext():
+                await self._write_response(response, raw, model)
 
 
 def _for_caller(error: Exception, request_id: str | None) -> MLServerError:

@@ -26,7 +26,7 @@ from . import calls
 from .answers import One, overrides
 from .calls import TRITON
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
-from .deadlines import timeout_seconds, within
+from .deadlines import timeout_seconds, undisturbed, within
 from .errors import InternalError, MLServerError, failure_of
 from .finals import with_final
 from .grpc_errors import abort, answers_errors, write
@@ -207,7 +207,8 @@ class _TritonStream:
     async def _write(self, **fields: Any) -> None:
         message = ModelStreamInferResponse(**fields).SerializeToString()
         async with self._writing:
-            await write(self._context, message)
+            with undisturbed():
+                await write(self._context, message)
         if call := calls.current():
             call.touch()
 

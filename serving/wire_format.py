@@ -3,6 +3,8 @@
 https://protobuf.dev/programming-guides/encoding/
 """
 
+SHORT = [bytes([value]) for value in range(0x80)]
+
 
 def split_raw(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
     """Take one bytes field out of a serialised message, without copying it.
@@ -57,6 +59,8 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
 
 def varint(value: int) -> bytes:
     """A number from 0 to 2**64 - 1 in protobuf's variable-length form."""
+    if value <= 0x7F:  # most lengths
+        return SHORT[value]
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

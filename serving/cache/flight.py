@@ -22,8 +22,10 @@ from .. import calls
 from ..errors import MLServerError, failure_of
 from .recorded import Recorded
 
-# How long a model that never waits may go on before its listeners get a turn.
+# How long a model that never waits may go on before its listeners get a turn, and how long a round
+# of all runs may take.
 TURN_SECONDS = 0.0002
+ROUND_SECONDS = 0.0015
 # How long the listeners of a run that is too long to be kept wait for one who does not read.
 PATIENCE_SECONDS = 10.0
 
@@ -44,9 +46,14 @@ class LaggardError(MLServerError):
 
 
 class Budget:
-    """Bytes that all runs together may keep."""
+    """What all runs share: bytes that they may keep, and the loop.
+
+    Attributes:
+        runs: how many there are.
+    """
 
     def __init__(self, bytes: int) -> None:
+        self.runs = 0
         self._left = bytes
 
     def take(self, bytes: int) -> bool:
@@ -137,6 +144,7 @@ class Flight:
     ) -> None:
         started = monotonic()
         turn_due = 0.0
+        self._budget.runs += 1
         try:
             with while_running:
                 async with aclosing(responses):
@@ -149,12 +157,14 @@ class Flight:
                             await self._wait_for_room()
                         if now >= turn_due:
                             await asyncio.sleep(0)
-                            turn_due = monotonic() + TURN_SECONDS
+                            turn = min(TURN_SECONDS, ROUND_SECONDS / self._budget.runs)
+                            turn_due = monotonic() + turn
         except asyncio.CancelledError:
             # Nobody listens any more; or the model has cancelled itself, which is a failure.
             self._error = RuntimeError("The model's stream was cancelled from within.")
         except Exception as error:
             self._error, self._traceback = error, error.__traceback__
+        self._budget.runs -= 1
         self.ended = True
         self._wake()
         try:

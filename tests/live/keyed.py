@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from serving.keys import main as keys
 from tests.serving.issuer import AUDIENCE, ISSUER, key_set, private_key, token
 
 from .conftest import make_folder
-from .service import ROOT, Service
+from .service import Service
 
 ROLES = {
     "infer": ("--role", "infer"),
@@ -72,16 +73,18 @@ def keyed_service(folder: Path) -> Iterator[Keyed]:
 
 def add_key(keys_file: Path, name: str, *role: str) -> str:
     """Add a key as a user does; its secret."""
-    command = [sys.executable, "-m", "serving.keys", "add", name.replace(" ", "-"), *role]
-    done = subprocess.run(
-        [*command, "--file", str(keys_file)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout.splitlines()[-1]
+    return _keys("add", name.replace(" ", "-"), *role, "--file", str(keys_file)).splitlines()[-1]
 
 
 def remove_key(keys_file: Path, name: str) -> None:
-    command = [sys.executable, "-m", "serving.keys", "remove", name, "--file", str(keys_file)]
-    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    _keys("remove", name, "--file", str(keys_file))
+
+
+def _keys(*arguments: str) -> str:
+    """What `python -m serving.keys` prints; in this process, since a new one takes a second."""
+    done = CliRunner().invoke(keys, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
 
 
 @contextmanager

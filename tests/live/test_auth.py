@@ -28,6 +28,7 @@ from .rest_calls import path, prompt, tensor
 from .service import ROOT
 
 DEADLINE_SECONDS = 20
+REQUEST_ID = {"x-request-id": "an id"}
 UNKNOWN = ("nobody", "wrong", "expired", "jwt.expired", "jwt.forged")
 MAY_INFER = ("infer", "bearer infer", "admin", "limited", "limited admin", "jwt.infer")
 CALLERS = (*UNKNOWN, *MAY_INFER, "jwt.limited", "jwt.none")
@@ -83,13 +84,14 @@ REST_CALLS: list[tuple[str, str, Sent, str]] = [
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_rest(keyed: Keyed, caller: str) -> None:
-    headers = keyed.headers[caller]
+    headers = keyed.headers[caller] | REQUEST_ID
     with httpx.Client(base_url=keyed.service.url, headers=headers, timeout=20) as client:
         for method, url, body, needs in REST_CALLS:
             answer = client.request(method, url, json=body)
             assert answer.status_code == expected(caller, needs), (method, url, answer.text)
             if answer.status_code in (401, 403):
                 assert list(answer.json()) == ["error"]
+                assert answer.headers["x-request-id"] == "an id"
             challenged = answer.headers.get("www-authenticate")
             assert challenged == ("Bearer" if answer.status_code == 401 else None)
 
@@ -134,13 +136,13 @@ STATUS = {200: "OK", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 async def call(
     connection: grpc.aio.Channel, method: str, messages: list[Any], headers: dict[str, str]
 ) -> str:
-    """Make a call, unary or streamed; its status."""
+    """Make a call, unary or streamed; its status. An error gives the caller's id back."""
 
     async def each() -> AsyncIterator[bytes]:
         for message in messages:
             yield message.SerializeToString()
 
-    metadata = tuple(headers.items())
+    metadata = tuple((headers | REQUEST_ID).items())
     try:
         if method.endswith(STREAMED):
             async for _ in connection.stream_stream(method)(each(), metadata=metadata):
@@ -148,6 +150,7 @@ async def call(
         else:
             await connection.unary_unary(method)(messages[0].SerializeToString(), metadata=metadata)
     except grpc.aio.AioRpcError as error:
+        assert REQUEST_ID.items() <= dict(error.trailing_metadata() or ()).items()
         return error.code().name
     return "OK"
 
@@ -200,6 +203,17 @@ def test_a_limited_key_sees_its_own_models_only(keyed: Keyed) -> None:
         names[caller] = {model["name"] for model in answer.json()}
     assert names["limited"] == {"text-model"}
     assert {"text-model", "stock-text"} < names["infer"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["/v2/docs/dataplane.json", "/v2/models/text-model/docs/dataplane.json", "/openapi.json"],
+)
+def test_the_documents_say_what_opens_the_calls(keyed: Keyed, document: str) -> None:
+    url = keyed.service.url + document
+    said = httpx.get(url, headers=keyed.headers["infer"]).json()
+    assert said["security"] == [{"key": []}, {"bearer": []}]
+    assert set(said["components"]["securitySchemes"]) == {"key", "bearer"}
 
 
 def test_a_large_body_is_refused_unread(keyed: Keyed) -> None:

@@ -117,9 +117,8 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path, start: Callable[...
 
 @pytest.mark.parametrize("change", ["load", "unload"])
 async def test_a_model_that_is_replaced_or_taken_away_finishes_its_streams(
-    start: Callable[..., Service], change: str
+    service: Service, change: str
 ):
-    service = start()
     async with (
         httpx.AsyncClient(base_url=service.url) as client,
         channel(service.grpc_address) as connection,
@@ -136,6 +135,9 @@ async def test_a_model_that_is_replaced_or_taken_away_finishes_its_streams(
         assert await call.read() is grpc.aio.EOF
         again = await client.get("/v2/models/jpeg-model/ready")
         assert again.status_code == (200 if change == "load" else 404)
+        if change == "unload":  # the service is not this test's alone
+            back = await client.post("/v2/repository/models/jpeg-model/load")
+            assert back.status_code == 200
 
 
 async def test_words_still_come_after_all_that(service: Service):

@@ -146,22 +146,15 @@ def log_lines(log: Path) -> list[str]:
     return log.read_text().rpartition("\n")[0].splitlines()
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = make_folder(tmp_path_factory.mktemp("plain"))
-    with Service(folder, folder / "server.log") as service:
-        yield service
-
-
-async def test_a_plain_line_is_one_line_too(plain: Service):
+async def test_a_plain_line_is_one_line_too(service: Service):
     body = prompt("a b") | {"id": HOSTILE}
-    async with httpx.AsyncClient(base_url=plain.url) as client:
+    async with httpx.AsyncClient(base_url=service.url) as client:
         await client.post(path("text-model", "generate_stream"), json=body)
         failing = probe(fail_at=0) | {"id": HOSTILE}
         await client.post(path("probe", "generate_stream"), json=failing)
     start = PLAIN.format(json.dumps(HOSTILE), "rest", 1) + "responses=2 seconds=0."
-    await wait_until(lambda: "model=probe" in plain.log.read_text())
-    lines = log_lines(plain.log)
+    await wait_until(lambda: "model=probe" in service.log.read_text())
+    lines = log_lines(service.log)
     [line] = [each for each in lines if start in each]
     assert line.endswith("reason=completed")
     assert not [each for each in lines if each.startswith(('{"message', "\x1b"))]

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from mlserver.grpc import dataplane_pb2 as pb
+
+from serving.triton_messages import ModelStreamInferResponse
 
 from .conftest import make_folder
 from .figures import figure
-from .grpc_calls import SERVICE, channel, infer, stream, text_request, triton_stream
+from .grpc_calls import SERVICE, channel, error_of, infer, stream, text_request, triton_stream
 from .rest_calls import path, probe
 from .service import Service
-from .watch import closed, steps, wait_until
+from .watch import PATIENCE, closed, steps, wait_until
 
 # Microseconds: at once, and when even a busy machine has given a first response.
 SOON, LATER = 50_000, 500_000
 DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+dialects = pytest.mark.parametrize("triton", [False, True], ids=["mlserver", "triton"])
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,27 @@ def last_event(answer: httpx.Response) -> tuple[str, str]:
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))["error"]
 
 
+def address(service: Service, triton: bool) -> str:
+    return service.triton_address if triton else service.grpc_address
+
+
+async def each(requests: list[Any]) -> AsyncIterator[bytes]:
+    for request in requests:
+        yield request.SerializeToString()
+
+
+def reply_of(reply: bytes, triton: bool) -> tuple[str, str]:
+    """The id and the error of one reply of a stream."""
+    if triton:
+        message = ModelStreamInferResponse.FromString(reply)
+        response = pb.ModelInferResponse.FromString(message.infer_response)
+        return response.id, message.error_message
+    response = pb.ModelInferResponse.FromString(reply)
+    status, error = error_of(response) or (504, "")
+    assert status == 504
+    return response.id, error
+
+
 async def gone(parameters: dict[str, Any]) -> None:
     await wait_until(lambda: closed(Path(parameters["path"])))
 
@@ -94,23 +119,65 @@ async def test_a_timeout_ends_a_unary_grpc_call(service: Service, hanging: dict[
     await gone(hanging)
 
 
-async def test_a_timeout_ends_one_request_of_a_triton_stream(
+async def test_a_timeout_of_a_grpc_stream_s_only_request_is_its_status(
     service: Service, hanging: dict[str, Any]
 ):
-    before = figure(service, "stream_terminated_total", protocol="triton", reason="deadline")
-    requests = [ask(request_id="late", timeout=LATER, **hanging), ask(request_id="other")]
-    replies = await triton_stream(service.triton_address, requests)
-    assert [message for message, _ in replies if message] == [
-        "The call was ended after 0.5 s, the longest it may last."
-    ]
-    answered = {response.id for message, response in replies if not message}
-    assert answered == {"late", "other"}
+    said = await ends_with(stream(service.grpc_address, [ask(timeout=LATER, **hanging)]), DEADLINE)
+    assert said == "The call was ended after 0.5 s, the longest it may last."
     await gone(hanging)
-    now = figure(service, "stream_terminated_total", protocol="triton", reason="deadline")
+
+
+@dialects
+async def test_a_timeout_ends_one_request_of_a_grpc_stream(
+    service: Service, hanging: dict[str, Any], triton: bool
+):
+    protocol = "triton" if triton else "grpc"
+    before = figure(service, "stream_terminated_total", protocol=protocol, reason="deadline")
+    requests = [
+        ask(request_id="before"),
+        ask(request_id="late", timeout=LATER, **hanging),
+        ask(request_id="other", timeout=60_000_000, steps=2),
+        ask(request_id="after"),
+    ]
+    async with channel(address(service, triton)) as connection:
+        call = connection.stream_stream(SERVICE + "ModelStreamInfer")(each(requests))
+        replies = [reply_of(reply, triton) async for reply in call]
+    assert sorted(replies) == [
+        ("after", ""),
+        ("before", ""),
+        ("late", ""),
+        ("late", "The call was ended after 0.5 s, the longest it may last."),
+        ("other", ""),
+        ("other", ""),
+    ]
+    await gone(hanging)
+    now = figure(service, "stream_terminated_total", protocol=protocol, reason="deadline")
     assert now == before + 1
 
 
-@pytest.mark.parametrize("triton", [False, True])
+@dialects
+async def test_a_reader_that_is_slower_than_a_timeout_loses_that_answer_only(
+    service: Service, hanging: dict[str, Any], tmp_path: Path, triton: bool
+):
+    """Its `timeout` ends in the middle of a write, which gRPC does not take back."""
+    big = tmp_path / "big"
+    large = {"steps": 100, "size": 1_000_000, "path": str(big)}
+    async with asyncio.timeout(PATIENCE), channel(address(service, triton)) as connection:
+        call = connection.stream_stream(SERVICE + "ModelStreamInfer")()
+        await call.write(ask(request_id="big", timeout=LATER, **large).SerializeToString())
+        # When this call's own `timeout` has passed, the stream's has too.
+        await ends_with(infer(service.grpc_address, ask(timeout=2 * LATER, **hanging)), DEADLINE)
+        await call.write(ask(request_id="after").SerializeToString())
+        await call.done_writing()
+        replies = [reply_of(reply, triton) async for reply in call]
+    assert steps(big) < 100
+    assert [error for id, error in replies if id == "big" and error] == [
+        "The call was ended after 0.5 s, the longest it may last."
+    ]
+    assert ("after", "") in replies
+
+
+@dialects
 async def test_a_grpc_deadline_ends_the_model_s_work(
     service: Service, hanging: dict[str, Any], triton: bool
 ):
@@ -132,6 +199,9 @@ async def test_a_timeout_that_is_none_is_refused(service: Service, wrong: Any):
         answer = await post(service, call, timeout=wrong)
         assert answer.status_code == 400
         assert "'timeout'" in answer.json()["error"]
+    refused = grpc.StatusCode.INVALID_ARGUMENT
+    said = await ends_with(stream(service.grpc_address, [ask(timeout=wrong)]), refused)
+    assert "'timeout'" in said
     [(message, _)] = await triton_stream(service.triton_address, [ask(timeout=wrong)])
     assert "'timeout'" in message
 

@@ -107,9 +107,11 @@ async def test_a_stream_says_what_unary_says(model: SpeechModel, seconds: float)
     assert responses[-1].id == sent[-1].id  # the recording's end answers its last request
 
 
-async def test_a_wav_one_byte_at_a_time(model: SpeechModel) -> None:
+async def test_a_wav_one_byte_at_a_time_and_then_in_halves_of_samples(model: SpeechModel) -> None:
     data = wav(spell("ab", 0.2, 0.1))
-    sent = [request([data[at : at + 1]], id=str(at)) for at in range(len(data))]
+    cuts = [*range(500), *range(500, len(data), 63)]
+    pieces = [data[at:end] for at, end in zip(cuts, [*cuts[1:], len(data)], strict=True)]
+    sent = [request([piece], id=str(number)) for number, piece in enumerate(pieces)]
     assert finals(await stream(model, sent)) == ["ab"]
 
 

@@ -43,7 +43,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": "alice",
-        "exp": 300,
+        "exp": 3600,  # made when tests are collected, used when their turn comes
         "roles": ["infer"],
         **changes,
     }

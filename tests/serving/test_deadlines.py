@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.deadlines import less_slack, request_is_late, timeout_seconds, within
+from serving.deadlines import (
+    less_slack,
+    request_is_late,
+    timeout_seconds,
+    undisturbed,
+    within,
+)
 from serving.errors import BadRequestError, DeadlineError
 
 from .planes import ask
@@ -44,6 +50,32 @@ async def test_a_block_that_takes_too_long_is_cut():
     assert caught.value.status_code == 504
     assert seen == [True]
     assert not request_is_late()
+
+
+async def test_what_may_not_be_disturbed_is_done_first():
+    done: list[str] = []
+    with pytest.raises(DeadlineError):
+        async with within(0.001):
+            with undisturbed():
+                await asyncio.sleep(0.01)
+                done.append("written")
+            await asyncio.Event().wait()
+    assert done == ["written"]
+    with undisturbed():  # no request of this task has an end
+        await asyncio.sleep(0)
+
+
+async def test_a_hang_up_does_disturb():
+    async def work() -> None:
+        async with within(60):
+            with undisturbed():
+                await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_block_that_somebody_else_cuts_is_not_late():

@@ -96,6 +96,19 @@ class Aborted(grpc.aio.AbortError):
 class Context:
     """As much of a call's context as ending it needs."""
 
+    def __init__(self, **metadata: str):
+        self.metadata = metadata
+        self.trailing: tuple[tuple[str, str], ...] = ()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return tuple(self.metadata.items())
+
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self.trailing
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.trailing = metadata
+
     async def abort(self, code: grpc.StatusCode, details: str) -> None:
         self.code, self.details = code, details
         raise Aborted
@@ -109,6 +122,24 @@ async def test_a_long_error_fits_the_header_that_carries_it(text: str) -> None:
     # Percent-encoded, a byte takes three. Peers refuse headers past 8 KiB.
     assert 300 < len(context.details.encode()) * 3 < 8000
     assert context.details[0] == (text[0] if text[0] != "\ud800" else "?")
+
+
+@pytest.mark.parametrize(
+    ("id", "returned"), [("an id", {"x-request-id": "an id"}), ("two\nlines", {}), ("", {})]
+)
+async def test_an_error_gives_the_caller_s_id_back(id: str, returned: dict[str, str]) -> None:
+    context = Context(**{"x-request-id": id})
+    with pytest.raises(Aborted):
+        await abort(context, MLServerError("no.", 401))
+    assert dict(context.trailing) == returned
+
+
+async def test_an_error_leaves_what_the_call_has_said_already() -> None:
+    context = Context(**{"x-request-id": "an id"})
+    context.set_trailing_metadata((("ce-id", "1"), ("x-request-id", "an id")))
+    with pytest.raises(Aborted):
+        await abort(context, MLServerError("no.", 401))
+    assert dict(context.trailing) == {"ce-id": "1", "x-request-id": "an id"}
 
 
 async def call(raised: Exception) -> Context:

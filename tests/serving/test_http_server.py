@@ -1,13 +1,14 @@
 """uvicorn's protocol, bounded: tiny limits, real sockets, an app that says what it was asked."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
 
 from serving import http_server
-from serving.http_server import HttpServer
+from serving.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
 
 PATIENCE = 20  # seconds
 END = b"\r\n0\r\n\r\n"
@@ -166,3 +167,28 @@ async def test_an_exit_waits_for_no_client_for_long(monkeypatch):
     async with serving(monkeypatch, CLOSE_SECONDS=0.2) as port, connected(port) as (_, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
         await writer.drain()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+async def test_a_peer_that_is_gone_without_a_word_is_noticed(monkeypatch):
+    """Half-open: the kernel asks a silent peer whether it is there, and gives up one that does not
+    take what is sent to it (tcp(7)). docs/reliability.md has what was seen on a network."""
+    accepted = []
+
+    class Seen(http_server.BoundedProtocol):
+        def connection_made(self, transport):
+            accepted.append(transport.get_extra_info("socket"))
+            super().connection_made(transport)
+
+    async with (
+        serving(monkeypatch, idle_seconds=7, BoundedProtocol=Seen) as port,
+        connected(port) as (reader, writer),
+    ):
+        await asked(reader, writer, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        (connection,) = accepted
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        tcp = [
+            connection.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT)
+        ]
+        assert tcp == [PROBE_SECONDS, PROBE_SECONDS, (7 + SPARE_SECONDS) * 1000]

@@ -62,6 +62,39 @@ def test_every_reference_leads_somewhere_and_the_document_is_valid():
     assert {result.ok().method for result in loaded.get_all_operations()} == {"get", "post"}
 
 
+def test_without_keys_nothing_is_said_of_them():
+    assert "security" not in str(openapi.document())
+    assert not {"401", "403"} & set(operation("infer")["responses"])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        openapi.document(keyed=True),
+        openapi.model_document("text-model", keyed=True),
+        openapi.complete({"openapi": "3.1.0", "paths": {}}, keyed=True),
+    ],
+    ids=["service", "model", "fastapi's"],
+)
+def test_with_keys_it_says_what_opens_which_call(document):
+    assert document["components"]["securitySchemes"] == {
+        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of this service, or a token of its issuer.",
+        },
+    }
+    assert document["security"] == [{"key": []}, {"bearer": []}]
+    for path, item in document["paths"].items():
+        for method in item.keys() & {"get", "post"}:
+            is_open = path in ("/v2/health/live", "/v2/health/ready")
+            assert item[method].get("security") == ([] if is_open else None)
+            assert ({"401", "403"} <= set(item[method]["responses"])) != is_open
+    if "info" in document:
+        schemathesis.from_dict(document).validate()
+
+
 def test_fastapis_document_keeps_what_only_it_knows():
     custom = {"openapi": "3.1.0", "paths": {"/custom": {"get": {}}}}
     whole = openapi.complete(custom)

@@ -58,7 +58,7 @@ async def test_gzip_that_unpacks_to_too_much_is_not_unpacked():
         await read_body(request(bomb, content_encoding="gzip"), limit=10_000)
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b"hello")[:-3], b""])
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b"hello", mtime=0)[:-3], b""])
 async def test_gzip_that_is_broken(body):
     with pytest.raises(BadRequestError, match="gzip") as caught:
         await read_body(request(body, content_encoding="gzip"))

@@ -223,3 +223,25 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", reference().splitlines()[9:])
 def test_every_field_says_what_it_is(row: str) -> None:
     assert re.fullmatch(r"\| `[\w.]+` \|.*\| `STREAMING_\w+` \| [A-Z`].*\. \|", row)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["STREAMING_AUTH_KEYS_FILE", "STREAMING_DRAIN", "STREAMING_LIMIT__STREAMS", "streaming_drain"],
+)
+def test_a_variable_that_is_no_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "keys.json")
+    assert f"the environment variable {variable};" in complaint(tmp_path)
+
+
+def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STREAMING", "STREAMING_API"):
+        for end in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT"):
+            monkeypatch.setenv(f"{name}_{end}", "tcp://10.0.0.11:8080")
+        for end in ("", "_PROTO", "_PORT", "_ADDR"):
+            monkeypatch.setenv(f"{name}_PORT_8080_TCP{end}", "tcp://10.0.0.11:8080")
+    assert read(tmp_path) == StreamingSettings()

@@ -1,6 +1,8 @@
 """The SSE edge with a fake client: what it sends, in which order, and what an error becomes."""
 
 import asyncio
+import random
+import string
 import zlib
 
 import orjson
@@ -8,7 +10,7 @@ import pytest
 from mlserver.types import InferenceResponse, Parameters
 
 from serving.errors import BadRequestError, RequestFailedError
-from serving.sse import KEEP_ALIVE, EventStreamResponse
+from serving.sse import KEEP_ALIVE, READY_BYTES, EventStreamResponse
 
 LONG = 3600.0  # seconds: longer than any test
 
@@ -68,14 +70,35 @@ async def sent(responses, client=None, **arguments):
     return client
 
 
-async def words(*items):
+async def words(*items, ready=False):
+    """A model's responses; it waits after each unless they are all ready."""
     for item in items:
         if isinstance(item, Exception):
             raise item
         yield said(item) if isinstance(item, str) else item
+        if not ready:
+            await asyncio.sleep(0)
 
 
-async def test_an_event_for_each_response_each_sent_by_itself():
+async def test_events_that_are_ready_together_leave_together():
+    client = await sent(words("a", "b", "c", ready=True))
+    assert client.bodies == [event("a") + event("b") + event("c")]
+
+
+async def test_many_ready_events_leave_in_pieces():
+    long = "a" * READY_BYTES
+    client = await sent(words("a", long, long, "b", ready=True))
+    assert client.bodies == [event("a") + event(long), event(long), event("b")]
+
+
+async def test_an_error_behind_a_ready_response_is_an_event():
+    client = await sent(words("a", BadRequestError("no more"), ready=True))
+    assert client.messages[0]["status"] == 200
+    error = b'event: error\ndata: {"error":"no more"}\n\n'
+    assert client.bodies == [event("a") + error]
+
+
+async def test_an_event_that_the_stream_waits_after_leaves_at_once():
     client = await sent(words("a", "b"))
     assert client.messages[0]["status"] == 200
     assert client.headers == {
@@ -102,6 +125,17 @@ async def test_each_event_is_flushed_through_gzip():
     assert decoder.eof
 
 
+async def test_short_events_are_compressed_in_little_memory_though_the_first_is_longer():
+    """As the `Ce-*` headers make it; a decoder of so small a window shows what the encoder has."""
+    chance = random.Random(1)
+    kinds = [chance.randbytes(80).hex() for _ in range(12)]  # repeated farther away than that
+    first = "".join(chance.choices(string.ascii_letters, k=500))
+    client = await sent(words(first, *kinds * 3), gzip=True)
+    decoder = zlib.decompressobj(16 + 10)
+    found = [decoder.decompress(body) for body in client.bodies]
+    assert found == [*map(event, [first, *kinds * 3]), b""]
+
+
 async def test_another_encoding_of_responses():
     client = await sent(words("a"), encode=lambda response: response.model_name.encode())
     assert client.bodies == [b"data: a\n\n", b""]
@@ -124,9 +158,12 @@ async def test_a_stream_that_is_one_failure_is_that_error():
 
 async def test_a_failure_among_others_is_an_event():
     client = await sent(words(said("m", error="bad", error_code=422), "b"))
-    first = orjson.loads(client.bodies[0].removeprefix(b"data: "))
-    assert first["parameters"] == {"error": "bad", "error_code": 422}
-    assert client.bodies[1:] == [event("b"), b""]
+    first, second, end = b"".join(client.bodies).split(b"\n\n")
+    assert orjson.loads(first.removeprefix(b"data: "))["parameters"] == {
+        "error": "bad",
+        "error_code": 422,
+    }
+    assert (second + b"\n\n", end) == (event("b"), b"")
 
 
 @pytest.mark.parametrize("gzip", [False, True])
@@ -163,7 +200,7 @@ async def test_silence_after_the_grace_starts_the_stream_with_comments():
 
     await sent(silent(), client, grace=0.001, keepalive=0.001)
     assert client.bodies[:3] == [KEEP_ALIVE] * 3
-    assert client.bodies[-2:] == [event("late"), b""]
+    assert client.bodies[-1] == event("late")
 
 
 async def test_an_error_after_the_grace_is_an_event():
@@ -175,7 +212,7 @@ async def test_an_error_after_the_grace_is_an_event():
         yield
 
     await sent(silent(), client, grace=0.001)
-    assert client.bodies[-2].startswith(b"event: error")
+    assert client.bodies[-1].startswith(b"event: error")
 
 
 async def test_an_event_waits_for_a_comment_that_the_client_is_slow_to_take():

@@ -14,7 +14,13 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from serving import substreams
 from serving.converters import DecodedRequest
 from serving.data_plane import StreamingDataPlane
-from serving.errors import BadRequestError, InternalError, NoSuchModelError, RequestFailedError
+from serving.errors import (
+    BadRequestError,
+    DeadlineError,
+    InternalError,
+    NoSuchModelError,
+    RequestFailedError,
+)
 from serving.substreams import REQUESTS_AHEAD, Substreams
 
 from .planes import answer, ask, asked, failure, plane_of
@@ -72,7 +78,32 @@ class Gated(MLModel):
             self.closed = True
 
 
-MODELS = {"a": Echo, "b": Echo, "gated": Gated, "refusing": Refusing}
+class Sequenced(MLModel):
+    """Says what it has met so far, all streams together; "hang" is met and never answered."""
+
+    async def load(self) -> bool:
+        self.met: list[str] = []
+        return True
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncIterator[InferenceResponse]:
+        async for request in payloads:
+            self.met.append(asked(request))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            if self.met[-1] == "hang":
+                await asyncio.Event().wait()
+            yield answer(" ".join(self.met))
+
+
+MODELS = {
+    "a": Echo,
+    "b": Echo,
+    "gated": Gated,
+    "refusing": Refusing,
+    "sequenced": Sequenced,
+}
 
 
 @pytest.fixture
@@ -112,8 +143,10 @@ class Wire:
         return [entry for entry in self.written if entry[0] in ids]
 
 
-def to(model: str, text: str, id: str, *, version: str = "", raw: bool = False) -> DecodedRequest:
-    return DecodedRequest(model, version, ask(text, id), raw)
+def to(
+    model: str, text: str, id: str, *, version: str = "", raw: bool = False, **parameters: Any
+) -> DecodedRequest:
+    return DecodedRequest(model, version, ask(text, id, **parameters), raw)
 
 
 async def turns(count: int = 30) -> None:
@@ -347,6 +380,149 @@ async def test_a_malformed_message_is_a_status_first_and_its_own_error_later(
         await models.fail("a", "2", malformed)
         await models.put(to("a", "good", "3"))
     assert sorted(wire.written) == [("1", "good"), ("2", "400 malformed"), ("3", "good")]
+
+
+# -- a request with a `timeout` (microseconds) is a stream of its own --
+
+LONG, SHORT = 60_000_000, 20_000
+
+
+async def test_a_sole_request_that_is_late_fails_with_its_status(
+    plane: StreamingDataPlane,
+) -> None:
+    wire = Wire()
+    gated: Any = await plane.model("gated")
+    with pytest.raises(DeadlineError, match=r"0\.02 s") as caught:
+        async with Substreams(plane, wire.write) as models:
+            await models.put(to("gated", "x", "1", timeout=SHORT))
+    assert caught.value.status_code == 504
+    assert gated.closed
+    assert wire.written == []
+
+
+async def test_a_request_that_is_late_ends_no_other(plane: StreamingDataPlane) -> None:
+    wire = Wire()
+    gated: Any = await plane.model("gated")
+    async with Substreams(plane, wire.write) as models:
+        await models.put(to("gated", "good", "1"))
+        await models.put(to("gated", "good", "2", timeout=LONG))
+        await models.put(to("gated", "late", "3", timeout=SHORT))
+        await models.put(to("a", "good", "4"))
+        await wire.until(2)
+        gated.gate.set()
+        await models.put(to("gated", "good", "5"))
+    assert wire.of("3") == [("3", "504 The call was ended after 0.02 s, the longest it may last.")]
+    assert sorted(wire.of("1", "2", "4", "5")) == [(id, "good") for id in "1245"]
+
+
+async def test_a_client_that_waits_for_its_only_answer_is_told_that_it_is_late(
+    plane: StreamingDataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(substreams, "SOLE_REQUEST_SECONDS", 0.01)
+    wire = Wire()
+    async with Substreams(plane, wire.write) as models:
+        await models.put(to("gated", "late", "1", timeout=SHORT))
+        await wire.until(1)
+        assert wire.written[0][1].startswith("504 ")
+        await models.put(to("a", "good", "2"))
+    assert wire.written[1:] == [("2", "good")]
+
+
+@pytest.mark.parametrize("timed", ["1111", "0111", "1011", "0101", "1010", "0001", "1110"])
+async def test_a_model_meets_requests_in_the_order_of_the_wire(
+    plane: StreamingDataPlane, timed: str
+) -> None:
+    wire = Wire()
+    sequenced: Any = await plane.model("sequenced")
+    async with Substreams(plane, wire.write) as models:
+        for number, has in enumerate(timed):
+            parameters = {"timeout": LONG} if has == "1" else {}
+            await models.put(to("sequenced", str(number), str(number), **parameters))
+    assert sequenced.met == list("0123")
+    assert sorted(id for id, _ in wire.written) == list("0123")
+
+
+async def test_the_time_to_reach_the_model_counts(plane: StreamingDataPlane) -> None:
+    wire = Wire()
+    sequenced: Any = await plane.model("sequenced")
+
+    async def serve() -> None:
+        async with Substreams(plane, wire.write) as models:
+            await models.put(to("sequenced", "hang", "1"))
+            await models.put(to("sequenced", "behind it", "2"))
+            await models.put(to("sequenced", "never met", "3", timeout=SHORT))
+            await asyncio.Event().wait()
+
+    serving = asyncio.create_task(serve())
+    await wire.until(1)
+    assert sequenced.met == ["hang"]
+    assert [(id, text[:3]) for id, text in wire.written] == [("3", "504")]
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_streams_of_their_own_are_bounded(plane: StreamingDataPlane) -> None:
+    wire = Wire()
+    gated: Any = await plane.model("gated")
+    bound = plane.streaming.limits.buffered_responses
+    taken = 0
+    async with Substreams(plane, wire.write) as models:
+
+        async def send() -> None:
+            nonlocal taken
+            for number in range(2 * bound):
+                await models.put(to("gated", "x", str(number), timeout=LONG))
+                taken += 1
+
+        sending = asyncio.create_task(send())
+        await turns(100)
+        assert (taken, gated.read) == (bound, bound)
+        gated.gate.set()
+        await sending
+    assert len(wire.written) == 2 * bound
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("refuse", "503 refused"), ("raise", "500 The service"), ("fail", "422 ")]
+)
+async def test_a_failure_in_a_stream_of_its_own_is_the_request_s_own(
+    plane: StreamingDataPlane, text: str, said: str
+) -> None:
+    wire = Wire()
+    async with Substreams(plane, wire.write) as models:
+        await models.put(to("a", "good", "1"))
+        await models.put(to("a", text, "2", timeout=LONG))
+        await models.put(to("a", "good", "3", timeout=LONG))
+    assert sorted(wire.of("1", "3")) == [("1", "good"), ("3", "good")]
+    ((_, answered),) = wire.of("2")
+    assert answered.startswith(said)
+    assert SECRET not in str(wire.written)
+
+
+async def test_a_model_that_ends_the_stream_waits_for_the_streams_beside_it(
+    plane: StreamingDataPlane,
+) -> None:
+    wire = Wire()
+    async with Substreams(plane, wire.write) as models:
+        await models.put(to("a", "good", "1", timeout=LONG))
+        await models.put(to("a", "end", "2"))
+        await wire.until(2)
+        await models.put(to("a", "good", "3"))
+    assert sorted(wire.written) == [("1", "good"), ("2", "the end"), ("3", "good")]
+
+
+async def test_a_timeout_that_is_none_fails_its_request(plane: StreamingDataPlane) -> None:
+    with pytest.raises(BadRequestError, match="'timeout'"):
+        async with Substreams(plane, Wire().write) as models:
+            await models.put(to("a", "x", "1", timeout="soon"))
+    wire = Wire()
+    async with Substreams(plane, wire.write) as models:
+        await models.put(to("a", "good", "1"))
+        await models.put(to("a", "x", "2", timeout="soon"))
+        await models.put(to("nope", "x", "3", timeout=LONG))
+    assert wire.of("1") == [("1", "good")]
+    assert [text[:3] for _, text in wire.of("2", "3")] == ["400", "404"]
 
 
 # -- ends and pace --
