@@ -2,23 +2,25 @@
 
     magic (4)  form (1)  digest (16)  payload
 The digest is of the key, the form and the payload: what was cut short, belongs to another key or is
-another program's is no envelope. The payload is the number of chunks and their lengths (uint32,
-little-endian), then the chunks; compressed where the form says so.
+another program's is no envelope. The payload, compressed where the form says so, is numbers
+(uint32, little-endian) and then bytes: how many chunks; of each, how many tensors it has, and the
+lengths of its head and of those; then all heads and tensors in that order.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
 import zlib
 
-from .recording import MalformedError, Recording
+import numpy as np
+
+from .recording import Chunk, MalformedError, Recording
 
 MAGIC = b"MSC1"
 PLAIN, COMPRESSED = b"\0", b"\1"
 DIGEST_BYTES = 16
 HEAD_BYTES = len(MAGIC) + 1 + DIGEST_BYTES
-LENGTH = struct.Struct("<I")
+NUMBER = np.dtype("<u4")
 # Speed first: the value travels over a local network.
 LEVEL = 1
 # A sample that zlib takes no fifth off is of images or sound: compressing it all costs more than it
@@ -32,8 +34,12 @@ def seal(key: bytes, recording: Recording, compress_bytes: int | None) -> bytes:
     Args:
         compress_bytes: from which size on it is compressed; None for never.
     """
-    lengths = [LENGTH.pack(len(chunk)) for chunk in recording.chunks]
-    payload = b"".join([LENGTH.pack(len(lengths)), *lengths, *recording.chunks])
+    numbers = [len(recording.chunks)]
+    parts: list[bytes | memoryview] = []
+    for chunk in recording.chunks:
+        numbers += [len(chunk.tensors), len(chunk.head), *map(len, chunk.tensors)]
+        parts += [chunk.head, *chunk.tensors]
+    payload = b"".join([np.array(numbers, NUMBER).tobytes(), *parts])
     form = PLAIN
     if compress_bytes is not None and len(payload) >= compress_bytes and _is_worth_it(payload):
         form, payload = COMPRESSED, zlib.compress(payload, LEVEL)
@@ -84,19 +90,28 @@ def _inflated(payload: memoryview, limit: int) -> bytes:
     return found
 
 
-def _chunks(payload: memoryview) -> list[memoryview]:
+def _chunks(payload: memoryview) -> list[Chunk]:
+    numbers = np.frombuffer(payload[: len(payload) // 4 * 4], NUMBER)
+    counts: list[tuple[int, list[int]]] = []
+    at = 1
     try:
-        (count,) = LENGTH.unpack_from(payload)
-        at = LENGTH.size * (count + 1)
-        if at > len(payload):
-            raise MalformedError("more chunks than there can be")
-        chunks = []
-        for number in range(count):
-            (length,) = LENGTH.unpack_from(payload, LENGTH.size * (number + 1))
-            chunks.append(payload[at : at + length])
-            at += length
-    except struct.error as error:
+        for _ in range(int(numbers[0])):
+            tensors, head = map(int, numbers[at : at + 2])
+            lengths = numbers[at + 2 : at + 2 + tensors].tolist()
+            if len(lengths) != tensors:
+                raise MalformedError("more tensors than there can be")
+            counts.append((head, lengths))
+            at += 2 + tensors
+    except (IndexError, ValueError) as error:
         raise MalformedError("no chunks") from error
-    if at != len(payload):
+    chunks = []
+    start = at * NUMBER.itemsize
+    for head, lengths in counts:
+        parts = []
+        for length in (head, *lengths):
+            parts.append(payload[start : start + length])
+            start += length
+        chunks.append(Chunk(parts[0], parts[1:]))
+    if start != len(payload):
         raise MalformedError("chunks of other lengths")
     return chunks

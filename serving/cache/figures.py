@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -23,6 +21,15 @@ TIMEOUT, CONNECTION, BUSY, REFUSED, MALFORMED = (
 REASONS = (TIMEOUT, CONNECTION, BUSY, REFUSED, MALFORMED)
 
 
+class ModelFigures:
+    """The collectors of one model: looking one up costs more than using it."""
+
+    def __init__(self, requests: Counter, stores: Counter, labels: tuple[str, str]) -> None:
+        # From 0 on: Prometheus's rate() sees no growth in a counter whose first value is 1.
+        self.ways = {way: requests.labels(*labels, way) for way in (HIT, JOINED, MISS)}
+        self.stores = stores.labels(*labels)
+
+
 class CacheFigures:
     """The collectors, made once a process."""
 
@@ -33,52 +40,42 @@ class CacheFigures:
             (*MODEL, "way"),
         )
         self._stores = Counter("cache_stores_total", "Answers that were stored.", MODEL)
-        self._bytes = Counter(
+        self._models: dict[tuple[str, str], ModelFigures] = {}
+        bytes_ = Counter(
             "cache_backend_bytes_total",
             "Bytes of answers, read from the backend and stored in it.",
             ("operation",),
         )
-        self._errors = Counter(
+        errors = Counter(
             "cache_backend_errors_total", "What went wrong with the backend.", ("reason",)
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "cache_backend_seconds", "Waits for the backend.", ("operation",), buckets=SECONDS
         )
         self._held = Gauge(
             "cache_bytes", "Bytes that this process remembers.", multiprocess_mode="livesum"
         )
-        # From 0 on: Prometheus's rate() sees no growth in a counter whose first value is 1.
-        self.read, self.stored = self._bytes.labels(GET), self._bytes.labels(PUT)
-        self._get, self._put = self._seconds.labels(GET), self._seconds.labels(PUT)
-        for reason in REASONS:
-            self._errors.labels(reason)
+        self._bytes = {each: bytes_.labels(each) for each in (GET, PUT)}
+        self._errors = {reason: errors.labels(reason) for reason in REASONS}
+        self._seconds = {each: seconds.labels(each) for each in (GET, PUT)}
 
     def hold(self, bytes: Callable[[], int]) -> None:
         """Show how much a store in this process holds."""
         self._held.set_function(bytes)
 
-    def asked(self, model: str, version: str | None, way: str) -> None:
-        """A request was answered in one of the ways."""
-        labels = (model, version or "")
-        if way == MISS:
-            for each in (HIT, JOINED):
-                self._requests.labels(*labels, each)
-            self._stores.labels(*labels)
-        self._requests.labels(*labels, way).inc()
+    def of(self, model: str, version: str | None) -> ModelFigures:
+        """The collectors of one model. The model must exist."""
+        labels = model, version or ""
+        found = self._models.get(labels)
+        if found is None:
+            found = self._models[labels] = ModelFigures(self._requests, self._stores, labels)
+        return found
 
-    def put(self, model: str, version: str | None, bytes: int) -> None:
-        """An answer was stored."""
-        self._stores.labels(model, version or "").inc()
-        self.stored.inc(bytes)
+    def waited(self, operation: str, seconds: float, bytes: int = 0) -> None:
+        """Somebody waited for the backend, and these bytes were read or stored."""
+        self._seconds[operation].observe(seconds)
+        if bytes:
+            self._bytes[operation].inc(bytes)
 
     def failed(self, reason: str) -> None:
-        self._errors.labels(reason).inc()
-
-    @contextmanager
-    def waiting(self, operation: str) -> Iterator[None]:
-        """Time a look into the backend, or a store."""
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            (self._get if operation == GET else self._put).observe(perf_counter() - started)
+        self._errors[reason].inc()

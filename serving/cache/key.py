@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlserver.types import InferenceRequest, TensorData
 
-from ..raw_tensors import BYTES, DTYPES, pack_bytes
+from ..raw_tensors import BYTES, DTYPES, flat
 from ..rest_codec import datatype
 
 # Of the keys' form, and of what they are made of: another version finds nothing of this one.
@@ -62,7 +62,8 @@ def key_of(
         for tensor in request.inputs:
             kind_of = datatype(tensor)
             add(_json([tensor.name, kind_of, list(tensor.shape), _described(tensor, kind_of)]))
-            add(_bytes(kind_of, tensor.data))
+            for element in _raw(kind_of, tensor.data):
+                add(element)
     except (TypeError, ValueError, OverflowError):
         # An array of objects, a number past its datatype, half a character: the model will say
         # what it thinks of it.
@@ -107,9 +108,9 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _bytes(kind: str, data: Any) -> Any:
-    """A tensor's data in its raw form, whatever it came as."""
+def _raw(kind: str, data: Any) -> list[Any]:
+    """A tensor's data as bytes, whatever they came as: each element of BYTES, or all at once."""
     root = data.root if isinstance(data, TensorData) else data
     if kind == BYTES:
-        return pack_bytes(root)
-    return np.ascontiguousarray(root, DTYPES[kind]).reshape(-1)
+        return [each.encode() if isinstance(each, str) else bytes(each) for each in flat(root)]
+    return [np.ascontiguousarray(root, DTYPES[kind]).reshape(-1)]

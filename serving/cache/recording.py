@@ -1,23 +1,22 @@
 """A stream's responses as bytes, and back.
 
-A recording is chunks of up to CHUNK_RESPONSES responses, each chunk for itself: the length of a
-JSON head (uint32, little-endian), the head, and the bytes of tensors behind it. No ids: each answer
-carries its own request's.
+A recording is chunks of up to CHUNK_RESPONSES responses, each chunk for itself: a head in JSON, and
+the bytes of tensors beside it, which are not copied. No ids: each answer carries its own request's.
     head      [model name, version, tensors, responses]
     tensor    [name, datatype, shape, parameters], told once for all outputs that are alike
     response  [microseconds, parameters, outputs]
-    output    [number of the tensor, data] or [number of the tensor, form, data]
+    output    [number of the tensor, data] or [number of the tensor, form, what it takes]
 Without a form the data are a list as JSON holds it. The forms are of data that JSON does not hold:
-    "float"   a list of floats among which are NaN or infinity; its shape. FP64 behind the head
-    "bytes"   a list of byte strings; their lengths. They are behind the head
-    "array"   a numpy array; its dtype and shape. Its bytes are behind the head
+    "bytes"   a list of byte strings; how many. Each is one of the chunk's bytes, in order
+    "array"   a numpy array; its dtype and shape. The next of the chunk's bytes
+    "float"   a list of floats among which are NaN or infinity; its shape. FP64 likewise
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -29,15 +28,27 @@ from ..raw_tensors import BYTES, flat
 from ..rest_codec import datatype
 from .recorded import Recorded, data_of, said_by
 
-LENGTH = struct.Struct("<I")
 # Few enough that a chunk takes no turn of the loop to encode, enough that its head says much once.
 CHUNK_RESPONSES = 128
 # Kinds of numpy's dtypes that are plain bytes.
 PLAIN = "biuf"
-# What Python holds besides the bytes of a chunk.
-CHUNK_BYTES = 64
+# What Python holds besides the bytes of a chunk, and of each tensor.
+CHUNK_BYTES, OBJECT_BYTES = 256, 64
 
-Chunk = bytes | memoryview
+Bytes = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some responses: the head, and the bytes that it speaks of."""
+
+    head: Bytes
+    tensors: Sequence[Bytes]
+
+    @property
+    def size(self) -> int:
+        held = sum(map(len, self.tensors)) + OBJECT_BYTES * len(self.tensors)
+        return CHUNK_BYTES + len(self.head) + held
 
 
 class MalformedError(ValueError):
@@ -59,7 +70,7 @@ class Recording:
 
     def __init__(self, chunks: Sequence[Chunk]):
         self.chunks = chunks
-        self.size = sum(map(len, chunks)) + CHUNK_BYTES * len(chunks)
+        self.size = sum(chunk.size for chunk in chunks)
 
     def __iter__(self) -> Iterator[Recorded]:
         """Raises MalformedError where a chunk is none."""
@@ -72,10 +83,11 @@ class Recording:
         Raises:
             MalformedError
         """
-        for chunk in self.chunks:
+        for number, chunk in enumerate(self.chunks):
+            if number:
+                await asyncio.sleep(0)
             for _ in decode(chunk):
                 pass
-            await asyncio.sleep(0)
 
 
 async def record(responses: Sequence[Recorded]) -> Recording | None:
@@ -83,21 +95,22 @@ async def record(responses: Sequence[Recorded]) -> Recording | None:
     chunks = []
     try:
         for first in range(0, len(responses), CHUNK_RESPONSES):
+            if first:
+                await asyncio.sleep(0)
             chunks.append(encode(responses[first : first + CHUNK_RESPONSES]))
-            await asyncio.sleep(0)
     except (TypeError, ValueError, OverflowError):  # orjson's errors are TypeErrors
         return None
     return Recording(chunks)
 
 
-def encode(responses: Sequence[Recorded]) -> bytes:
+def encode(responses: Sequence[Recorded]) -> Chunk:
     """A chunk.
 
     Raises:
         UnstorableError, TypeError, ValueError, OverflowError: a response has no such form.
     """
     tensors: dict[Any, int] = {}
-    tail: list[Any] = []
+    tail: list[Bytes] = []
     name, version = responses[0].model_name, responses[0].model_version
     told = []
     for response in responses:
@@ -109,11 +122,10 @@ def encode(responses: Sequence[Recorded]) -> bytes:
             raise UnstorableError("parameters without a JSON form")
         told.append([int(response.seconds * 1e6), parameters, outputs])
     described = [[*tensor[:3], _parameters(tensor[3])] for tensor in tensors]
-    head = orjson.dumps([name, version, described, told])
-    return b"".join([LENGTH.pack(len(head)), head, *tail])
+    return Chunk(orjson.dumps([name, version, described, told]), tail)
 
 
-def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[Any]) -> list[Any]:
+def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[Bytes]) -> list[Any]:
     kind: Any = output.datatype
     said = output.parameters
     if not isinstance(kind, str):
@@ -133,16 +145,17 @@ def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[A
             return [number, data]
         raw = [each.encode() if isinstance(each, str) else bytes(each) for each in data]
         tail += raw
-        return [number, "bytes", list(map(len, raw))]
+        return [number, "bytes", len(raw)]
     if is_array:
-        tail.append(np.ascontiguousarray(data).reshape(-1))
+        # Nobody else's: recorded.py has copied it.
+        tail.append(np.ascontiguousarray(data).reshape(-1).data.cast("B"))
         return [number, "array", [data.dtype.str, data.shape]]
     if not isinstance(data, list):
         raise UnstorableError(f"a {type(data).__name__}")
     if b"null" not in orjson.dumps(data):
         return [number, data]
     array = np.array(data, "<f8")  # JSON has no NaN: orjson writes null
-    tail.append(array.reshape(-1))
+    tail.append(array.reshape(-1).data.cast("B"))
     return [number, "float", array.shape]
 
 
@@ -160,16 +173,15 @@ def decode(chunk: Chunk) -> Iterator[Recorded]:
         MalformedError
     """
     try:
-        yield from _decode(memoryview(chunk))
+        yield from _decode(chunk)
     except MalformedError:
         raise
     except Exception as error:  # whatever can be wrong with bytes from elsewhere
         raise MalformedError(f"{type(error).__name__}: {error}") from error
 
 
-def _decode(chunk: memoryview) -> Iterator[Recorded]:
-    (length,) = LENGTH.unpack_from(chunk)
-    name, version, described, told = orjson.loads(chunk[LENGTH.size : LENGTH.size + length])
+def _decode(chunk: Chunk) -> Iterator[Recorded]:
+    name, version, described, told = orjson.loads(chunk.head)
     if not isinstance(name, str) or not isinstance(version, str | None):
         raise MalformedError("a model without a name")
     # One `Parameters` for all outputs that are alike.
@@ -182,36 +194,37 @@ def _decode(chunk: memoryview) -> Iterator[Recorded]:
         }
         for tensor, kind, shape, parameters in described
     ]
-    at = LENGTH.size + length
+    at = 0
     for microseconds, parameters, outputs in told:
         if type(microseconds) is not int or not isinstance(parameters, dict | None):
             raise MalformedError("no response")
         found = []
         for number, *form, content in outputs:
-            data, size = _decode_data(form[0], content, chunk[at:]) if form else (content, 0)
-            at += size
+            data: Any = content
+            if form:
+                count = content if form == ["bytes"] else 1
+                taken = chunk.tensors[at : at + count]
+                if len(taken) != count:
+                    raise MalformedError("bytes that are not there")
+                data = _decode_data(form[0], content, taken)
+                at += count
             found.append(ResponseOutput.model_validate({**tensors[number], "data": data}))
         yield Recorded(name, version, microseconds / 1e6, parameters, found)
-    if at != len(chunk):
+    if at != len(chunk.tensors):
         raise MalformedError("bytes that belong to no tensor")
 
 
-def _decode_data(form: str, content: Any, tail: memoryview) -> tuple[Any, int]:
-    """A tensor's data, and how many of the bytes are theirs."""
+def _decode_data(form: str, content: Any, taken: Sequence[Bytes]) -> Any:
     if form == "bytes":
-        data, at = [], 0
-        for length in content:
-            if not 0 <= length <= len(tail) - at:
-                raise MalformedError("an element that overruns")
-            data.append(bytes(tail[at : at + length]))
-            at += length
-        return data, at
+        return [bytes(each) for each in taken]  # bytes are not copied
     if form not in ("array", "float"):
         raise MalformedError("an unknown form")
     kind, shape = content if form == "array" else ("<f8", content)
     dtype = np.dtype(kind)
-    size = prod(shape) * dtype.itemsize
-    if dtype.kind not in PLAIN or not 0 <= size <= len(tail) or any(n < 0 for n in shape):
+    if dtype.kind not in PLAIN or prod(shape) * dtype.itemsize != len(taken[0]):
         raise MalformedError("no array of numbers")
-    array = np.frombuffer(tail[:size], dtype).reshape(shape)
-    return (TensorData.model_construct(root=array) if form == "array" else array.tolist()), size
+    array = np.frombuffer(taken[0], dtype).reshape(shape)
+    if form == "float":
+        return array.tolist()
+    array.flags.writeable = False
+    return TensorData.model_construct(root=array)

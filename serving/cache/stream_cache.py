@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from time import monotonic
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -152,7 +153,7 @@ class StreamCache:
     ) -> Answer:
         """Find the answer to a request, or have the model begin it; counted."""
         answer = await self._found_or_begun(model, request, declared, kind)
-        self._figures.asked(model.name, model.version, answer.way)
+        self._figures.of(model.name, model.version).ways[answer.way].inc()
         return answer
 
     async def _found_or_begun(
@@ -170,10 +171,11 @@ class StreamCache:
         if key is not None and reads:
             if flight := self._flights.get(key):
                 return _joining(flight, request)
-            with self._figures.waiting(GET):
-                recording = await self._store.get(key)
+            began = monotonic()
+            recording = await self._store.get(key)
+            read = recording.size if recording is not None else 0
+            self._figures.waited(GET, monotonic() - began, read)
             if recording is not None:
-                self._figures.read.inc(recording.size)
                 return StoredAnswer(request.id, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
                 return _joining(flight, request)
@@ -207,10 +209,12 @@ class StreamCache:
             recording = await record(said)
             # An answer that was begun later, by a refresh, is newer.
             if key is not None and recording is not None and self._flights.get(key) is flight:
-                with self._figures.waiting(PUT):
-                    stored = await self._store.put(key, recording)
+                began = monotonic()
+                stored = await self._store.put(key, recording)
+                written = recording.size if stored else 0
+                self._figures.waited(PUT, monotonic() - began, written)
                 if stored:
-                    self._figures.put(model.name, model.version, recording.size)
+                    self._figures.of(model.name, model.version).stores.inc()
 
         def close(flight: Flight) -> None:
             if key is not None and self._flights.get(key) is flight:

@@ -11,34 +11,42 @@ from hypothesis import strategies as st
 
 from serving.cache import envelope
 from serving.cache.envelope import seal, unseal
-from serving.cache.recording import MalformedError, Recording
+from serving.cache.recording import Chunk, MalformedError, Recording
 
 KEY = b"mlserver-streaming:a"
 LIMIT = 100_000
 
 
-def bytes_of(recording: Recording) -> list[bytes]:
-    return [bytes(chunk) for chunk in recording.chunks]
+def of(*heads: bytes, tensors: tuple[bytes, ...] = ()) -> Recording:
+    return Recording([Chunk(head, tensors) for head in heads])
+
+
+def bytes_of(recording: Recording) -> list[tuple[bytes, ...]]:
+    return [(bytes(each.head), *map(bytes, each.tensors)) for each in recording.chunks]
 
 
 @pytest.mark.parametrize("compress_bytes", [None, 1, 10_000])
-@pytest.mark.parametrize("chunks", [[], [b""], [b"a" * 500, b"b"], [os.urandom(5000)] * 3])
-def test_what_was_sealed_is_unsealed(chunks: list[bytes], compress_bytes: int | None):
-    sealed = seal(KEY, Recording(chunks), compress_bytes)
-    assert bytes_of(unseal(KEY, sealed, LIMIT)) == chunks
+@pytest.mark.parametrize("tensors", [(), (b"",), (b"a" * 500, b"b"), (os.urandom(5000),) * 3])
+@pytest.mark.parametrize("heads", [(), (b"",), (b"a" * 500, b"b"), (os.urandom(5000),) * 3])
+def test_what_was_sealed_is_unsealed(
+    heads: tuple[bytes, ...], tensors: tuple[bytes, ...], compress_bytes: int | None
+):
+    recording = of(*heads, tensors=tensors)
+    sealed = seal(KEY, recording, compress_bytes)
+    assert bytes_of(unseal(KEY, sealed, LIMIT)) == bytes_of(recording)
 
 
 def test_what_shrinks_is_compressed_and_what_does_not_is_not():
     words, noise = b"What is the capital of France? " * 500, os.urandom(15_000)
-    assert len(seal(KEY, Recording([words]), 4096)) < len(words) / 10
-    assert len(seal(KEY, Recording([words]), None)) > len(words)
-    assert noise in seal(KEY, Recording([noise]), 4096)
+    assert len(seal(KEY, of(words), 4096)) < len(words) / 10
+    assert len(seal(KEY, of(words), None)) > len(words)
+    assert noise in seal(KEY, of(noise), 4096)
 
 
 @given(st.data())
 def test_what_is_cut_short_or_changed_is_refused(data: st.DataObject):
     chunks = [b"What is the capital? " * 20, b"second"]
-    whole = seal(KEY, Recording(chunks), data.draw(st.sampled_from([None, 1])))
+    whole = seal(KEY, of(*chunks), data.draw(st.sampled_from([None, 1])))
     at = data.draw(st.integers(0, len(whole) - 1))
     other = data.draw(st.binary(min_size=1, max_size=3))
     for changed in (whole[:at], whole[:at] + other + whole[at + len(other) :], whole + other):
@@ -49,7 +57,7 @@ def test_what_is_cut_short_or_changed_is_refused(data: st.DataObject):
 
 def test_another_key_s_value_is_refused():
     with pytest.raises(MalformedError, match="another key"):
-        unseal(b"mlserver-streaming:b", seal(KEY, Recording([b"a"]), None), LIMIT)
+        unseal(b"mlserver-streaming:b", seal(KEY, of(b"a"), None), LIMIT)
 
 
 @pytest.mark.parametrize("value", [b"", b"MSC1", b"OK", os.urandom(500), b"MSC2" + bytes(100)])
@@ -70,8 +78,10 @@ def forged(payload: bytes, form: bytes = envelope.PLAIN) -> bytes:
         b"\1\0",
         b"\xff\xff\xff\xff",
         b"\1\0\0\0\xff\xff\xff\xff",
-        b"\2\0\0\0\1\0\0\0\1\0\0\0a",
-        b"\1\0\0\0\1\0\0\0ab",
+        b"\1\0\0\0\xff\xff\xff\xff\1\0\0\0a",
+        b"\1\0\0\0\0\0\0\0\xff\xff\xff\xff",
+        b"\2\0\0\0\0\0\0\0\1\0\0\0a",
+        b"\1\0\0\0\0\0\0\0\1\0\0\0ab",
     ],
 )
 def test_a_forged_value_of_another_shape_is_refused(payload: bytes):

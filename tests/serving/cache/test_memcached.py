@@ -16,7 +16,7 @@ from serving.cache.envelope import seal
 from serving.cache.figures import CacheFigures
 from serving.cache.memcached import PREFIX, MemcachedStore
 from serving.cache.recorded import Recorded, data_of
-from serving.cache.recording import CHUNK_RESPONSES, Recording, encode, record
+from serving.cache.recording import CHUNK_RESPONSES, Chunk, Recording, encode, record
 from serving.settings import CacheSettings
 
 from ...memcached import FakeMemcached, Memcached, dead_port, needs_memcached
@@ -151,7 +151,8 @@ async def test_garbage_under_a_key_is_a_miss_and_counted(figures: CacheFigures, 
         await store.put("a", await words("one", "two"))
         key = (PREFIX + "a").encode()
         good = server.values[key] if isinstance(server, FakeMemcached) else server.value(key)
-        forged = seal(key, Recording([encode([Recorded.of(answer("a"), 0)])[:-3]]), None)
+        head = encode([Recorded.of(answer("a"), 0)]).head
+        forged = seal(key, Recording([Chunk(head[:-3], ())]), None)
         wrong = [
             b"",
             b"OK",
@@ -184,7 +185,7 @@ async def test_a_recording_is_read_to_its_end_before_any_of_it_is_given(figures:
         store = store_of(figures, server)
         good = (await words(*["a"] * CHUNK_RESPONSES)).chunks[0]
         key = (PREFIX + "a").encode()
-        server.values[key] = seal(key, Recording([good, b"\1"]), None)
+        server.values[key] = seal(key, Recording([good, Chunk(b"[1]", ())]), None)
         assert await store.get("a") is None
         await store.close()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from serving.cache.memory import ENTRY_BYTES, MemoryStore
-from serving.cache.recording import CHUNK_BYTES, Recording
+from serving.cache.recording import CHUNK_BYTES, Chunk, Recording
 
 
 def recording(size: int) -> Recording:
-    return Recording([b"x" * (size - ENTRY_BYTES - CHUNK_BYTES)])
+    return Recording([Chunk(b"x" * (size - ENTRY_BYTES - CHUNK_BYTES), [])])
 
 
 class Clock:
