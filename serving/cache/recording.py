@@ -109,33 +109,58 @@ def encode(responses: Sequence[Recorded]) -> Chunk:
     Raises:
         UnstorableError, TypeError, ValueError, OverflowError: a response has no such form.
     """
-    tensors: dict[Any, int] = {}
     tail: list[Bytes] = []
     name, version = responses[0].model_name, responses[0].model_version
     told = []
+    alike = Alike()
     for response in responses:
         if (response.model_name, response.model_version) != (name, version):
             raise UnstorableError("two models in one stream")
-        outputs = [_encode_output(output, tensors, tail) for output in response.outputs]
+        outputs = [_encode_output(output, alike, tail) for output in response.outputs]
         parameters = response.parameters
         if parameters is not None and orjson.loads(orjson.dumps(parameters)) != parameters:
             raise UnstorableError("parameters without a JSON form")
         told.append([int(response.seconds * 1e6), parameters, outputs])
-    described = [[*tensor[:3], _parameters(tensor[3])] for tensor in tensors]
+    described = [[*tensor[:3], _parameters(tensor[3])] for tensor in alike.tensors]
     return Chunk(orjson.dumps([name, version, described, told]), tail)
 
 
-def _encode_output(output: ResponseOutput, tensors: dict[Any, int], tail: list[Bytes]) -> list[Any]:
+class Alike:
+    """The tensors that a chunk tells once."""
+
+    __slots__ = ("_last", "_number", "tensors")
+
+    def __init__(self) -> None:
+        self.tensors: dict[Any, int] = {}
+        self._last: ResponseOutput | None = None
+        self._number = 0
+
+    def number(self, output: ResponseOutput) -> int:
+        """The number of the tensor that an output is one of."""
+        last, said = self._last, output.parameters
+        if (
+            last is not None
+            and said is last.parameters
+            and output.name == last.name
+            and output.shape == last.shape
+            and output.datatype == last.datatype
+        ):
+            return self._number
+        described: Any = None
+        if said is not None:
+            described = said.content_type
+            if said.headers or said.model_extra:
+                described = orjson.dumps(said_by(said))
+        tensor = output.name, datatype(output), tuple(output.shape), described
+        self._last, self._number = output, self.tensors.setdefault(tensor, len(self.tensors))
+        return self._number
+
+
+def _encode_output(output: ResponseOutput, alike: Alike, tail: list[Bytes]) -> list[Any]:
+    number = alike.number(output)
     kind: Any = output.datatype
-    said = output.parameters
     if not isinstance(kind, str):
         kind = datatype(output)
-    described: Any = None
-    if said is not None:
-        described = said.content_type
-        if said.headers or said.model_extra:
-            described = orjson.dumps(said_by(said))
-    number = tensors.setdefault((output.name, kind, tuple(output.shape), described), len(tensors))
     data = data_of(output)
     is_array = isinstance(data, np.ndarray) and data.dtype.kind in PLAIN
     if kind == BYTES and not is_array:

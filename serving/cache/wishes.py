@@ -6,8 +6,11 @@ from typing import Any
 from mlserver.types import InferenceRequest
 
 from ..errors import BadRequestError
+from ..rest_codec import CACHE
 
-CACHE, REPLAY = "cache", "cache_replay"
+__all__ = ["CACHE", "ORDINARY", "Wishes", "take_wishes"]
+
+REPLAY = "cache_replay"
 SKIP, REFRESH, PACED = "skip", "refresh", "paced"
 # How much of a wrong value is shown to its sender.
 SHOWN_CHARACTERS = 30
