@@ -10,8 +10,8 @@ from typing import Any
 from mlserver.types import InferenceResponse, Parameters
 
 from ..errors import MLServerError
-from .flight import Seat
-from .recording import Recording
+from .flight import SOME, Seat
+from .recording import Recording, decode
 from .wishes import CACHE
 
 # How a response came: from what is stored, from a run that was under way, from one of its own.
@@ -56,11 +56,14 @@ class StoredAnswer(Answer):
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
         request_id, shared = self._request_id, None
         started = monotonic()
-        for recorded in self._recording:
-            if self._paced:
-                await asyncio.sleep(started + recorded.seconds - monotonic())
-            yield recorded.response(request_id, HIT, shared or says(HIT))
-            shared = shared or says(HIT)
+        for number, chunk in enumerate(self._recording.chunks):
+            if number:
+                await asyncio.sleep(0)  # who collects a long one must not hold the loop up
+            for recorded in decode(chunk):
+                if self._paced:
+                    await asyncio.sleep(started + recorded.seconds - monotonic())
+                yield recorded.response(request_id, HIT, shared or says(HIT))
+                shared = shared or says(HIT)
 
 
 class HeardAnswer(Answer):
@@ -78,6 +81,8 @@ class HeardAnswer(Answer):
             for recorded in some:
                 yield recorded.response(request_id, way, shared or says(way))
                 shared = shared or says(way)
+            if len(some) == SOME:
+                await asyncio.sleep(0)  # there may be much more already
 
     def close(self) -> None:
         self._seat.leave()

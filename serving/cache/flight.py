@@ -34,6 +34,10 @@ PATIENCE_SECONDS = 10.0
 RESPONSE_BYTES = 2560
 
 
+# Responses that a listener gets at once.
+SOME = 128
+
+
 class LaggardError(MLServerError):
     """Others listen to the same run, and cannot wait any longer."""
 
@@ -252,7 +256,7 @@ class Seat:
         return self
 
     async def __anext__(self) -> list[Recorded]:
-        """The next responses, as many as there are.
+        """The next responses, up to SOME of those that there are.
 
         Raises:
             LaggardError: the others could not wait.
@@ -260,7 +264,8 @@ class Seat:
         """
         flight = self._flight
         while not self.sent_off:
-            if some := flight._records[self.heard - flight._first :]:
+            at = self.heard - flight._first
+            if some := flight._records[at : at + SOME]:
                 self.heard += len(some)
                 if flight._overflowed:
                     flight._drop_heard()

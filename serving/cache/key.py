@@ -28,6 +28,10 @@ NOT_ASKED = frozenset(
 # A tensor's or a wanted output's parameters that say how it travels.
 OF_THE_WIRE = frozenset({"binary_data", "binary_data_size"})
 TEXT = "str"
+# From here on, a question is digested away from the event loop: it takes a millisecond.
+LARGE_BYTES = 1024 * 1024
+# What an element of a list takes, about.
+ELEMENT_BYTES = 64
 
 PREDICT, STREAM = b"predict", b"stream"
 
@@ -69,6 +73,19 @@ def key_of(
         # what it thinks of it.
         return None
     return digest.hexdigest()
+
+
+def is_large(request: InferenceRequest) -> bool:
+    """Whether digesting a request holds the event loop up."""
+    size = 0
+    for tensor in request.inputs:
+        data = tensor.data.root if isinstance(tensor.data, TensorData) else tensor.data
+        if isinstance(data, np.ndarray):
+            size += data.nbytes
+        elif isinstance(data, list):
+            size += ELEMENT_BYTES * len(data)
+            size += sum(len(each) for each in data if isinstance(each, bytes | str | list))
+    return size >= LARGE_BYTES
 
 
 def _asked(request: InferenceRequest, ignored: frozenset[str]) -> list[Any]:

@@ -7,6 +7,7 @@ uses the cache says in its parameter `cache` how it came.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from time import monotonic
@@ -28,7 +29,7 @@ from .figures import GET, PUT, CacheFigures
 from .flight import Budget, Flight
 from .identity import Identities
 from .in_order import in_order
-from .key import PREDICT, STREAM, key_of
+from .key import PREDICT, STREAM, is_large, key_of
 from .memcached import MemcachedStore
 from .memory import MemoryStore
 from .recorded import Recorded
@@ -191,7 +192,10 @@ class StreamCache:
         identity = await self._identities.of(model)
         caller = (callers.key_name() or "") if self._settings.per_key else ""
         ignored = declared.ignores | OF_SEQUENCES if declared.independent else declared.ignores
-        return key_of(request, identity, kind, caller, ignored)
+        arguments = request, identity, kind, caller, ignored
+        if is_large(request):
+            return await asyncio.to_thread(key_of, *arguments)
+        return key_of(*arguments)
 
     def _sequences(self, model: MLModel, declared: Declared) -> SequencesSeen:
         seen = self._seen.get(model)

@@ -11,7 +11,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorData
 
 from serving import binary, converters, rest_codec, rest_generate
-from serving.cache.key import PREDICT, STREAM, key_of
+from serving.cache.key import PREDICT, STREAM, is_large, key_of
 
 IDENTITY = b"i" * 32
 
@@ -208,3 +208,18 @@ def test_what_cannot_be_compared_has_no_key(strange: InferenceRequest):
 def test_nothing_can_be_read_from_a_key():
     found = key(asking(tensor(["secret"], "BYTES", [1]), word="secret"), caller="secret")
     assert found is not None and len(found) == 64 and int(found, 16)
+
+
+@pytest.mark.parametrize(
+    ("data", "large"),
+    [
+        (np.zeros(300_000, "<f4"), True),
+        (np.zeros(1000, "<f4"), False),
+        ([b"x" * 2_000_000], True),
+        (["a"], False),
+        ([0.5] * 100_000, True),
+        ([["a" * 5] * 5] * 5, False),
+    ],
+)
+def test_a_large_question_is_digested_away_from_the_loop(data: Any, large: bool):
+    assert is_large(asking(tensor(data))) is large

@@ -300,6 +300,38 @@ async def test_a_model_sees_no_wish(tmp_path: Path):
     assert said(got) == ['{"seed": 1}']
 
 
+async def test_a_paced_replay_takes_its_first_time(tmp_path: Path):
+    class Slow(MLModel):
+        async def predict_stream(self, payloads: Any) -> AsyncIterator[InferenceResponse]:
+            async for request in payloads:
+                for word in asked(request).split(" "):
+                    await asyncio.sleep(0.05)
+                    yield answer(word)
+
+    async with plane_of(tmp_path, {"m": Slow}, cached=True) as plane:
+        await stream(plane, ask("a b c"))
+        # One that is not paced waits for nothing: it needs no more than a few turns of the loop.
+        quick = asyncio.create_task(stream(plane, ask("a b c")))
+        await turns()
+        assert quick.done() and quick.result().mark == "hit"
+        began = asyncio.get_running_loop().time()
+        paced = await stream(plane, ask("a b c", cache_replay="paced"))
+        assert asyncio.get_running_loop().time() - began >= 0.14
+        assert (paced.texts, paced.mark) == (["a", "b", "c"], "hit")
+
+
+async def test_a_long_answer_that_is_collected_lets_others_have_turns(
+    tmp_path: Path, words: type[Words]
+):
+    async with plane_of(tmp_path, {"m": words}, cached=True) as plane:
+        text = " ".join(map(str, range(2000)))
+        await stream(plane, ask(text))
+        unary = asyncio.create_task(plane.infer(ask(text), "m"))
+        await turns(5)
+        assert not unary.done()
+        assert len(said(await unary)) == 2000
+
+
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
