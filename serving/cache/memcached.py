@@ -17,7 +17,7 @@ from mlserver.logging import logger
 
 from ..settings import CacheSettings
 from .envelope import HEAD_BYTES, seal, unseal
-from .figures import BUSY, MALFORMED, CacheFigures
+from .figures import BUSY, GET, MALFORMED, PUT, CacheFigures
 from .memcached_server import MemcachedServer
 from .recording import MalformedError, Recording
 
@@ -42,10 +42,13 @@ class MemcachedStore:
     def __init__(self, settings: CacheSettings, figures: CacheFigures) -> None:
         self._settings = settings
         self._figures = figures
-        self._servers = [
-            MemcachedServer(host, port, settings.retry_seconds, figures)
-            for host, port in settings.addresses
-        ]
+        self._readers, self._writers = (
+            [
+                MemcachedServer(host, port, settings.retry_seconds, figures)
+                for host, port in settings.addresses
+            ]
+            for _ in (GET, PUT)
+        )
         self._limit = settings.entry_bytes + SPARE_BYTES
         self._reading: dict[str, asyncio.Task[Recording | None]] = {}
         self._puts = 0
@@ -77,7 +80,7 @@ class MemcachedStore:
             self._puts -= 1
 
     async def close(self) -> None:
-        for server in self._servers:
+        for server in (*self._readers, *self._writers):
             server.close()
 
     async def _read(self, key: str) -> Recording | None:
@@ -131,16 +134,17 @@ class MemcachedStore:
         return await self._set(key, INDEX.pack(SPLIT, count, len(value), name))
 
     async def _get(self, key: str) -> bytes | None:
-        return await self._server(key).get(key.encode(), self._settings.timeout_seconds)
+        server = _server(self._readers, key)
+        return await server.get(key.encode(), self._settings.timeout_seconds)
 
     async def _set(self, key: str, value: bytes) -> bool:
         expires = max(1, int(self._settings.seconds))
-        return await self._server(key).set(key.encode(), value, expires, PUT_SECONDS)
+        return await _server(self._writers, key).set(key.encode(), value, expires, PUT_SECONDS)
 
-    def _server(self, key: str) -> MemcachedServer:
-        if len(self._servers) == 1:
-            return self._servers[0]
-        return max(self._servers, key=lambda server: _weight(server.name, key))
+
+def _server(servers: list[MemcachedServer], key: str) -> MemcachedServer:
+    """The server that a key belongs to."""
+    return max(servers, key=lambda server: _weight(server.name, key))
 
 
 def _weight(server: str, key: str) -> bytes:

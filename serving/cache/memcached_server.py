@@ -30,13 +30,16 @@ QUESTIONS, QUEUE_TIMES = 8, 10
 # busy loop would else hear no answer. They cost nothing where it is idle, and end at so many times
 # the server's own time.
 TURNS, MOST_TIMES = 8, 10
-CONNECTIONS = 2
 # Ends by itself what nobody waits for any more.
 CONNECT_SECONDS = 1.0
 
 
 class MemcachedServer:
-    """Never raises: what a server does not do in time is not done."""
+    """A connection to one. Never raises: what the server does not do in time is not done.
+
+    What is read and what is stored have one each: nobody waits behind a large value that goes the
+    other way.
+    """
 
     def __init__(self, host: str, port: int, retry_seconds: float, figures: CacheFigures) -> None:
         """
@@ -103,7 +106,7 @@ class MemcachedServer:
             self._address,
             decode_responses=False,
             min_connections=1,
-            max_connections=CONNECTIONS,
+            max_connections=1,
             connect_timeout=CONNECT_SECONDS,
             socket_nodelay=True,
             max_inflight_requests_per_connection=2 * QUESTIONS,  # never so many
