@@ -24,6 +24,7 @@ OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 ]
 EVENT, END = b"data: {", b"\r\n0\r\n\r\n"
+MOST_OTHERS = 0.05
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 # No two windows of one server ask the same.
 SEEDS = count(time.time_ns())
@@ -36,9 +37,11 @@ async def text_streams(
 
     Args:
         again: ask the same each time; else no question is ever asked twice.
-        way: the parameter `cache` that the answers must have; empty for none.
+        way: the parameter `cache` that the answers must have, but for a few that a store did not
+            give in time; empty for none.
     """
     words = len(prompt.split(" "))
+    others = 0
     tally: Tally | None = None
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,10 +50,10 @@ async def text_streams(
         answer = await reader.readuntil(EVENT)
         first = time.perf_counter() - begun
         answer += await reader.readuntil(END)
-        if answer.count(EVENT) != words or answer.count(b'"cache":"%b"' % way.encode()) != (
-            words if way else 0
-        ):
-            raise AnswerError(f"not {words} words that are '{way}': {answer[:400]!r}")
+        nonlocal others
+        others += answer.count(b'"cache":"%b"' % way.encode()) != (words if way else 0)
+        if answer.count(EVENT) != words:
+            raise AnswerError(f"not {words} words: {answer[-400:]!r}")
         if tally is not None:
             tally.responses += words
             tally.received_bytes += len(answer)
@@ -68,6 +71,8 @@ async def text_streams(
     tally = Tally(target.pid, seconds)
     await asyncio.gather(*map(one_after_another, connections))
     sample = tally.close()
+    if others > MOST_OTHERS * len(sample.first_seconds):
+        raise AnswerError(f"{others} of {len(sample.first_seconds)} answers are not '{way}'")
     for _, writer in connections:
         writer.close()
     return sample
