@@ -14,7 +14,7 @@ SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving smoke demo serve test soak check bench perf-analyzer lock clean
+.PHONY: setup install-serving smoke demo serve test soak check bench perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -78,6 +78,15 @@ $(PERF)/perf_analyzer: | setup
 	find $(PERF).new/unpacked \( -name perf_analyzer -o -name 'libcudart.so.12' -o -name 'libb64.so*' \) \
 		-exec cp {} $(PERF)/ \;
 	chmod +x $(PERF)/perf_analyzer && rm -rf $(PERF).new
+
+# For the tests of the cache; Debian only, and only root may install it.
+memcached:
+	@command -v memcached > /dev/null || { \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="timeout 180 apt-get install --yes --quiet=2 --no-install-recommends memcached"; \
+		$$install || { timeout 180 apt-get update --quiet=2 && $$install; }; \
+	} >&2
+	@memcached -V
 
 bench: setup
 	$(BIN)/python -m benchmarks

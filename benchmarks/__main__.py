@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from . import machine, report
+from .cache_rows import cache
 from .contenders import HERE
 from .cost_rows import costs
 from .jpeg_rows import jpeg
@@ -23,6 +24,7 @@ WORKLOADS: dict[str, RowMaker] = {
     "tensor": tensor,
     "fairness": fairness,
     "costs": costs,
+    "cache": cache,
 }
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
 

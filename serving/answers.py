@@ -24,7 +24,7 @@ async def predict(model: MLModel, request: InferenceRequest) -> InferenceRespons
     """
     if overrides(model, "predict"):
         return await model.predict(request)
-    async with aclosing(stream(model, one(request))) as responses:
+    async with aclosing(stream(model, One(request))) as responses:
         return await collect(model, responses)
 
 
@@ -43,9 +43,22 @@ def stream(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, N
     raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
 
 
-async def one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
-    """A stream of one request."""
-    yield request
+class One:
+    """A stream of one request, and known to be."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: InferenceRequest):
+        self._request: InferenceRequest | None = request
+
+    def __aiter__(self) -> "One":
+        return self
+
+    async def __anext__(self) -> InferenceRequest:
+        request, self._request = self._request, None
+        if request is None:
+            raise StopAsyncIteration
+        return request
 
 
 async def _iterated(

@@ -25,11 +25,10 @@ from mlserver.types import (
     MetadataServerResponse,
 )
 from mlserver.utils import generate_uuid
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
 
 from . import answers
 from .auth import authenticator
+from .cache import StreamCache
 from .callers import authorise, current
 from .calls import Calls
 from .errors import (
@@ -70,6 +69,7 @@ class StreamingDataPlane(DataPlane):
         self.streams = Streams(self.calls, metrics)
         self.metrics = metrics
         self.in_use = InUse()
+        self.cache = StreamCache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
 
     async def infer(
@@ -77,12 +77,11 @@ class StreamingDataPlane(DataPlane):
     ) -> InferenceResponse:
         """One request, one response; a stream-only model's responses are collected into one."""
         model = await self.model(name, version)
-        requests = Requests(answers.one(payload), self, model)
+        requests = Requests(answers.One(payload), self, model)
         with self._serving(model, requests):
-            key = self._cache_key(model, payload)
             payload = await anext(requests)
             async with self.calls.model(name):
-                response = await self._cached(model, payload, key)
+                response: InferenceResponse = await self._answers(model).predict(model, payload)
             if error := failure_of(response):
                 raise error
             response.id = payload.id
@@ -111,7 +110,7 @@ class StreamingDataPlane(DataPlane):
             turn_due = 0.0 if take_turns else math.inf
             async with (
                 self.streams.open(model, requests) as stream,
-                aclosing(answers.stream(model, requests)) as responses,
+                aclosing(self._answers(model).stream(model, requests)) as responses,
             ):
                 async for response in responses:
                     if not response.id:
@@ -185,30 +184,9 @@ class StreamingDataPlane(DataPlane):
             request.id = generate_uuid()
         self._inference_middleware.request_middleware(request, model.settings)
 
-    def _cache_key(self, model: MLModel, request: InferenceRequest) -> str | None:
-        """What a request's answer is remembered under; None where it is not.
-
-        Taken before the request gets its id and the headers that repeat it: no two would be alike.
-        """
-        if self._get_response_cache() is None or not model.settings.cache_enabled:
-            return None
-        asked = _as_json(request, exclude={"id"})
-        return None if asked is None else f"{model.name!r} {model.version!r} {asked}"
-
-    async def _cached(
-        self, model: MLModel, request: InferenceRequest, key: str | None
-    ) -> InferenceResponse:
-        """The model's answer, from MLServer's own response cache where that is on."""
-        cache = self._get_response_cache()
-        if cache is None or key is None:
-            return await answers.predict(model, request)
-        if value := await cache.lookup(key):
-            return InferenceResponse.model_validate_json(value)
-        response = await answers.predict(model, request)
-        answer = _as_json(response)
-        if answer is not None and failure_of(response) is None:
-            await cache.insert(key, answer)
-        return response
+    def _answers(self, model: MLModel) -> Any:
+        """Who is asked for a model's answers: the model, or the cache before it."""
+        return self.cache if model.settings.cache_enabled else answers
 
     async def ready(self) -> bool:
         return not self.calls.draining and await super().ready()
@@ -239,13 +217,15 @@ class StreamingDataPlane(DataPlane):
 
 
 class Requests:
-    """A stream's requests on their way into the model; knows the id of the one read last."""
+    """A stream's requests on their way into the model; knows the id of the one read last, and
+    whether there is but one."""
 
     def __init__(
         self, payloads: AsyncIterator[InferenceRequest], plane: StreamingDataPlane, model: MLModel
     ):
         self.last_id: str | None = None
         self.count = 0
+        self.sole = isinstance(payloads, answers.One)
         self._payloads = payloads
         self._plane = plane
         self._model = model
@@ -259,12 +239,3 @@ class Requests:
         self.last_id = request.id
         self.count += 1
         return request
-
-
-def _as_json(message: BaseModel, **arguments: Any) -> str | None:
-    """The JSON of a request or response; None where it has none (raw tensors, images)."""
-    try:
-        # Requests are built without validation, which pydantic would warn of here.
-        return message.model_dump_json(warnings=False, **arguments)
-    except (PydanticSerializationError, UnicodeError):
-        return None

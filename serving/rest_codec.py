@@ -22,6 +22,8 @@ from .raw_tensors import BYTES, check_shape, decode_raw, flat
 from .rest_tensors import check_json_tensor
 
 BASE64 = "base64"
+# The parameter that says how a response came, where a model uses the cache.
+CACHE = "cache"
 DUMPS = orjson.OPT_SERIALIZE_NUMPY
 # What streams repeat is kept, for the streams that run at once; an id may be as long as a message.
 KEPT_HEADS, KEPT_ID_CHARACTERS = 1024, 128
@@ -91,7 +93,7 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
     """
     # Built by hand: this is on the path of every event, and pydantic's dump costs more than all
     # the rest of an event together.
-    if not sizes and response.parameters is None and len(response.outputs) == 1:
+    if not sizes and len(response.outputs) == 1:
         (output,) = response.outputs
         if encoded := _encode_alone(response, output):
             return encoded
@@ -112,8 +114,15 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
 
 
 def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
-    """A response with one output and nothing to say of it, as tokens have it: all but its data is
-    the same for the whole stream. None where it is not so simple."""
+    """A response with one output and nothing to say of it but how it came, as tokens have it: all
+    but its data is the same for the whole stream. None where it is not so simple."""
+    way = None
+    if (said := response.parameters) is not None:
+        given = said.model_extra or {}
+        way = given.get(CACHE)
+        simple = len(given) == 1 and said.headers is None and said.content_type is None
+        if not simple or not isinstance(way, str):
+            return None
     described = output.parameters
     request_id = response.id or ""
     if len(request_id) > KEPT_ID_CHARACTERS or (
@@ -136,6 +145,7 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
         kind,
         tuple(output.shape),
         described.content_type if described is not None else None,
+        way,
     )
     return b"%b%b}]}" % (head, orjson.dumps(data, option=DUMPS, default=as_json))
 
@@ -149,6 +159,7 @@ def _head(
     datatype: str,
     shape: tuple[int, ...],
     content_type: str | None,
+    way: str | None,
 ) -> bytes:
     """The JSON of a response with one output, up to its data."""
     found: dict[str, Any] = {"model_name": model_name}
@@ -156,6 +167,8 @@ def _head(
         found["model_version"] = model_version
     if request_id:
         found["id"] = request_id
+    if way is not None:
+        found["parameters"] = {CACHE: way}
     output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
     if content_type is not None:
         output["parameters"] = {"content_type": content_type}

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import binary, calls
-from .answers import one
+from .answers import One
 from .auth import without_secrets
 from .binary import BinaryOutputs
 from .calls import REQUEST_ID, REST, Call
@@ -97,7 +97,7 @@ class InferenceEndpoints:
                 sent.inc(size)
 
             return EventStreamResponse(
-                self._data_plane.infer_stream(one(question.payload), name, version),
+                self._data_plane.infer_stream(One(question.payload), name, version),
                 # Events are text: outputs that were wanted as bytes come as JSON.
                 encode=question.encode,
                 grace=streaming.first_response_grace_seconds,

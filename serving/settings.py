@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -27,6 +28,7 @@ SETTINGS_FILE = "settings.json"
 BLOCK = "streaming"
 PREFIX = "STREAMING_"
 NESTED = "__"
+MEMCACHED_PORT = 11211
 # What Kubernetes tells a container of a Service whose name begins with `streaming`.
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$")
@@ -142,6 +144,88 @@ class LimitSettings(_Block):
     )
 
 
+class CacheSettings(_Block):
+    """Streams remembered, for models whose own settings say `"cache_enabled": true`."""
+
+    backend: Literal["memory", "memcached"] = Field(
+        default="memory",
+        description="Where streams are remembered: in each instance's `memory`, or in `memcached` "
+        "for all instances.",
+    )
+    bytes: Bytes = Field(
+        default=64 * 1024 * 1024,
+        description="What `memory` may hold in all; the least recently used streams go.",
+    )
+    running_bytes: Bytes = Field(
+        default=256 * 1024 * 1024,
+        description="What streams may hold in all while they are being answered, for those who "
+        "join and to be remembered; past it, they are answered only.",
+    )
+    entry_bytes: Bytes = Field(
+        default=8 * 1024 * 1024, description="The longest stream that is remembered."
+    )
+    seconds: Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=30 * 86_400)] = Field(
+        default=3600, description="How long a stream is remembered."
+    )
+    per_key: bool = Field(
+        default=True, description="Whether each key's or token's answers are its own only."
+    )
+    servers: tuple[str, ...] = Field(
+        default=(), description='The memcached servers: "host:port" or "host" (port 11211).'
+    )
+    timeout_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.001, le=1)] = Field(
+        default=0.005,
+        description="How long a request waits for an answer of memcached.",
+    )
+    retry_seconds: Seconds = Field(
+        default=5, description="How long a memcached server that does not answer is left alone."
+    )
+    value_bytes: Annotated[
+        int, BeforeValidator(_no_boolean), Field(ge=16 * 1024, le=128 * 1024 * 1024)
+    ] = Field(
+        default=1_000_000,
+        description="The largest value that the memcached servers take: a little less than their "
+        "item limit (`-I`, 1 MiB).",
+    )
+    split: bool = Field(
+        default=True,
+        description="Whether a stream past `value_bytes` is split over several values; it is not "
+        "remembered otherwise.",
+    )
+    compress_bytes: Bytes | None = Field(
+        default=4096,
+        description="From which size on a stream is compressed for memcached; null for never.",
+    )
+
+    @field_validator("servers")
+    @classmethod
+    def _are_addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            host, port = address(server)
+            if not host or not 0 < port < 65536 or any(each.isspace() for each in host):
+                raise ValueError(f"'{server}' is not host:port")
+        return servers
+
+    @model_validator(mode="after")
+    def _has_servers(self) -> "CacheSettings":
+        if self.backend == "memcached" and not self.servers:
+            raise ValueError("the backend memcached needs servers")
+        return self
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The memcached servers' hosts and ports."""
+        return [address(server) for server in self.servers]
+
+
+def address(server: str) -> tuple[str, int]:
+    """Host and port of "host:port", "[host]:port" or "host"; port 0 where it is no number."""
+    host, colon, port = server.rpartition(":")
+    if not colon or server.endswith("]"):
+        host, port = server, str(MEMCACHED_PORT)
+    return host.strip("[]"), int(port) if port.isdecimal() else 0
+
+
 class StreamingSettings(BaseSettings):
     """How streams are served. An environment variable wins over the file; its text `null` is the
     file's null."""
@@ -171,6 +255,7 @@ class StreamingSettings(BaseSettings):
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
+    cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
 
     @classmethod
     def settings_customise_sources(

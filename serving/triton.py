@@ -23,7 +23,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
 
 from . import calls
-from .answers import one, overrides
+from .answers import One, overrides
 from .calls import TRITON
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .deadlines import timeout_seconds, undisturbed, within
@@ -165,7 +165,7 @@ class _TritonStream:
         model = await self._servicer._data_plane.model(name, version)
         figures = self._servicer._figures(model)
         figures.received.inc(size)
-        responses = self._servicer._data_plane.infer_stream(one(payload), name, version)
+        responses = self._servicer._data_plane.infer_stream(One(payload), name, version)
         final = failed = True
         try:
             final = failed = False

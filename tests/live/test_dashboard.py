@@ -27,6 +27,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 VARIABLES = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
 # Prometheus sets these two at each scrape.
+OURS = ("stream_", "sequences_", "auth_", "cache_")
 OF_THE_SCRAPE = {"instance", "job"}
 Exported = dict[str, set[str]]
 
@@ -37,8 +38,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = make_folder(
         tmp_path_factory.mktemp("dashboard"), streaming={"auth": {"keys_file": "keys.json"}}
     )
+    cached = {"MLSERVER_MODEL_CACHE_ENABLED": "true"}
     key = {"x-api-key": add_key(folder / "keys.json", "dashboard", "--role", "infer")}
-    with Service(folder, folder / "server.log") as service:
+    with Service(folder, folder / "server.log", **cached) as service:
         url = f"{service.url}{path('text-model', 'generate_stream')}"
         assert httpx.post(url, json=prompt("a b"), headers=key).is_success
         assert httpx.post(url, json=prompt("a b")).status_code == 401
@@ -113,10 +115,10 @@ def test_counters_are_asked_for_their_rate_and_gauges_are_not(query: str):
 
 def test_every_metric_of_streams_has_a_panel(exported: Exported):
     shown = {selector.name for query in QUERIES for selector in selectors(parsed(query))}
-    ours = {name for name in exported if name.startswith(("stream_", "sequences_", "auth_"))}
+    ours = {name for name in exported if name.startswith(OURS)}
     # Histograms are shown by their buckets.
     ours = {name for name in ours if not name.endswith(("_count", "_sum"))}
-    assert len(ours) == 11
+    assert len(ours) == 17
     assert ours - shown == set()
 
 

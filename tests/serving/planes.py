@@ -16,13 +16,19 @@ from serving.data_plane import StreamingDataPlane
 
 @asynccontextmanager
 async def plane_of(
-    root: Path, models: dict[str, type[MLModel]], **settings: Any
+    root: Path,
+    models: dict[str, type[MLModel]],
+    cached: bool = False,
+    extra: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[StreamingDataPlane]:
     """A data plane that serves these classes under these names, "name/version" with a version.
 
     Args:
         root: where settings.json is looked for.
-        settings: of MLServer; `cache_enabled` is the models' too.
+        cached: whether the models use the cache.
+        extra: the models' `parameters.extra`.
+        settings: of MLServer.
     """
     registry = MultiModelRegistry(
         model_initialiser=lambda model: models[named(model.name, model.version)](model)
@@ -36,12 +42,13 @@ async def plane_of(
                 ModelSettings(
                     name=model,
                     implementation=MLModel,
-                    parameters=ModelParameters(version=version or None),
-                    cache_enabled=settings.get("cache_enabled", False),
+                    parameters=ModelParameters(version=version or None, extra=extra),
+                    cache_enabled=cached,
                 )
             )
         yield plane
     finally:
+        await plane.cache.close()
         # The metrics of a data plane can be registered once only.
         for collector in set(REGISTRY._collector_to_names) - before:
             REGISTRY.unregister(collector)

@@ -8,11 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pytest
 from mlserver import MLModel
 from mlserver.errors import MLServerError
-from mlserver.types import InferenceRequest, InferenceResponse, RequestInput, TensorData
+from mlserver.types import InferenceRequest, InferenceResponse
 from prometheus_client import REGISTRY
 
 from serving.data_plane import StreamingDataPlane
@@ -433,88 +432,3 @@ async def test_metadata_says_that_sequences_are_kept(serve: Serve) -> None:
         for _ in range(2):  # not once more with every question
             extensions = (await plane.metadata()).extensions
             assert extensions == ["sequence", "sequence(string_id)"]
-
-
-# -- MLServer's response cache --
-
-
-def counting() -> type[MLModel]:
-    class Counting(MLModel):
-        calls = 0
-
-        async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-            type(self).calls += 1
-            if payload.inputs[0].datatype != "BYTES":
-                return answer(str(float(np.asarray(payload.inputs[0].data.root).sum())))
-            if asked(payload) == "fail":
-                return failure("no", 422)
-            if asked(payload) == "image":
-                response = answer("")
-                response.outputs[0].data = TensorData.model_construct(root=[b"\xff\xd8\xff"])
-                return response
-            return answer(f"{self.name}: {asked(payload)}")
-
-    return Counting
-
-
-async def test_the_same_question_is_answered_from_the_cache_under_its_own_id(serve: Serve) -> None:
-    model = counting()
-    async with serve({"m": model}, cache_enabled=True) as plane:
-        got = [await plane.infer(ask("a", id), "m") for id in ("1", "2", None)]
-        assert [said(response) for response in got] == [["m: a"]] * 3
-        assert [response.id for response in got[:2]] == ["1", "2"]
-        assert model.calls == 1
-        assert said(await plane.infer(ask("b"), "m")) == ["m: b"]
-        await plane.infer(ask("a", temperature=1), "m")
-        assert model.calls == 3
-
-
-async def test_the_cache_does_not_mix_models_or_versions(serve: Serve) -> None:
-    models = {"m/1": counting(), "m/2": counting(), "n": counting()}
-    async with serve(models, cache_enabled=True) as plane:
-        for name, version in [("m", "1"), ("m", "2"), ("n", None)] * 2:
-            assert said(await plane.infer(ask("a"), name, version)) == [f"{name}: a"]
-    assert [model.calls for model in models.values()] == [1, 1, 1]
-
-
-async def test_a_failure_is_not_remembered(serve: Serve) -> None:
-    model = counting()
-    async with serve({"m": model}, cache_enabled=True) as plane:
-        for _ in range(2):
-            with pytest.raises(RequestFailedError):
-                await plane.infer(ask("fail"), "m")
-    assert model.calls == 2
-
-
-async def test_streamed_words_are_remembered_for_unary_calls(serve: Serve) -> None:
-    async with serve({"m": Twice}, cache_enabled=True) as plane:
-        for _ in range(2):
-            assert said(await plane.infer(ask("a"), "m")) == ["a1", "a2"]
-
-
-async def test_tensors_that_no_json_can_hold_pass_by_the_cache(serve: Serve) -> None:
-    raw = InferenceRequest.model_construct(
-        id="r",
-        parameters=None,
-        inputs=[
-            RequestInput.model_construct(
-                name="x",
-                datatype="FP32",
-                shape=[2],
-                parameters=None,
-                data=TensorData.model_construct(root=np.array([1, 2], "<f4")),
-            )
-        ],
-    )
-    async with serve({"m": counting()}, cache_enabled=True) as plane:
-        for _ in range(2):
-            assert said(await plane.infer(raw.model_copy(), "m")) == ["3.0"]
-            assert said(await plane.infer(ask("image"), "m")) == [b"\xff\xd8\xff"]
-
-
-async def test_with_the_cache_off_every_question_is_asked(serve: Serve) -> None:
-    model = counting()
-    async with serve({"m": model}) as plane:
-        for _ in range(2):
-            await plane.infer(ask("a"), "m")
-    assert model.calls == 2

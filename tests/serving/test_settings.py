@@ -245,3 +245,26 @@ def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_mistake(
         for end in ("", "_PROTO", "_PORT", "_ADDR"):
             monkeypatch.setenv(f"{name}_PORT_8080_TCP{end}", "tcp://10.0.0.11:8080")
     assert read(tmp_path) == StreamingSettings()
+
+
+def cache(folder: Path, **block: Any) -> Any:
+    return read(folder, {"cache": block}).cache
+
+
+def test_memcached_servers_are_hosts_and_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = cache(tmp_path, servers=["a:1", "b", "[::1]:2", "[fe80::1]"])
+    assert found.addresses == [("a", 1), ("b", 11211), ("::1", 2), ("fe80::1", 11211)]
+    monkeypatch.setenv("STREAMING_CACHE__SERVERS", '["c:3"]')
+    assert cache(tmp_path).addresses == [("c", 3)]
+
+
+@pytest.mark.parametrize("server", ["", ":1", "a:", "a:0", "a:70000", "a b:1", "a:one"])
+def test_a_memcached_server_that_is_none_is_named(tmp_path: Path, server: str) -> None:
+    assert "cache.servers" in complaint(tmp_path, {"cache": {"servers": [server]}})
+
+
+def test_memcached_needs_servers(tmp_path: Path) -> None:
+    assert "needs servers" in complaint(tmp_path, {"cache": {"backend": "memcached"}})
+    assert "cache.backend" in complaint(tmp_path, {"cache": {"backend": "redis"}})

@@ -1,0 +1,111 @@
+"""The answer to one request, on its way: from what is stored, or from a run of the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from time import monotonic
+from typing import Any
+
+from mlserver.types import InferenceResponse, Parameters
+
+from ..errors import MLServerError
+from .flight import SOME, Seat
+from .recording import Recording, decode
+from .wishes import CACHE
+
+# How a response came: from what is stored, from a run that was under way, from one of its own.
+HIT, JOINED, MISS = "hit", "joined", "miss"
+
+
+class Answer:
+    """Iterate its responses once, and `close` it in the end, iterated or not."""
+
+    __slots__ = ("_request_id", "way")
+
+    def __init__(self, request_id: str | None, way: str) -> None:
+        self._request_id = request_id
+        self.way = way
+
+    def responses(self) -> AsyncGenerator[InferenceResponse, None]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+
+
+def says(way: str) -> Parameters:
+    """The parameters that say how a response came, and nothing else.
+
+    An answer's first response has its own, since headers are added to it; the others share theirs.
+    """
+    said: dict[str, Any] = {CACHE: way}
+    return Parameters(**said)
+
+
+class StoredAnswer(Answer):
+    """A recording: as fast as it is read, or at its first pace."""
+
+    __slots__ = ("_paced", "_recording")
+
+    def __init__(self, request_id: str | None, recording: Recording, paced: bool) -> None:
+        super().__init__(request_id, HIT)
+        self._recording = recording
+        self._paced = paced
+
+    async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
+        request_id, shared = self._request_id, None
+        started = monotonic()
+        for number, chunk in enumerate(self._recording.chunks):
+            if number:
+                await asyncio.sleep(0)  # who collects a long one must not hold the loop up
+            for recorded in decode(chunk):
+                if self._paced:
+                    await asyncio.sleep(started + recorded.seconds - monotonic())
+                yield recorded.response(request_id, HIT, shared or says(HIT))
+                shared = shared or says(HIT)
+
+
+class HeardAnswer(Answer):
+    """What a run says."""
+
+    __slots__ = ("_seat",)
+
+    def __init__(self, request_id: str | None, seat: Seat, way: str) -> None:
+        super().__init__(request_id, way)
+        self._seat = seat
+
+    async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
+        request_id, way, shared = self._request_id, self.way, None
+        async for some in self._seat:
+            for recorded in some:
+                yield recorded.response(request_id, way, shared or says(way))
+                shared = shared or says(way)
+            if len(some) == SOME:
+                await asyncio.sleep(0)  # there may be much more already
+
+    def close(self) -> None:
+        self._seat.leave()
+
+
+class RefusedAnswer(Answer):
+    """A request of several that is refused; the others go on."""
+
+    __slots__ = ("_error", "_model_name")
+
+    def __init__(self, request_id: str | None, model_name: str, error: MLServerError) -> None:
+        super().__init__(request_id, MISS)
+        self._model_name = model_name
+        self._error = error
+
+    async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
+        said: dict[str, Any] = {
+            "error": str(self._error),
+            "error_code": self._error.status_code,
+        }
+        yield InferenceResponse(
+            model_name=self._model_name,
+            id=self._request_id,
+            parameters=Parameters(**said),
+            outputs=[],
+        )

@@ -1,0 +1,114 @@
+"""One response of a run: what is the same for all who get it, whatever their request's id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+
+from .wishes import CACHE
+
+# What a number takes that a list holds.
+NUMBER_BYTES = 32
+
+
+class Recorded:
+    """A response without its id.
+
+    Attributes:
+        seconds: from the beginning of its stream.
+        parameters: None where it has none.
+        outputs: shared by all who get the response.
+        size: bytes of its data, about.
+        original: the model's own response, for the first who gets it.
+    """
+
+    __slots__ = (
+        "model_name",
+        "model_version",
+        "original",
+        "outputs",
+        "parameters",
+        "seconds",
+        "size",
+    )
+
+    def __init__(
+        self,
+        model_name: str,
+        model_version: str | None,
+        seconds: float,
+        parameters: dict[str, Any] | None,
+        outputs: list[ResponseOutput],
+        size: int = 0,
+        original: InferenceResponse | None = None,
+    ) -> None:
+        self.model_name = model_name
+        self.model_version = model_version
+        self.seconds = seconds
+        self.parameters = parameters
+        self.outputs = outputs
+        self.size = size
+        self.original = original
+
+    @classmethod
+    def of(cls, response: InferenceResponse, seconds: float) -> Recorded:
+        """Take a model's response down."""
+        outputs = response.outputs
+        size = 0
+        for output in outputs:
+            data = data_of(output)
+            if isinstance(data, list):
+                for element in data:
+                    size += len(element) if isinstance(element, str | bytes) else NUMBER_BYTES
+            elif isinstance(data, np.ndarray):
+                size += data.nbytes
+                if outputs is response.outputs:
+                    # A model may use its arrays again for the next response; these are heard later.
+                    outputs = [each.model_copy(deep=True) for each in outputs]
+        if outputs is not response.outputs:
+            response.outputs = outputs
+        said = None if response.parameters is None else said_by(response.parameters)
+        name, version = response.model_name, response.model_version
+        return cls(name, version, seconds, said, outputs, size, response)
+
+    def response(self, request_id: str | None, way: str, shared: Parameters) -> InferenceResponse:
+        """The response to a request.
+
+        Args:
+            way: how the response comes to who asked, its parameter `cache`.
+            shared: the parameters of a response that has no others, which say just that.
+        """
+        said = self.parameters
+        parameters = shared if said is None else Parameters(**{**said, CACHE: way})
+        if (original := self.original) is not None:
+            self.original = None
+            if original.id != request_id:
+                original.id = request_id
+            original.parameters = parameters
+            return original
+        return InferenceResponse(
+            model_name=self.model_name,
+            model_version=self.model_version,
+            id=request_id,
+            parameters=parameters,
+            outputs=self.outputs,
+        )
+
+
+def said_by(parameters: Parameters | None) -> dict[str, Any] | None:
+    """Parameters of a response or a tensor by their names; None where there are none."""
+    if parameters is None:
+        return None
+    found = dict(parameters.model_extra or {})
+    if parameters.content_type is not None:
+        found["content_type"] = parameters.content_type
+    if parameters.headers is not None:
+        found["headers"] = parameters.headers
+    return found or None
+
+
+def data_of(output: ResponseOutput) -> Any:
+    data = output.data
+    return data.root if isinstance(data, TensorData) else data

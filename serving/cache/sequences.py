@@ -1,0 +1,71 @@
+"""Sequences whose requests are independent: which of them may be answered without the model.
+
+The model keeps its table of sequences all the same: it refuses a request of one that was never
+started, and gives one up that is silent. So it gets to see each START and END, and now and then a
+request between them; the others may be answered for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from mlserver.types import InferenceRequest
+
+SEQUENCE_ID = "sequence_id"
+FLAGS = ("sequence_start", "sequence_end")
+# Parameters that are no part of the question where requests are independent.
+OF_SEQUENCES = frozenset({SEQUENCE_ID, *FLAGS})
+
+
+class SequencesSeen:
+    """The live sequences of one model, as far as this process has seen them."""
+
+    def __init__(
+        self, limit: int, fresh_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+            limit: how many are remembered; one that is not is known to the model alone.
+            fresh_seconds: how long the model may hear nothing of a sequence.
+        """
+        self._limit = limit
+        self._fresh_seconds = fresh_seconds
+        self._clock = clock
+        self._asked: OrderedDict[Any, float] = OrderedDict()
+
+    def may_pass_by(self, request: InferenceRequest) -> bool:
+        """Whether the model need not see this request of a sequence."""
+        asked = self._asked.get(_given(request).get(SEQUENCE_ID))
+        if is_flagged(request):
+            return False
+        return asked is not None and self._clock() - asked < self._fresh_seconds
+
+    def asked(self, request: InferenceRequest) -> None:
+        """The model has answered this request, and not with a failure."""
+        given = _given(request)
+        sequence = given.get(SEQUENCE_ID)
+        self._asked.pop(sequence, None)
+        if given.get("sequence_end"):
+            return
+        self._asked[sequence] = self._clock()
+        if len(self._asked) > self._limit:
+            self._asked.popitem(last=False)
+
+
+def in_sequence(request: InferenceRequest) -> bool:
+    """Whether a request belongs to a sequence (id 0 or "" is none)."""
+    found = _given(request).get(SEQUENCE_ID)
+    return found not in (None, 0, "")
+
+
+def is_flagged(request: InferenceRequest) -> bool:
+    """Whether a request says that its sequence starts or ends."""
+    given = _given(request)
+    return any(given.get(flag) for flag in FLAGS)
+
+
+def _given(request: InferenceRequest) -> dict[str, Any]:
+    return (request.parameters and request.parameters.model_extra) or {}
