@@ -16,6 +16,12 @@ def overrides(model: MLModel, method: str) -> bool:
     return getattr(type(model), method) is not getattr(MLModel, method)
 
 
+def is_decoupled(model: MLModel) -> bool:
+    """Whether a model has a stream of responses to give; one in workers says so itself."""
+    found: bool = getattr(model, "is_decoupled", overrides(model, "predict_stream"))
+    return found
+
+
 async def predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
     """The one answer to a request; a stream-only model's responses are collected into one.
 

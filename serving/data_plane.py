@@ -40,6 +40,7 @@ from .errors import (
 )
 from .in_use import InUse
 from .metrics import StreamMetrics
+from .parallel.registry import pools_of
 from .settings import StreamingSettings
 from .streams import Streams
 
@@ -70,6 +71,9 @@ class StreamingDataPlane(DataPlane):
         self.metrics = metrics
         self.in_use = InUse()
         self._watched: dict[tuple[str, str | None], Sized] = {}
+        if pools := pools_of(model_registry):
+            seconds = self.streaming.drain_seconds
+            pools.before_close.append(lambda: self.calls.drain(seconds))
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None

@@ -9,11 +9,14 @@ import re
 import sys
 
 import mlserver
+import mlserver.parallel.registry
 import mlserver.server
 
 from .data_plane import StreamingDataPlane
 from .grpc_server import StreamingGRPCServer
 from .metrics_server import StreamingMetricsServer
+from .parallel.pool import StreamingPool
+from .parallel.registry import StreamingPools
 from .repository_handlers import GuardedRepositoryHandlers
 from .rest_server import StreamingRESTServer
 
@@ -23,6 +26,7 @@ OURS = {
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
     "ModelRepositoryHandlers": GuardedRepositoryHandlers,
+    "InferencePoolRegistry": StreamingPools,
 }
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
@@ -93,3 +97,4 @@ def install() -> None:
         )
     for name, ours in OURS.items():
         setattr(mlserver.server, name, ours)
+    mlserver.parallel.registry.InferencePool = StreamingPool  # type: ignore[misc]
