@@ -49,9 +49,30 @@ def stream(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, N
     raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
 
 
-async def one(request: InferenceRequest) -> AsyncIterator[InferenceRequest]:
+def one(request: InferenceRequest) -> "One":
     """A stream of one request."""
-    yield request
+    return One(request)
+
+
+class One:
+    """A stream of one request.
+
+    Attributes:
+        is_over: whether it is known that nothing more comes.
+    """
+
+    def __init__(self, request: InferenceRequest):
+        self.is_over = False
+        self._request = request
+
+    def __aiter__(self) -> "One":
+        return self
+
+    async def __anext__(self) -> InferenceRequest:
+        if self.is_over:
+            raise StopAsyncIteration
+        self.is_over = True
+        return self._request
 
 
 async def _iterated(

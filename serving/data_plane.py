@@ -259,6 +259,11 @@ class Requests:
         self.count += 1
         return request
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known that nothing more comes; False where one must wait to know."""
+        return getattr(self._payloads, "is_over", False)
+
 
 def _as_json(message: BaseModel, **arguments: Any) -> str | None:
     """The JSON of a request or response; None where it has none (raw tensors, images)."""

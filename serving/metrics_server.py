@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from mlserver.logging import logger
 from mlserver.metrics import MetricsServer
+from mlserver.metrics.prometheus import PrometheusEndpoint, stop_metrics
+from mlserver.parallel import Worker
+from mlserver.settings import Settings
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.multiprocess import mark_process_dead
 
 from . import stream_log
 from .auth import authenticator
 from .http_server import HttpServer
+from .metrics_folder import open_run
 from .rest_auth import protect
 from .settings import StreamingSettings
 from .tls import open_certificates, with_tls
 
 # Scrapes are short.
 IDLE_SECONDS = 60
+# Workers that died of which the counts are kept: four small files each.
+MAX_DEAD = 100
+
+
+class EveryProcess(PrometheusEndpoint):
+    """The metrics of this process and of its workers."""
+
+    @property
+    def _registry(self) -> CollectorRegistry:
+        found: CollectorRegistry = super()._registry
+        if found is not REGISTRY:
+            # What is counted in files is in already; what is looked up when asked for is not.
+            for collector in list(REGISTRY._collector_to_names):
+                if not isinstance(collector, MetricWrapperBase):
+                    found.register(collector)
+        return found
 
 
 class StreamingMetricsServer(MetricsServer):
     """Prometheus's endpoint; what is exported is MLServer's and serving/metrics.py's."""
 
+    def __init__(self, settings: Settings):
+        if settings.parallel_workers:
+            settings.metrics_dir = open_run(settings.metrics_dir)
+        super().__init__(settings)
+        self._dead: deque[int] = deque()
+
+    async def on_worker_stop(self, worker: Worker) -> None:
+        """A worker is gone: what it held is nought, what it counted stays.
+
+        MLServer removes that too, and a counter that falls looks like a restart to Prometheus.
+        """
+        if not worker.pid:
+            return
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        self._dead.append(worker.pid)
+        if len(self._dead) > MAX_DEAD:
+            await stop_metrics(self._settings, self._dead.popleft())
+
     def _get_app(self) -> FastAPI:
+        self._endpoint = EveryProcess(self._settings)
         app: FastAPI = super()._get_app()  # type: ignore[no-untyped-call]
         folder = self._settings.model_repository_root
         auth = StreamingSettings.read(folder).auth

@@ -45,18 +45,24 @@ class Answering(Exchange):
     """A stream; the model iterates it for its requests."""
 
     def __init__(
-        self, session: "Session", number: int, name: str, version: str | None, first: Packed | None
+        self,
+        session: "Session",
+        number: int,
+        key: say.ModelKey,
+        first: Packed | None,
+        is_over: bool,
     ):
         """
         Args:
             first: the first request, None where there is none at all.
+            is_over: whether nothing comes after it.
         """
         super().__init__()
         self._session = session
         self._number = number
-        self._key = name, version
+        self._key = key
         self._next = first
-        self._ended = first is None
+        self._ended = is_over
         self._waiting: asyncio.Future[None] | None = None
         self._window = Window(session.ahead)
         self._room: asyncio.Future[None] | None = None

@@ -103,14 +103,14 @@ class FrameReader:
     def _grow(self, head: tuple[int, int, int], begin: int) -> None:
         """Read the rest of a large frame into memory of its own."""
         self._head = head
-        self._body = memoryview(np.empty(head[0], np.uint8))
+        self._body = np.empty(head[0], np.uint8).data
         self._filled = self._staged - begin
         self._body[: self._filled] = self._stage[begin : self._staged]
         self._staged = 0
 
 
 def _memory(body: memoryview) -> memoryview:
-    found = memoryview(np.empty(len(body), np.uint8))
+    found = np.empty(len(body), np.uint8).data
     found[:] = body
     return found
 

@@ -1,4 +1,4 @@
-"""The service's end of one worker: what was asked of it, what it has said, whether it still answers."""
+"""The service's end of one worker: what was asked of it, and whether it still answers."""
 
 import asyncio
 import itertools
@@ -245,11 +245,8 @@ class Link:
         if not self._untold:
             return []
         untold, self._untold = self._untold, {}
-        return [
-            (say.TAKEN, number, count)
-            for number, count in untold.items()
-            if number in self._exchanges
-        ]
+        open_ones = self._exchanges
+        return [(say.TAKEN, *each) for each in untold.items() if each[0] in open_ones]
 
     def _unsendable(self, message: Any, error: Exception) -> Any:
         """A request that cannot leave this process fails its stream; raised from it, it is logged

@@ -4,7 +4,7 @@
 """
 
 # From the service.
-OPEN = 1  # number, model, version, first request or None: a stream
+OPEN = 1  # number, model, version, first request or None, whether no more come: a stream
 PREDICT = 2  # number, model, version, request: a unary call
 CALL = 3  # number, model, version, method, pickled arguments: a custom handler, the metadata
 UPDATE = 4  # number, load or unload, the model's settings as JSON

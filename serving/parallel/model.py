@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlserver import MLModel
 from mlserver.parallel.model import ParallelModel
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .pool import StreamingPool
 
 
-class LiveSequences:
+class SequenceCount:
     """How many sequences of a model live, on all workers together."""
 
     def __init__(self, pool: "StreamingPool", key: say.ModelKey):
@@ -39,12 +39,12 @@ class WorkerModel(ParallelModel):
     """
 
     def __init__(self, model: MLModel, pool: "StreamingPool", description: Description):
-        self._pool: Any = pool
+        self._pool = cast(Any, pool)
         self._loaded = False
-        super().__init__(model, pool)  # type: ignore[arg-type]
+        super().__init__(model, self._pool)
         self.key: say.ModelKey = (self.name, self.version)
         self.is_decoupled = description.is_decoupled
-        self.sequences = LiveSequences(pool, self.key) if description.holds_sequences else None
+        self.sequences = SequenceCount(pool, self.key) if description.holds_sequences else None
         # What the model has set when it was loaded.
         if description.inputs is not None:
             self.inputs = description.inputs
@@ -52,7 +52,7 @@ class WorkerModel(ParallelModel):
             self.outputs = description.outputs
 
     @property
-    def ready(self) -> bool:  # type: ignore[override]
+    def ready(self) -> bool:
         """Whether it is loaded and a worker is there to answer."""
         return self._loaded and bool(self._pool.has_worker(self.key))
 

@@ -51,7 +51,7 @@ def pack_request(request: InferenceRequest) -> Packed:
 
 def unpack_request(packed: Packed) -> InferenceRequest:
     id, parameters, inputs, outputs = packed
-    return _construct(
+    found: InferenceRequest = _construct(
         InferenceRequest,
         {
             "id": id,
@@ -66,6 +66,7 @@ def unpack_request(packed: Packed) -> InferenceRequest:
             ],
         },
     )
+    return found
 
 
 def pack_response(response: InferenceResponse) -> tuple[Packed, int]:
@@ -97,7 +98,7 @@ def pack_response(response: InferenceResponse) -> tuple[Packed, int]:
 
 def unpack_response(packed: Packed) -> InferenceResponse:
     model_name, model_version, id, parameters, outputs = packed
-    return _construct(
+    found: InferenceResponse = _construct(
         InferenceResponse,
         {
             "model_name": model_name,
@@ -107,6 +108,7 @@ def unpack_response(packed: Packed) -> InferenceResponse:
             "outputs": [_unpack_tensor(ResponseOutput, tensor) for tensor in outputs],
         },
     )
+    return found
 
 
 def _unpack_tensor(kind: Any, packed: Packed) -> Any:

@@ -1,4 +1,4 @@
-"""The workers: which one gets what, what they have loaded, and who takes the place of a dead one."""
+"""The workers: which gets what, what they have loaded, and who takes a dead one's place."""
 
 import asyncio
 import socket

@@ -34,7 +34,7 @@ class StreamingPools(InferencePoolRegistry):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        await super().close()
+        await super().close()  # type: ignore[no-untyped-call]
 
     def _restore_handler(self) -> None:
         if self._original_sigchld_handler is None:  # not one of Python's

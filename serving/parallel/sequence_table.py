@@ -2,8 +2,8 @@
 
 A model that tells which sequences it holds (its `sequences`) decides when one is over, and that is
 reported here; a START beyond the model's limit is refused here, since no worker sees them all. For
-other models a sequence is only a reason to stay on a worker: it is entered at first sight, and given
-up at END, when it is idle, or for a newer one.
+other models a sequence is only a reason to stay on a worker: it is entered at first sight, and
+given up at END, when it is idle, or for a newer one.
 """
 
 from collections import OrderedDict

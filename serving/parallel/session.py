@@ -118,8 +118,10 @@ class Session:
         if (exchange := self._exchanges.get(number)) is not None:
             getattr(exchange, what)(*arguments)
 
-    def _open(self, number: int, name: str, version: str | None, first: Packed | None) -> None:
-        stream = Answering(self, number, name, version, first)
+    def _open(
+        self, number: int, name: str, version: str | None, first: Packed | None, is_over: bool
+    ) -> None:
+        stream = Answering(self, number, (name, version), first, is_over)
         self._begin(stream, number, name, stream.run())
 
     def _predict(self, number: int, name: str, version: str | None, request: Packed) -> None:

@@ -24,7 +24,7 @@ class Lane:
 
     __slots__ = ("_stream", "_untold", "is_open", "link", "number", "wants")
 
-    def __init__(self, stream: "Stream", link: Link, first: InferenceRequest | None):
+    def __init__(self, stream: "Stream", link: Link, first: InferenceRequest | None, is_over: bool):
         self._stream = stream
         self._untold = 0
         self.link = link
@@ -32,7 +32,7 @@ class Lane:
         self.wants = False
         packed = None if first is None else pack_request(first)
         link.given += 1
-        self.number = link.begin(self, say.OPEN, *stream.key, packed)
+        self.number = link.begin(self, say.OPEN, *stream.key, packed, is_over)
 
     def give(self, request: InferenceRequest) -> None:
         """The request that the model wants."""
@@ -207,9 +207,8 @@ class Stream:
 
     def _open(self, link: Link, first: InferenceRequest | None) -> None:
         self._home = self._home or link
-        self._lanes[link] = Lane(self, link, first)
-        if self._no_more:
-            self._lanes[link].end()
+        self._no_more = self._no_more or bool(getattr(self._payloads, "is_over", False))
+        self._lanes[link] = Lane(self, link, first, self._no_more)
 
     def _refusal(self, request: InferenceRequest, error: MLServerError) -> InferenceResponse:
         name, version = self.key
