@@ -27,14 +27,8 @@ BEARER = "bearer "
 # What a model never sees of the headers of a request.
 SECRET_HEADERS = frozenset({API_KEY, AUTHORIZATION, "proxy-authorization"})
 
-
 # MLServer's own metrics leave out what gets no further than the door.
-@functools.cache
-def refusals() -> Counter:
-    """Made at the first refusal: where it lives, in this process or in a file, is decided after
-    this module is imported."""
-    return Counter("auth_refused", "Calls refused at the door.", ["protocol", "status"])
-
+REFUSED = Counter("auth_refused", "Calls refused at the door.", ["protocol", "status"])
 
 MISSING = (
     "This call needs a key: send it as the header 'x-api-key', or a key or a token as "

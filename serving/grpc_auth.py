@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health
 
-from .auth import Authenticator, refusals
+from .auth import REFUSED, Authenticator
 from .callers import INFER, NOBODY, require, set_current
 from .errors import MLServerError
 from .grpc_errors import abort
@@ -51,7 +51,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             set_current(await self._authenticator.identify(headers))
             require(INFER)
         except MLServerError as error:
-            refusals().labels(protocol="grpc", status=error.status_code).inc()
+            REFUSED.labels(protocol="grpc", status=error.status_code).inc()
             handler = await continuation(handler_call_details)
             if handler is None:
                 # No such method: a handler here would give the metrics a label of the caller's.

@@ -9,9 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sized
 from typing import Protocol
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram
-
-from .live_sequences import LiveSequences
+from prometheus_client import Counter, Gauge, Histogram
 
 LABELS = ("model_name", "model_version", "protocol")
 # From a token (1 ms) to a long job (minutes).
@@ -66,8 +64,12 @@ class StreamMetrics:
         self.ended = Counter(
             "stream_terminated_total", "Streams that ended, and why.", (*LABELS, "reason")
         )
-        self.sequences = LiveSequences()
-        REGISTRY.register(self.sequences)
+        self.sequences = Gauge(
+            "sequences_active",
+            "Live sequences.",
+            ("model_name", "model_version"),
+            multiprocess_mode="livesum",
+        )
 
     def of(self, model: str, version: str | None, protocol: str) -> "Figures":
         """The collectors of one model over one protocol. The model must exist."""
@@ -92,11 +94,11 @@ class StreamMetrics:
 
     def watch_sequences(self, model: str, version: str | None, sequences: Sized) -> None:
         """Let the gauge tell how many sequences of a model live."""
-        self.sequences.watch(model, version or "", sequences)
+        self.sequences.labels(model, version or "").set_function(lambda: len(sequences))
 
     def forget_sequences(self, model: str, version: str | None) -> None:
         """The model is gone."""
-        self.sequences.forget(model, version or "")
+        self.sequences.remove(model, version or "")
 
     def expect_refusals(self, *protocols: str) -> None:
         """Begin to count the calls that are refused before they name a model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Any
 
@@ -9,17 +10,17 @@ import uvicorn
 from fastapi import FastAPI
 from mlserver.logging import logger
 from mlserver.metrics import MetricsServer
-from mlserver.metrics.prometheus import PrometheusEndpoint, stop_metrics
+from mlserver.metrics.prometheus import PROMETHEUS_MULTIPROC_DIR, PrometheusEndpoint, stop_metrics
 from mlserver.parallel import Worker
 from mlserver.settings import Settings
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
 from . import stream_log
 from .auth import authenticator
 from .http_server import HttpServer
 from .metrics_folder import open_run
+from .process_metrics import ProcessMetrics
 from .rest_auth import protect
 from .settings import StreamingSettings
 from .tls import open_certificates, with_tls
@@ -31,17 +32,17 @@ MAX_DEAD = 100
 
 
 class EveryProcess(PrometheusEndpoint):
-    """The metrics of this process and of its workers."""
+    """The endpoint of a service with workers."""
+
+    def __init__(self, settings: Settings):
+        # Not the parent's: that lets this process count in files too.
+        self._settings = settings
+        self._all = CollectorRegistry()
+        self._all.register(ProcessMetrics(settings.metrics_dir))
 
     @property
     def _registry(self) -> CollectorRegistry:
-        found: CollectorRegistry = super()._registry
-        if found is not REGISTRY:
-            # What is counted in files is in already; what is looked up when asked for is not.
-            for collector in list(REGISTRY._collector_to_names):
-                if not isinstance(collector, MetricWrapperBase):
-                    found.register(collector)
-        return found
+        return self._all
 
 
 class StreamingMetricsServer(MetricsServer):
@@ -50,7 +51,13 @@ class StreamingMetricsServer(MetricsServer):
     def __init__(self, settings: Settings):
         if settings.parallel_workers:
             settings.metrics_dir = open_run(settings.metrics_dir)
-        super().__init__(settings)
+            # Workers inherit it, and count in files from their first import on.
+            os.environ[PROMETHEUS_MULTIPROC_DIR] = settings.metrics_dir
+        self._settings = settings
+        self._endpoint = (EveryProcess if settings.parallel_workers else PrometheusEndpoint)(
+            settings
+        )
+        self._app = self._get_app()
         self._dead: deque[int] = deque()
 
     async def on_worker_stop(self, worker: Worker) -> None:
@@ -66,7 +73,6 @@ class StreamingMetricsServer(MetricsServer):
             await stop_metrics(self._settings, self._dead.popleft())
 
     def _get_app(self) -> FastAPI:
-        self._endpoint = EveryProcess(self._settings)
         app: FastAPI = super()._get_app()  # type: ignore[no-untyped-call]
         folder = self._settings.model_repository_root
         auth = StreamingSettings.read(folder).auth

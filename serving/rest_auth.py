@@ -9,7 +9,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .auth import Authenticator, refusals
+from .auth import REFUSED, Authenticator
 from .callers import INFER, NOBODY, Caller, authorise, require, set_current
 from .errors import ForbiddenError, MLServerError
 
@@ -44,7 +44,7 @@ class AuthMiddleware:
                 _require_path(caller, path)
         except MLServerError as error:
             status = error.status_code
-            refusals().labels(protocol="rest", status=status).inc()
+            REFUSED.labels(protocol="rest", status=status).inc()
             answer = JSONResponse({"error": str(error)}, status, HEADERS.get(status))
             await answer(scope, receive, send)
             return

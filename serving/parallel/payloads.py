@@ -27,7 +27,13 @@ LONG_LIST = 1024
 # What a response counts beside its data, and an element of a list.
 RESPONSE_BYTES, ELEMENT_BYTES = 256, 32
 
-_set = object.__setattr__
+_new, _set = object.__new__, object.__setattr__
+# The fields that pydantic is told were set: all, and so one set will do for every object.
+REQUEST_FIELDS = set(InferenceRequest.model_fields)
+RESPONSE_FIELDS = set(InferenceResponse.model_fields)
+TENSOR_FIELDS = set(RequestInput.model_fields)
+OUTPUT_FIELDS = set(RequestOutput.model_fields)
+DATA_FIELDS = {"root"}
 
 
 def pack_request(request: InferenceRequest) -> Packed:
@@ -60,11 +66,14 @@ def unpack_request(packed: Packed) -> InferenceRequest:
             "outputs": outputs
             and [
                 _construct(
-                    RequestOutput, {"name": name, "parameters": _unpack_parameters(described)}
+                    RequestOutput,
+                    {"name": name, "parameters": _unpack_parameters(described)},
+                    OUTPUT_FIELDS,
                 )
                 for name, described in outputs
             ],
         },
+        REQUEST_FIELDS,
     )
     return found
 
@@ -107,6 +116,7 @@ def unpack_response(packed: Packed) -> InferenceResponse:
             "parameters": None if parameters is None else _unpack_parameters(parameters),
             "outputs": [_unpack_tensor(ResponseOutput, tensor) for tensor in outputs],
         },
+        RESPONSE_FIELDS,
     )
     return found
 
@@ -120,8 +130,9 @@ def _unpack_tensor(kind: Any, packed: Packed) -> Any:
             "shape": shape,
             "datatype": datatype,
             "parameters": None if parameters is None else _unpack_parameters(parameters),
-            "data": _construct(TensorData, {"root": data}),
+            "data": _construct(TensorData, {"root": data}, DATA_FIELDS),
         },
+        TENSOR_FIELDS,
     )
 
 
@@ -135,16 +146,22 @@ def _unpack_parameters(packed: Packed | None) -> Parameters | None:
     if packed is None:
         return None
     content_type, headers, extra = packed
-    values = {"content_type": content_type, "headers": headers}
-    found: Parameters = _construct(Parameters, values, {} if extra is None else extra)
+    found: Parameters = _construct(
+        Parameters,
+        {"content_type": content_type, "headers": headers},
+        {"content_type", "headers"},
+        extra or {},
+    )
     return found
 
 
-def _construct(kind: Any, values: dict[str, Any], extra: dict[str, Any] | None = None) -> Any:
-    """What `model_construct` makes, of all fields, at a tenth of its cost."""
-    found = kind.__new__(kind)
+def _construct(
+    kind: Any, values: dict[str, Any], fields: set[str], extra: dict[str, Any] | None = None
+) -> Any:
+    """What `model_construct` makes, at a sixth of its cost."""
+    found = _new(kind)
     _set(found, "__dict__", values)
-    _set(found, "__pydantic_fields_set__", {*values, *extra} if extra else set(values))
+    _set(found, "__pydantic_fields_set__", fields)
     _set(found, "__pydantic_extra__", extra)
     _set(found, "__pydantic_private__", None)
     return found
