@@ -72,6 +72,7 @@ class Link:
         is_ready: whether it has loaded all models, and so may get streams.
         loaded: the models that it has, as it described them, with their settings.
         given: how many streams and calls it has got.
+        is_held_up: whether it was told to the log that it does not answer.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Link:
         self._exchanges: dict[int, Exchange] = {}
         self._numbers = itertools.count(1)
         self._untold: dict[int, int] = {}
+        self.is_held_up = False
         self._pinged: float | None = None
         self._ping_due = 0.0
         self._channel = Channel(end, self._hear, self._lose, self._unsendable, self._taken)
@@ -237,7 +239,7 @@ class Link:
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.failed(MLServerError(message[2], message[3]))
             elif kind == say.PONG:
-                self._pinged = None
+                self._pinged, self.is_held_up = None, False
             elif kind == say.GONE:
                 self._on_gone(self, message[1], message[2])
 

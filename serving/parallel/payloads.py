@@ -188,7 +188,7 @@ def _numbers(tensor: Any, exact: bool) -> Any:
         found = np.array(data, None if exact else DTYPES[datatype])
     except (ValueError, TypeError, OverflowError):
         return data
-    return data if found.dtype.hasobject else found
+    return found if found.dtype.kind in "biuf" else data
 
 
 def _size(data: Any) -> int:

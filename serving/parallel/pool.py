@@ -20,7 +20,7 @@ from prometheus_client import Histogram
 from ..errors import MLServerError, NoWorkerError, WorkerLostError
 from ..settings import StreamingSettings
 from . import messages as say
-from .link import PING_SECONDS, Link, key_of, told
+from .link import PING_SECONDS, UNANSWERED_SECONDS, Link, key_of, told
 from .model import WorkerModel
 from .pauses import Pauses
 from .sequence_table import Flags, SequenceTable
@@ -245,6 +245,13 @@ class StreamingPool(InferencePool):
             await asyncio.sleep(PING_SECONDS)
             now = monotonic()
             for link in self._links:
+                if not link.answers(now) and not link.is_held_up:
+                    link.is_held_up = True
+                    logger.warning(
+                        "Worker %d has not answered for %g s: a model holds it up. New streams go "
+                        "to others, where there are any.",
+                        *(link.pid, UNANSWERED_SECONDS),
+                    )
                 if link.busy:
                     link.ping(now)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from .processes import workers
 from .rest_calls import path, tensor
 from .service import Service
 from .watch import PATIENCE
@@ -24,7 +25,8 @@ SPARE_DESCRIPTORS = 4
 
 @dataclass(frozen=True)
 class Vitals:
-    """What a service holds: bytes of resident memory, file descriptors, asyncio tasks."""
+    """What a service and its workers hold: bytes of resident memory, file descriptors; and the
+    asyncio tasks of the one that tells."""
 
     resident: int
     descriptors: int
@@ -53,8 +55,8 @@ async def vitals(service: Service) -> Vitals:
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         answer = await client.post(path("insides", "infer"), json=body)
         tasks = answer.json()["outputs"][0]["data"][0]
-        pid = service.process.pid
-        return Vitals(resident(pid), descriptors(pid), tasks)
+        pids = [service.process.pid, *workers(service)]
+        return Vitals(sum(map(resident, pids)), sum(map(descriptors, pids)), tasks)
 
 
 async def at_rest(service: Service) -> Vitals:
