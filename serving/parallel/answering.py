@@ -11,6 +11,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from .. import answers
 from ..errors import failure_of
+from ..finals import with_final
 from . import messages as say
 from .payloads import Packed, pack_response, unpack_request
 from .sequence_table import SequenceId, flags_of
@@ -51,11 +52,13 @@ class Answering(Exchange):
         key: say.ModelKey,
         first: Packed | None,
         is_over: bool,
+        tells_last: bool,
     ):
         """
         Args:
             first: the first request, None where there is none at all.
             is_over: whether nothing comes after it.
+            tells_last: whether the last response must be known for such (finals.py).
         """
         super().__init__()
         self._session = session
@@ -63,6 +66,7 @@ class Answering(Exchange):
         self._key = key
         self._next = first
         self._ended = is_over
+        self._tells_last = tells_last
         self._waiting: asyncio.Future[None] | None = None
         self._window = Window(session.ahead)
         self._room: asyncio.Future[None] | None = None
@@ -74,16 +78,24 @@ class Answering(Exchange):
         session, number, window = self._session, self._number, self._window
         model = await session.model(*self._key)
         self._sequences = sequences_of(model)
-        turn_due = 0.0
+        found: Any = answers.stream(model, self)
+        if self._tells_last:
+            found = with_final(found)
+        kind = say.RESPONSE
+        # What is made in the first turn leaves in one frame, with the stream's end if it is short.
+        turn_due = monotonic() + TURN_SECONDS
         try:
             with session.answering(model):
-                async with aclosing(answers.stream(model, self)) as responses:
+                async with aclosing(found) as responses:
                     async for response in responses:
+                        if self._tells_last:
+                            response, is_last = response
+                            kind = say.LAST if is_last else say.RESPONSE
                         if not response.id:
                             response.id = self.last_id
                         packed, size = pack_response(response)
                         window.sent(size)
-                        session.send((say.RESPONSE, number, packed))
+                        session.send((kind, number, packed))
                         if self._began and not response.outputs:
                             self._look_at_refusal(response)
                         if window.is_full:

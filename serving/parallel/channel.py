@@ -69,8 +69,7 @@ class Channel:
         """Ask for what `gather` has, at the end of this turn."""
         if not self._flushing:
             self._flushing = True
-            # A turn later than it could be: a stream's end then travels with its last response.
-            self._loop.call_soon(self._loop.call_soon, self._flush)
+            self._loop.call_soon(self._flush)
 
     def close(self) -> None:
         """Say no more, and let the other end know."""

@@ -39,6 +39,9 @@ class Exchange(Protocol):
 
     def response(self, packed: Packed) -> None: ...
 
+    def last(self, packed: Packed) -> None:
+        """A response after which no other comes."""
+
     def done(self, result: Any) -> None: ...
 
     def failed(self, error: MLServerError) -> None: ...
@@ -56,6 +59,8 @@ class Answer:
     def response(self, packed: Packed) -> None:
         raise AssertionError("no stream")
 
+    last = response
+
     def done(self, result: Any) -> None:
         if not self.future.done():
             self.future.set_result(result)
@@ -72,6 +77,7 @@ class Link:
         is_ready: whether it has loaded all models, and so may get streams.
         loaded: the models that it has, as it described them, with their settings.
         given: how many streams and calls it has got.
+        has_answered: whether it has ever answered a ping.
         is_held_up: whether it was told to the log that it does not answer.
     """
 
@@ -97,7 +103,7 @@ class Link:
         self._exchanges: dict[int, Exchange] = {}
         self._numbers = itertools.count(1)
         self._untold: dict[int, int] = {}
-        self.is_held_up = False
+        self.has_answered = self.is_held_up = False
         self._pinged: float | None = None
         self._ping_due = 0.0
         self._channel = Channel(end, self._hear, self._lose, self._unsendable, self._taken)
@@ -232,6 +238,9 @@ class Link:
             elif kind == say.WANT:
                 if (exchange := exchanges.get(message[1])) is not None:
                     exchange.want()
+            elif kind == say.LAST:
+                if (exchange := exchanges.get(message[1])) is not None:
+                    exchange.last(message[2])
             elif kind == say.DONE:
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.done(message[2])
@@ -239,7 +248,7 @@ class Link:
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.failed(MLServerError(message[2], message[3]))
             elif kind == say.PONG:
-                self._pinged, self.is_held_up = None, False
+                self._pinged, self.is_held_up, self.has_answered = None, False, True
             elif kind == say.GONE:
                 self._on_gone(self, message[1], message[2])
 

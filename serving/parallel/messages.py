@@ -4,7 +4,9 @@
 """
 
 # From the service.
-OPEN = 1  # number, model, version, first request or None, whether no more come: a stream
+# A stream: number, model, version, first request or None, whether no more come, whether the
+# last response must be known for such.
+OPEN = 1
 PREDICT = 2  # number, model, version, request: a unary call
 CALL = 3  # number, model, version, method, pickled arguments: a custom handler, the metadata
 UPDATE = 4  # number, load or unload, the model's settings as JSON
@@ -17,6 +19,7 @@ PING = 9
 # From the worker.
 WANT = 20  # number: the model asks for the next request
 RESPONSE = 21  # number, response
+LAST = 26  # number, response: the same, and the stream's last
 DONE = 22  # number, result
 FAILED = 23  # number, text, status
 GONE = 24  # (model, version), ids: sequences that the model holds no longer

@@ -191,29 +191,38 @@ class StreamingPool(InferencePool):
             *(link.pid, self.name, told(status), f" in {pause:g} s" if pause else ""),
         )
         await self._tell_stopped(link)
-        while True:
-            await asyncio.sleep(pause)
+        while (new := await self._start(pauses, pause)) is None:
+            pause = pauses.next(0)
+            logger.error(
+                "A worker of the %s did not get ready. The next try is in %g s; until then there "
+                "are %d of %d workers.",
+                *(self.name, pause, len(self._links), self._settings.parallel_workers),
+            )
+        new.is_ready, new.ready_at = True, monotonic()
+        self._links.append(new)
+        logger.info("Worker %d of the %s has loaded all models.", new.pid, self.name)
+
+    async def _start(self, pauses: Pauses, pause: float) -> Link | None:
+        """After a pause, start a worker and let it load all models; None where it could not."""
+        await asyncio.sleep(pause)
+        try:
             link = self._spawn(pauses)
-            try:
-                await link.catch_up(lambda: self._worker_registry.models)
-            except MLServerError as error:
-                pause = pauses.next(0)
-                link.kill()
-                link.close()
-                status = await link.ended()
-                logger.error(
-                    "A new worker of the %s did not get ready (%s; %s). The next try is in %g s; "
-                    "until then there are %d of %d workers.",
-                    *(self.name, error, told(status), pause),
-                    *(len(self._links), self._settings.parallel_workers),
-                )
-                self._pauses.pop(link)
-                await self._tell_stopped(link)
-                continue
-            break
-        link.is_ready, link.ready_at = True, monotonic()
-        self._links.append(link)
-        logger.info("Worker %d of the %s has loaded all models.", link.pid, self.name)
+        except OSError as error:
+            logger.error("No worker of the %s can be started: %s.", self.name, error.strerror)
+            return None
+        try:
+            await link.catch_up(lambda: self._worker_registry.models)
+        except MLServerError as error:
+            lost = link.is_lost
+            link.kill()
+            link.close()
+            status = await link.ended()
+            why = told(status) if lost else error
+            logger.error("Worker %d of the %s could not start: %s.", link.pid, self.name, why)
+            self._pauses.pop(link)
+            await self._tell_stopped(link)
+            return None
+        return link
 
     async def _tell_stopped(self, link: Link) -> None:
         await asyncio.gather(*(callback(link.worker) for callback in self._on_worker_stop))
@@ -245,7 +254,7 @@ class StreamingPool(InferencePool):
             await asyncio.sleep(PING_SECONDS)
             now = monotonic()
             for link in self._links:
-                if not link.answers(now) and not link.is_held_up:
+                if not link.answers(now) and link.has_answered and not link.is_held_up:
                     link.is_held_up = True
                     logger.warning(
                         "Worker %d has not answered for %g s: a model holds it up. New streams go "

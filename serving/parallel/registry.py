@@ -1,7 +1,9 @@
 """MLServer's pools, one for each Python environment, that are closed only after the drain."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 
 from mlserver.parallel.pool import InferencePoolHook
@@ -11,12 +13,20 @@ from mlserver.settings import Settings
 
 
 class StreamingPools(InferencePoolRegistry):
-    """
+    """All pools.
+
     Attributes:
         before_close: what must be over before the workers may end.
     """
 
     def __init__(self, settings: Settings, on_worker_stop: list[InferencePoolHook] | None = None):
+        try:
+            os.makedirs(settings.environments_dir, exist_ok=True)
+        except OSError as error:
+            sys.exit(
+                f"The folder {settings.environments_dir} cannot be made ({error.strerror}); name "
+                "another as environments_dir."
+            )
         super().__init__(settings, on_worker_stop=on_worker_stop or [])
         # MLServer's handler takes the exit status of every child process, sees one of several that
         # end at once, and lets those go that end with status 0. Each pool watches its own workers.

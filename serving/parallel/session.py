@@ -119,9 +119,9 @@ class Session:
             getattr(exchange, what)(*arguments)
 
     def _open(
-        self, number: int, name: str, version: str | None, first: Packed | None, is_over: bool
+        self, number: int, name: str, version: str | None, first: Packed | None, *how: bool
     ) -> None:
-        stream = Answering(self, number, (name, version), first, is_over)
+        stream = Answering(self, number, (name, version), first, *how)
         self._begin(stream, number, name, stream.run())
 
     def _predict(self, number: int, name: str, version: str | None, request: Packed) -> None:
@@ -154,9 +154,10 @@ class Session:
         except MLServerError as error:
             end = (say.FAILED, number, str(error), error.status_code)
         except Exception:
-            internal = InternalError(exchange.last_id or generate_uuid())
+            request_id = exchange.last_id or generate_uuid()
+            internal = InternalError(request_id)
             # An id is any text: %a leaves it no line breaks.
-            logger.exception("Request %a to model '%s': %s", exchange.last_id, name, internal)
+            logger.exception("Request %a to model '%s' failed.", request_id, name)
             end = (say.FAILED, number, str(internal), internal.status_code)
         finally:
             del self._exchanges[number]
@@ -186,9 +187,10 @@ class Session:
         """A model gave what cannot leave this process: its stream fails, not the worker."""
         kind, number = message[:2]
         exchange = self._exchanges.get(number)
-        internal = InternalError((exchange and exchange.last_id) or generate_uuid())
-        logger.error("What a model gave cannot be sent: %s", internal, exc_info=error)
-        if exchange is not None and kind == say.RESPONSE:
+        request_id = (exchange and exchange.last_id) or generate_uuid()
+        internal = InternalError(request_id)
+        logger.error("The answer to request %a cannot be sent.", request_id, exc_info=error)
+        if exchange is not None and kind in (say.RESPONSE, say.LAST):
             exchange.cancel()
         return (say.FAILED, number, str(internal), internal.status_code)
 

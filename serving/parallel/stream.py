@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..errors import MLServerError, OverLimitError
+from ..finals import WANTED
 from . import messages as say
 from .link import Link
 from .payloads import Packed, pack_request, unpack_response
@@ -32,7 +33,7 @@ class Lane:
         self.wants = False
         packed = None if first is None else pack_request(first)
         link.given += 1
-        self.number = link.begin(self, say.OPEN, *stream.key, packed, is_over)
+        self.number = link.begin(self, say.OPEN, *stream.key, packed, is_over, WANTED.get())
 
     def give(self, request: InferenceRequest) -> None:
         """The request that the model wants."""
@@ -62,6 +63,10 @@ class Lane:
         self._stream.wanted()
 
     def response(self, packed: Packed) -> None:
+        self._stream.came(self, packed)
+
+    def last(self, packed: Packed) -> None:
+        self.is_open = False
         self._stream.came(self, packed)
 
     def done(self, result: Any) -> None:

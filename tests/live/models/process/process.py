@@ -2,14 +2,17 @@
 
 Request parameters: `steps` (responses to give), `gate` (step n, but the first, waits until there is
 a file of this name with n behind it), `block` (hold up the whole process until there is this file),
-`exit` (end the process with this status). It keeps sequences. A file `poison` in the folder that is
-served ends every process that loads it.
+`exit` (end the process with this status), `trim` (give back the memory that nothing uses). It keeps
+sequences. A file `poison` in the folder that is served ends every process that loads it.
 """
 
 import asyncio
+import ctypes
+import gc
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
@@ -35,6 +38,10 @@ class Process(StreamingModel):
     ) -> AsyncIterator[InferenceResponse]:
         wanted = (request.parameters and request.parameters.model_extra) or {}
         self._asked.inc()
+        if "trim" in wanted:
+            gc.collect()
+            with suppress(OSError, AttributeError):  # glibc only
+                ctypes.CDLL(None).malloc_trim(0)
         if "exit" in wanted:
             os._exit(wanted["exit"])
         if "block" in wanted:
