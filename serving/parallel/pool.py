@@ -1,6 +1,7 @@
 """The workers: which gets what, what they have loaded, and who takes a dead one's place."""
 
 import asyncio
+import atexit
 import socket
 from collections.abc import Coroutine
 from contextlib import nullcontext
@@ -63,6 +64,9 @@ class StreamingPool(InferencePool):
             link.is_ready, link.ready_at = True, monotonic()
             self._links.append(link)
         self._do(self._ping())
+        # A service that ends without having closed its pools (its settings are wrong, say) would
+        # wait for its workers, and they for it.
+        atexit.register(self._kill)
 
     def has_worker(self, key: say.ModelKey) -> bool:
         """Whether a worker is there to answer for a model."""
@@ -149,6 +153,7 @@ class StreamingPool(InferencePool):
         for link in everyone:
             await self._tell_stopped(link)
         self._pauses.clear()
+        atexit.unregister(self._kill)
 
     def _least_busy(self, key: say.ModelKey) -> Link:
         now = monotonic()
@@ -223,6 +228,10 @@ class StreamingPool(InferencePool):
             await self._tell_stopped(link)
             return None
         return link
+
+    def _kill(self) -> None:
+        for link in self._pauses:
+            link.kill()
 
     async def _tell_stopped(self, link: Link) -> None:
         await asyncio.gather(*(callback(link.worker) for callback in self._on_worker_stop))

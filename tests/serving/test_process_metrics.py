@@ -12,9 +12,15 @@ from prometheus_client.samples import Sample
 from serving.metrics_folder import open_run
 from serving.process_metrics import ProcessMetrics, added
 
-COUNTS = (
-    "from prometheus_client import Counter; Counter('of_a_worker', 'x', ['m']).labels('a').inc({})"
-)
+COUNTS = """
+from prometheus_client import Counter
+Counter("of_a_worker", "x", ["m"]).labels("a").inc({})
+"""
+OPENS = """
+import os, sys
+from serving.metrics_folder import open_run
+print(open_run(sys.argv[1]), flush=True)
+"""
 
 
 def test_what_two_processes_count_is_added(tmp_path: Path) -> None:
