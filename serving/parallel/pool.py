@@ -234,7 +234,10 @@ class StreamingPool(InferencePool):
             link.kill()
 
     async def _tell_stopped(self, link: Link) -> None:
-        await asyncio.gather(*(callback(link.worker) for callback in self._on_worker_stop))
+        told = (callback(link.worker) for callback in self._on_worker_stop)
+        for result in await asyncio.gather(*told, return_exceptions=True):
+            if isinstance(result, Exception):
+                logger.error("After worker %d: %r", link.pid, result)
 
     async def _restore(self, key: say.ModelKey, settings: ModelSettings) -> None:
         """A model could not be loaded everywhere: where it was, there is again what was before."""

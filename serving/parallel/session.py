@@ -134,9 +134,7 @@ class Session:
         self._begin(Exchange(), number, name, self._called(name, version, method, arguments))
 
     def _update(self, number: int, kind: int, settings: str) -> None:
-        message = ModelUpdateMessage(update_type=kind, serialised_model_settings=settings)
-        name = message.model_settings.name
-        self._begin(Exchange(), number, name, self._updated(message))
+        self._begin(Exchange(), number, "", self._updated(kind, settings))
 
     def _begin(
         self, exchange: Exchange, number: int, name: str, work: Coroutine[Any, Any, Any]
@@ -169,7 +167,8 @@ class Session:
         with self.answering(model):
             return pickle.dumps(await getattr(model, method)(*positional, **named))
 
-    async def _updated(self, message: ModelUpdateMessage) -> Description | None:
+    async def _updated(self, kind: int, serialised: str) -> Description | None:
+        message = ModelUpdateMessage(update_type=kind, serialised_model_settings=serialised)
         settings = message.model_settings
         version = settings.version
         if message.update_type is ModelUpdateType.Unload:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -28,8 +29,9 @@ LOST = "The worker that answered this was lost; ask again."
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two workers."""
+    """Two workers, which are replaced often: without the model that takes long to load."""
     folder = make_folder(tmp_path_factory.mktemp("workers") / "service", parallel_workers=2)
+    shutil.rmtree(folder / "model-settings" / "speech-model")
     with Service(folder, folder / "server.log") as running:
         yield running
 
@@ -280,6 +282,31 @@ async def test_what_a_model_raises_is_told_as_in_one_process(
     log = service.log.read_text()
     assert "Request 'of-mine' to model 'probe'" in log
     assert "ValueError: a secret that no client may see" in log
+
+
+async def test_a_custom_handler_runs_in_a_worker(client: httpx.AsyncClient, service: Service):
+    pids = set()
+    for _ in range(4):
+        answer = await client.post("/process/who", params={"name": "me"})
+        pids.add(int(answer.json().removeprefix("me: ")))
+    assert pids == workers(service)
+    failed = await client.post("/process/who", params={"name": "nobody"})
+    assert failed.status_code == 500
+    assert "secret" not in failed.text
+
+
+async def test_a_model_that_cannot_be_loaded_again_serves_on(
+    client: httpx.AsyncClient, service: Service
+):
+    refuse = service.folder / "refuse"
+    refuse.touch()
+    load = "/v2/repository/models/process/load"
+    answer = await client.post(load)
+    assert (answer.status_code, answer.json()) == (422, {"error": "the model was told to refuse"})
+    assert {await pid_of(client) for _ in range(4)} == workers(service)
+    refuse.unlink()
+    assert (await client.post(load)).status_code == 200
+    assert {await pid_of(client) for _ in range(4)} == workers(service)
 
 
 async def test_large_tensors_cross_as_they_are(client: httpx.AsyncClient):

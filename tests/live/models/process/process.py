@@ -3,7 +3,8 @@
 Request parameters: `steps` (responses to give), `gate` (step n, but the first, waits until there is
 a file of this name with n behind it), `block` (hold up the whole process until there is this file),
 `exit` (end the process with this status), `trim` (give back the memory that nothing uses). It keeps
-sequences. A file `poison` in the folder that is served ends every process that loads it.
+sequences. A file `poison` in the folder that is served ends every process that loads it; one named
+`refuse` makes it refuse that.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+from mlserver.errors import MLServerError
+from mlserver.handlers import custom_handler
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 from prometheus_client import REGISTRY, Counter
 
@@ -28,10 +31,18 @@ class Process(StreamingModel):
     async def load(self) -> bool:
         if Path("poison").exists():  # noqa: ASYNC240
             os._exit(POISONED)
+        if Path("refuse").exists():  # noqa: ASYNC240
+            raise MLServerError("the model was told to refuse", 422)
         # The module is imported more than once.
         known = REGISTRY._names_to_collectors.get("process_asked_total")
         self._asked = known or Counter("process_asked", "Requests that a process has had.")
         return True
+
+    @custom_handler(rest_path="/process/who")
+    async def who(self, name: str) -> str:
+        if name == "nobody":
+            raise ValueError("a secret that no client may see")
+        return f"{name}: {os.getpid()}"
 
     async def respond(
         self, request: InferenceRequest, sequence: Sequence | None
