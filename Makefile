@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; nothing is installed by hand.
 #   make demo    set up, start the service, stream text and video through it
-#   make test    set up, run all tests
+#   make test    set up, run all tests; make test-parallel: the live ones with worker processes
 
 SHELL := /bin/bash
 VENV := .venv
@@ -14,7 +14,7 @@ SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving smoke demo serve test soak check bench perf-analyzer memcached lock clean
+.PHONY: setup install-serving smoke demo serve test test-parallel soak check bench perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -50,6 +50,10 @@ serve: setup
 # A file's tests stay together, since they share services.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The live tests once more, with every model in two worker processes.
+test-parallel: setup
+	TEST_WORKERS=2 $(BIN)/python -m pytest tests/live
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
 SECONDS ?= 300

@@ -191,7 +191,7 @@ async def test_a_prompt_that_is_no_text_is_400(data: list[Any]) -> None:
 
 async def test_a_delay_without_a_setting_is_half_a_second() -> None:
     settings = settings_of("text-model")
-    assert settings.parameters.extra == {"delay": 0.5}
+    assert settings.parameters.extra["delay"] == 0.5
     assert settings.versions == ["text-model/v1.2.3"]
     assert settings.platform == "mlserver"
 
