@@ -14,13 +14,13 @@ from .cost_rows import costs
 from .jpeg_rows import jpeg
 from .process import ContenderError
 from .rows import Plan, Row, RowMaker
-from .tensor_rows import tensor
+from .tensor_rows import tensor_rows
 from .text_rows import fairness, text
 
 WORKLOADS: dict[str, RowMaker] = {
     "text": text,
     "jpeg": jpeg,
-    "tensor": tensor,
+    "tensor": tensor_rows,
     "fairness": fairness,
     "costs": costs,
 }

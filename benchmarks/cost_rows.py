@@ -10,7 +10,7 @@ from .contenders import ROOT, ours
 from .load_process import LoadProcess
 from .rows import PINNED, Plan, Row
 from .samples import alternate, ratio
-from .sse_load import sse_streams
+from .sse_load import sse_streams, text_call
 from .text_rows import PROMPT
 
 OPEN, GUARDED = "open, unmeasured", "keys + metrics"
@@ -34,12 +34,24 @@ def costs(plan: Plan) -> list[Row]:
     ):
         rows = []
         for title, prompt in PROMPTS.items():
-            measured = ("text-model", prompt, CLIENTS, plan.seconds, False)
+            window = (CLIENTS, plan.seconds, False)
             samples = alternate(
                 plan.rounds,
                 {
-                    OPEN: partial(load.measure, open_server, sse_streams, *measured),
-                    GUARDED: partial(load.measure, guarded_server, sse_streams, *measured, key),
+                    OPEN: partial(
+                        load.measure,
+                        open_server,
+                        sse_streams,
+                        text_call("text-model", prompt),
+                        *window,
+                    ),
+                    GUARDED: partial(
+                        load.measure,
+                        guarded_server,
+                        sse_streams,
+                        text_call("text-model", prompt, key),
+                        *window,
+                    ),
                 },
             )
             target = AT_LEAST if prompt == PROMPT else None

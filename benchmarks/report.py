@@ -60,6 +60,8 @@ def _contenders(row: Row) -> list[str]:
         rate = found["responses_per_second"]
         cells[0] += f" ({rate.low:,.0f}-{rate.high:,.0f})"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, why in row.absent.items():
+        lines.append(f"| {name} | not measured: {why} |" + " |" * (len(COLUMNS) - 1))
     return lines
 
 
@@ -68,7 +70,9 @@ def _cell(spread: Spread | None, form: str) -> str:
 
 
 def _ratio(ratio: Ratio) -> str:
-    verdict = {True: " met", False: " MISSED", None: ""}[ratio.met]
+    verdict = {True: " met", None: "", False: ""}[ratio.met]
+    if ratio.missed_by:
+        verdict = f" MISSED by {ratio.missed_by:.0%}"
     spread = ratio.spread
     return (
         f"| {ratio.of} / {ratio.over} | {FIGURE_NAMES[ratio.figure]} | **{spread.median:.2f}** "
@@ -91,6 +95,7 @@ def as_json(row: Row, machine: Mapping[str, str]) -> str:
             for name, samples in row.samples.items()
         },
         "ratios": [asdict(each) for each in row.ratios],
+        "not measured": dict(row.absent),
     }
     return json.dumps(found, indent=1) + "\n"
 

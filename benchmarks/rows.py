@@ -1,7 +1,7 @@
 """What a row of the benchmark is, and what it is measured with."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .samples import Ratio, Sample
@@ -36,6 +36,7 @@ class Row:
     Attributes:
         unit: what a response is.
         cores: where server and client ran, in words.
+        absent: who was not measured, and why.
     """
 
     title: str
@@ -43,7 +44,9 @@ class Row:
     cores: str
     samples: dict[str, list[Sample]]
     ratios: tuple[Ratio, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 RowMaker = Callable[[Plan], list[Row]]
 PINNED = "server on one core, client on the other"
+SHARED = "server and client share two cores"
