@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import grpc
 import uvloop
 
 from .process import ContenderError, usage
@@ -61,6 +62,8 @@ def run(measure: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
             return await measure(*arguments)
         except ContenderError:
             raise
+        except grpc.aio.AioRpcError as error:
+            raise ContenderError(f"{error.code().name}: {error.details()}") from None
         except Exception as error:
             raise ContenderError(f"{type(error).__name__}: {error}") from None
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,6 +54,7 @@ class Contender:
 
     Attributes:
         http, grpc: its ports on the loopback; 0 is none.
+        tls: whether its HTTP port speaks TLS.
         ready_path: what its HTTP port answers with 200 once its models are loaded; empty where an
             open port is all there is to wait for.
     """
@@ -63,10 +67,12 @@ class Contender:
         ports: tuple[int, int],
         cores: set[int],
         ready_path: str = "/v2/health/ready",
+        tls: bool = False,
     ):
         self.http, self.grpc = ports
-        self.ready_path = ready_path
+        self.ready_path, self.tls = ready_path, tls
         self._command, self._folder, self._cores = list(command), folder, cores
+        self._name = Path(self._command[0]).name
         # glibc's thresholds are a result of this benchmark, never an input to it.
         self._environment = {
             name: value
@@ -109,11 +115,11 @@ class Contender:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise ContenderError(f"{self._command[0]} ended as it started:\n{self._tail()}")
+                raise ContenderError(f"{self._name} ended as it started:\n{self._tail()}")
             if self._is_ready():
                 return
             time.sleep(POLL_SECONDS)
-        raise ContenderError(f"{self._command[0]} is not ready:\n{self._tail()}")
+        raise ContenderError(f"{self._name} is not ready:\n{self._tail()}")
 
     def _is_ready(self) -> bool:
         """Whether its ports answer and the models are loaded."""
@@ -123,13 +129,19 @@ class Contender:
                     pass
             if not self.http or not self.ready_path:
                 return True
-            with socket.create_connection(("127.0.0.1", self.http), POLL_SECONDS) as connection:
-                connection.settimeout(1)
-                request = f"GET {self.ready_path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-                connection.sendall(request.encode())
-                return connection.recv(64).startswith(b"HTTP/1.1 200")
-        except OSError:
+            with closing(self._connection()) as connection:
+                connection.request("GET", self.ready_path)
+                return bool(connection.getresponse().status == HTTPStatus.OK)
+        except (OSError, http.client.HTTPException):
             return False
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.http, timeout=1)
+        context = ssl.create_default_context()
+        # It is ours, on the loopback; the load generator does verify it.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection("127.0.0.1", self.http, timeout=1, context=context)
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-LOG_CHARACTERS:]

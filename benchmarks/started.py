@@ -52,6 +52,7 @@ def started(
 
 
 def reason(error: ContenderError) -> str:
-    """An error's last words, on one line of a table."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    return lines[-1][:MAX_REASON].replace("|", "/")
+    """What an error says, on one line of a table: where it quotes a log, the log's last line."""
+    first, *log = [line.strip() for line in str(error).splitlines() if line.strip()] or ["?"]
+    text = f"{first} {log[-1]}" if log else first
+    return text[:MAX_REASON].replace("|", "/")

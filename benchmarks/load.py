@@ -1,0 +1,306 @@
+"""`python -m benchmarks.load`: how many real-time streams a server keeps up with.
+
+Paced, open load on any Open Inference server: cameras whose frames are due 25 times a second, or
+streams of tokens that a reader expects 30 times a second; how late do the answers come?
+
+    python -m benchmarks.load frames --streams 8
+    python -m benchmarks.load tokens --wire sse --parameter delay=0.03 --rate 30 --find
+"""
+
+import json
+import ssl
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import click
+import grpc
+import uvloop
+
+from clients.address import join_address
+from clients.command import option, reported, server_options
+from clients.credentials import Credentials
+from clients.tls import Tls, read_pem
+
+from .frames import frames as sample_frames
+from .pace import Pace, Paced, find_most
+from .paced_links import GrpcLink, SseLink
+from .paced_load import Link, run_paced
+from .paced_requests import (
+    Value,
+    as_text,
+    flat_body,
+    grpc_requests,
+    http_request,
+    v2_body,
+)
+from .paced_table import as_table
+from .process import ContenderError
+from .text_prompt import prompt as sample_prompt
+
+# What each wire is, and the port that it has where none is named.
+PORTS = {"grpc": 8081, "triton": 8001, "sse": 8080, "generate": 8080}
+WIRES = (
+    "grpc: ModelStreamInfer as MLServer has it; triton: the same in Triton's dialect; "
+    "sse: generate_stream with a V2 body; generate: with the flat body of Triton's"
+)
+MAX_STREAMS = 10_000
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What both commands take: the server, the pace, and what to print."""
+
+    wire: str
+    host: str
+    port: int
+    model: str
+    input: str
+    parameters: dict[str, Value]
+    tls: Tls | None
+    credentials: Credentials
+    rate: float
+    seconds: float
+    streams: int
+    find: bool
+    limit_ms: float
+    output: str | None
+
+    @property
+    def limit(self) -> float:
+        return self.limit_ms / 1e3
+
+
+@click.group()
+def main() -> None:
+    """Paced real-time load on any Open Inference server.
+
+    FRAMES sends each stream's items when they are due and waits for an answer to each; TOKENS asks
+    once and expects the answer's tokens at a rate. Lateness is counted from when an item was due,
+    however long it had to wait to be sent.
+    """
+
+
+def parameter(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Value]:
+    """NAME=VALUE, the value as JSON has it where it can be read so, else a text."""
+    found: dict[str, Value] = {}
+    for each in given:
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = value if isinstance(value, str | int | float | bool) else text
+    return found
+
+
+def load_options(
+    *, model: str, tensor: str, rate: float, wire: str
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The options that both commands have; the command gets them as one Wanted."""
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        server_options(port=PORTS[wire], model=model),
+        option("--wire", type=click.Choice(list(PORTS)), default=wire, help=f"{WIRES}."),
+        option("--input", "tensor", default=tensor, help="Name of the model's input."),
+        option(
+            "--parameter",
+            "parameters",
+            multiple=True,
+            callback=parameter,
+            help="Request parameter NAME=VALUE; may be repeated.",
+        ),
+        option(
+            "--rate",
+            default=rate,
+            type=click.FloatRange(min=0, min_open=True),
+            help="Items a second of each stream.",
+        ),
+        option(
+            "--seconds",
+            default=10.0,
+            type=click.FloatRange(min=0.1, max=86_400),
+            help="Length of a run.",
+        ),
+        option(
+            "--streams",
+            default=1,
+            type=click.IntRange(1, MAX_STREAMS),
+            help="Streams at once; with --find, the first number to try.",
+        ),
+        option("--find", is_flag=True, help="Find how many fit within the limit."),
+        option(
+            "--limit",
+            "limit_ms",
+            default=100.0,
+            type=click.FloatRange(min=0, min_open=True),
+            help="Milliseconds that p99 lateness may have.",
+        ),
+        option("--json", "output", type=click.Path(dir_okay=False), help="Also write JSON here."),
+    ]
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def decorated(*, timeout: float, tensor: str, wire: str, port: int, **given: Any) -> R:
+            del timeout  # an answer that has not come by the end of a run counts as missing
+            source = click.get_current_context().get_parameter_source("port")
+            if source is click.core.ParameterSource.DEFAULT:
+                port = PORTS[wire]
+            names = Wanted.__dataclass_fields__
+            own = {name: value for name, value in given.items() if name not in names}
+            mine = {name: value for name, value in given.items() if name in names}
+            return command(Wanted(wire=wire, port=port, input=tensor, **mine), **own)
+
+        for add in reversed(options):
+            decorated = add(decorated)
+        return decorated
+
+    return decorate
+
+
+@main.command()
+@load_options(model="jpeg-model", tensor="image", rate=25.0, wire="grpc")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An image, sent as it is; may be repeated. [default: a 640x480 sample scene]",
+)
+def frames(wanted: Wanted, files: tuple[Path, ...]) -> None:
+    """Streams of frames, each due RATE times a second: cameras, or any other items."""
+    elements = [read_file(path) for path in files] or list(sample_frames())
+    finish(wanted, lambda: frame_link(wanted, elements))
+
+
+@main.command()
+@load_options(model="text-model", tensor="prompt", rate=30.0, wire="sse")
+@click.option("--prompt", help="What to ask. [default: 200 words]")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the prompt.",
+)
+def tokens(wanted: Wanted, prompt: str | None, file: Path | None) -> None:
+    """Streams of tokens, expected RATE times a second from the first token on.
+
+    The wait for the first token is reported by itself. A stream that ends begins again.
+    """
+    if prompt is not None and file is not None:
+        raise click.UsageError("--prompt and --file exclude each other")
+    text = read_file(file).decode(errors="replace") if file else prompt or sample_prompt()
+    finish(wanted, lambda: token_link(wanted, text))
+
+
+def read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from error
+
+
+def frame_link(wanted: Wanted, elements: list[bytes]) -> Link:
+    """One camera."""
+    if wanted.wire in ("grpc", "triton"):
+        requests = grpc_requests(wanted.model, wanted.input, elements, wanted.parameters)
+        return grpc_link(wanted, requests, tokens=False)
+    return sse_link(wanted, [http(wanted, element) for element in elements], tokens=False)
+
+
+def token_link(wanted: Wanted, prompt: str) -> Link:
+    """One reader."""
+    if wanted.wire in ("grpc", "triton"):
+        requests = grpc_requests(wanted.model, wanted.input, [prompt.encode()], wanted.parameters)
+        return grpc_link(wanted, requests, tokens=True)
+    return sse_link(wanted, [http(wanted, prompt.encode())], tokens=True)
+
+
+def grpc_link(wanted: Wanted, requests: list[bytes], tokens: bool) -> GrpcLink:
+    credentials = None
+    if wanted.tls is not None:
+        wanted.tls.context()  # for its errors: gRPC takes any file and fails without a reason
+        pems = wanted.tls.ca, wanted.tls.key or wanted.tls.certificate, wanted.tls.certificate
+        credentials = grpc.ssl_channel_credentials(
+            *(None if path is None else read_pem(path) for path in pems)
+        )
+    return GrpcLink(
+        join_address(wanted.host, wanted.port),
+        requests,
+        wrapped=wanted.wire == "triton",
+        tokens=tokens,
+        credentials=credentials,
+        metadata=tuple(wanted.credentials.headers().items()),
+    )
+
+
+def sse_link(wanted: Wanted, requests: list[bytes], tokens: bool) -> SseLink:
+    context: ssl.SSLContext | None = None if wanted.tls is None else wanted.tls.context()
+    return SseLink(wanted.host, wanted.port, requests, tokens, context)
+
+
+def http(wanted: Wanted, element: bytes) -> bytes:
+    text, is_base64 = as_text(element)
+    if wanted.wire == "sse":
+        body = v2_body(wanted.input, text, is_base64, wanted.parameters)
+    else:
+        body = flat_body(wanted.input, text, wanted.parameters)
+    path = f"/v2/models/{quote(wanted.model, safe='')}/generate_stream"
+    address = join_address(wanted.host, wanted.port)
+    return http_request(path, address, body, wanted.credentials.headers())
+
+
+def finish(wanted: Wanted, link: Callable[[], Link]) -> None:
+    """Run what is wanted, print the table, write the JSON; exit status 1 where nothing fits."""
+    runs: list[Paced] = []
+
+    def run(streams: int) -> bool:
+        pace = Pace(streams, wanted.rate, wanted.seconds, min(1.0, wanted.seconds / 2))
+        links = [link() for _ in range(streams)]
+        runs.append(uvloop.run(run_paced(links, pace, "first")))
+        if wanted.find:
+            click.echo(f"{streams} streams: p99 {1e3 * runs[-1].late_p99:.1f} ms late", err=True)
+        return runs[-1].fits(wanted.limit)
+
+    most: int | None = None
+    with reported():
+        try:
+            if wanted.find:
+                most = find_most(run, wanted.streams, MAX_STREAMS)
+            else:
+                run(wanted.streams)
+        except (OSError, ContenderError) as error:
+            why = getattr(error, "strerror", None) or error
+            address = join_address(wanted.host, wanted.port)
+            raise click.ClickException(f"{address} cannot be measured: {why}") from error
+    click.echo(as_table(runs))
+    if most is not None:
+        click.echo(
+            f"\n{most} streams at {wanted.rate:g}/s fit before p99 lateness passes "
+            f"{wanted.limit_ms:g} ms."
+        )
+    if wanted.output:
+        found = {
+            "model": wanted.model,
+            "wire": wanted.wire,
+            "limit_seconds": wanted.limit,
+            "most": most,
+            "runs": [asdict(run) for run in runs],
+        }
+        try:
+            Path(wanted.output).write_text(json.dumps(found, indent=1) + "\n")
+        except OSError as error:
+            raise click.ClickException(
+                f"{wanted.output} cannot be written: {error.strerror}"
+            ) from error
+    if all(run.errors and not run.answered for run in runs):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
