@@ -38,12 +38,12 @@ BARES = {BARE_SSE, BARE_SSE_TURNS, LOOP, TWO_LOOPS, BARE}
 PANELS = {
     "text, SSE, 32 clients": (RATE, "text over SSE, 32 streams: responses/s"),
     "text, gRPC, 32 clients": (RATE, "text over gRPC, 32 streams: responses/s"),
-    "fairness, SSE, 32 streams at once": (FIRST_P99, "32 SSE streams at once: first, p99 ms"),
-    "fairness, gRPC, 32 streams at once": (FIRST_P99, "32 gRPC streams at once: first, p99 ms"),
+    "fairness, SSE, 32 streams at once": (FIRST_P99, "first of each of 32 SSE streams, p99 ms"),
+    "fairness, gRPC, 32 streams at once": (FIRST_P99, "first of each of 32 gRPC streams, p99 ms"),
     "JPEG 640x480, one core, 8 in flight": (RATE, "JPEG 640x480, one core: frames/s"),
     "JPEG 640x480, two cores, 8 in flight": (RATE, "JPEG, two cores, one stream: frames/s"),
     "FP32 tensor, gRPC, 8 in flight": (RATE, "FP32 1x3x640x640: tensors/s"),
-    "CPU-bound Python model, 4 streams": (RATE, "blocking Python model, two cores: responses/s"),
+    "CPU-bound Python model, 4 streams": (RATE, "blocking Python model, two cores: answers/s"),
 }
 LEFT_OUT = {"ours, stock's model", "ours, JpegStream"}
 BARS, PACED = "bench-throughput.png", "bench-paced.png"
@@ -104,7 +104,9 @@ def _draw_bars(rows: Sequence[Row], caption: str, file: Path) -> Path:
         axis.bar_label(drawn, labels=[f"{value:,.0f}" for _, value in found], padding=3, fontsize=8)
         for label in axis.get_yticklabels():
             label.set_fontweight("bold" if label.get_text().startswith(OURS) else "normal")
-        axis.set_title(heading + (" (less is better)" if shown == FIRST_P99 else ""), fontsize=10)
+        axis.set_title(
+            heading + (", less is better" if shown == FIRST_P99 else ""), fontsize=9.5, loc="left"
+        )
         axis.margins(x=0.15)
         _quiet(axis)
         axis.get_xaxis().set_visible(False)
@@ -116,7 +118,7 @@ def _draw_bars(rows: Sequence[Row], caption: str, file: Path) -> Path:
 def _draw_paced(rows: Sequence[PacedRow], caption: str, file: Path) -> Path:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(rows), figsize=(5.5 * len(rows), 4.4), squeeze=False)
+    figure, axes = pyplot.subplots(1, len(rows), figsize=(5.5 * len(rows), 5.2), squeeze=False)
     for axis, row in zip(axes.flat, rows, strict=True):
         for name, points in curves(row).items():
             axis.plot(
@@ -139,7 +141,13 @@ def _draw_paced(rows: Sequence[PacedRow], caption: str, file: Path) -> Path:
         axis.set_ylabel("lateness p99, ms")
         axis.set_title(row.title, fontsize=10)
         axis.legend(
-            fontsize=8, title=f"{row.unit}s within {limit:g} ms", title_fontsize=8, frameon=False
+            fontsize=8,
+            title=f"{row.unit}s within {limit:g} ms",
+            title_fontsize=8,
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.13),
+            ncol=3,
         )
         axis.grid(alpha=0.25)
         _quiet(axis)
