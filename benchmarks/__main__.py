@@ -38,7 +38,7 @@ QUICK_PACED_SECONDS, QUICK_STREAMS = 0.5, 2
 @click.command()
 @click.argument("workloads", nargs=-1, type=click.Choice([*WORKLOADS, *PARTS, "all"]))
 @click.option("--rounds", default=3, show_default=True, help="Windows of each contender.")
-@click.option("--seconds", default=0.8, show_default=True, help="Length of a window.")
+@click.option("--seconds", default=0.7, show_default=True, help="Length of a window.")
 @click.option(
     "--quick", is_flag=True, help="A smoke run: one short window, its figures mean little."
 )

@@ -21,7 +21,7 @@ import uvloop
 
 from clients.address import join_address
 from clients.command import reported
-from clients.tls import read_pem
+from clients.tls import hang_up_hint, read_pem, tls_error
 
 from .frames import frames as sample_frames
 from .load_options import MAX_STREAMS, Wanted, load_options
@@ -161,9 +161,7 @@ def finish(wanted: Wanted, link: Callable[[], Link]) -> None:
             else:
                 run(wanted.streams)
         except (OSError, ContenderError) as error:
-            why = getattr(error, "strerror", None) or error
-            address = join_address(wanted.host, wanted.port)
-            raise click.ClickException(f"{address} cannot be measured: {why}") from error
+            raise click.ClickException(explained(wanted, error)) from error
     click.echo(as_table(runs))
     if most is not None:
         click.echo(
@@ -186,6 +184,16 @@ def finish(wanted: Wanted, link: Callable[[], Link]) -> None:
             ) from error
     if all(run.errors and not run.answered for run in runs):
         sys.exit(1)
+
+
+def explained(wanted: Wanted, error: Exception) -> str:
+    """Why nothing can be measured, in one sentence."""
+    address = join_address(wanted.host, wanted.port)
+    if (fault := tls_error(str(error), address)) is not None:
+        return str(fault)
+    # gRPC keeps the reason to itself.
+    hint = hang_up_hint(wanted.tls) if isinstance(error, ContenderError) else ""
+    return f"{address} cannot be measured: {getattr(error, 'strerror', None) or error}{hint}"
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ async def connected(
         await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
     except TimeoutError:
         await channel.close()
-        raise AnswerError(f"no gRPC server answers at {target}") from None
+        raise AnswerError("no gRPC server answers there") from None
     return channel
 
 

@@ -26,7 +26,7 @@ class Plan:
     folder: Path
     server_cores: set[int]
     client_cores: set[int]
-    paced_seconds: float = 2.0
+    paced_seconds: float = 1.5
     most_streams: int = 4096
 
     @property

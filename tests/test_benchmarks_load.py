@@ -172,6 +172,7 @@ def test_the_load_generator_on_every_wire(what: str, wire: str, server: Service)
         ("tokens --wire triton --port {grpc}", "--wire grpc"),
         ("tokens --wire grpc --port {triton}", "--wire triton"),
         ("tokens --port 1", "127.0.0.1:1 cannot be measured: Connection refused"),
+        ("tokens --tls", "does not speak TLS; leave --tls out"),
         ("tokens --parameter delay", "'delay' is not NAME=VALUE"),
         ("tokens --ca README.md", "README.md holds no CA certificate in PEM form"),
     ],
