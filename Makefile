@@ -91,14 +91,14 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 
-# Some twelve minutes; writes benchmarks/results/, and renews the tables and plots that the README
+# Some eleven minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots that the README
 # and benchmarks/README.md show.
 bench: setup peers
 	$(BIN)/python -m benchmarks --publish
 
-# A smoke run of about a minute, no limit asserted, with whichever peers are installed already.
+# A smoke run of two minutes, no limit asserted, with whichever peers are installed already.
 bench-quick: setup
-	$(BIN)/python -m benchmarks --quick
+	$(BIN)/python -m benchmarks --quick --results results/bench-quick
 
 # Upgrade within pyproject.toml's ranges and pin what was found.
 lock:

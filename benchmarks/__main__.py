@@ -88,11 +88,15 @@ def main(
         f"{rounds} round{'s' if rounds > 1 else ''} of {seconds:g} s a contender, alternating, "
         f"{time.monotonic() - begun:.0f} s in all"
     )
+    if published:
+        for stale in results.glob("*.json"):
+            stale.unlink()
     table = report.write(rows, found, how, results)
-    plots.draw(rows, found, results)
     click.echo(table)
     if published:
         publish(rows, found, how, table)
+    else:
+        plots.draw(rows, found, results)
 
 
 if __name__ == "__main__":

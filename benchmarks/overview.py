@@ -45,7 +45,7 @@ def _named(row: AnyRow) -> str:
     if isinstance(row, PacedRow):
         return f"{row.title}: {row.unit}s that fit"
     if _is_fairness(row):
-        return f"{row.title}: first response, p99 ms"
+        return f"{row.title.removeprefix('fairness, ')}: first response, p99 ms"
     return f"{row.title}: {row.unit}s/s"
 
 

@@ -38,8 +38,8 @@ BARES = {BARE_SSE, BARE_SSE_TURNS, LOOP, TWO_LOOPS, BARE}
 PANELS = {
     "text, SSE, 32 clients": (RATE, "text over SSE, 32 streams: responses/s"),
     "text, gRPC, 32 clients": (RATE, "text over gRPC, 32 streams: responses/s"),
-    "fairness, SSE, 32 streams at once": (FIRST_P99, "first of each of 32 SSE streams, p99 ms"),
-    "fairness, gRPC, 32 streams at once": (FIRST_P99, "first of each of 32 gRPC streams, p99 ms"),
+    "fairness, SSE, 32 streams at once": (FIRST_P99, "first of 32 SSE streams, p99 ms"),
+    "fairness, gRPC, 32 streams at once": (FIRST_P99, "first of 32 gRPC streams, p99 ms"),
     "JPEG 640x480, one core, 8 in flight": (RATE, "JPEG 640x480, one core: frames/s"),
     "JPEG 640x480, two cores, 8 in flight": (RATE, "JPEG, two cores, one stream: frames/s"),
     "FP32 tensor, gRPC, 8 in flight": (RATE, "FP32 1x3x640x640: tensors/s"),
@@ -105,7 +105,7 @@ def _draw_bars(rows: Sequence[Row], caption: str, file: Path) -> Path:
         for label in axis.get_yticklabels():
             label.set_fontweight("bold" if label.get_text().startswith(OURS) else "normal")
         axis.set_title(
-            heading + (", less is better" if shown == FIRST_P99 else ""), fontsize=9.5, loc="left"
+            heading + (", less is better" if shown == FIRST_P99 else ""), fontsize=9, loc="left"
         )
         axis.margins(x=0.15)
         _quiet(axis)

@@ -35,7 +35,7 @@ def summary(rows: Sequence[AnyRow], machine: Mapping[str, str], how: str) -> lis
     missed = [line for line in targets(rows)[2:] if "missed" in line]
     lines = [
         f"{machine['date']}; {machine['machine']}; mlserver {machine['mlserver']}, "
-        f"grpcio {machine['grpcio']}; {how}.",
+        f"grpcio {machine['grpcio']}; load before {machine['load before']}; {how}.",
         "",
         *overview(rows),
         "",
