@@ -18,7 +18,9 @@ WORKDIR /app
 COPY --from=install /app /app
 COPY settings.json ./
 COPY model-settings model-settings
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
+# Folders that workers need (parallel_workers), where the service may write.
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 \
+    MLSERVER_METRICS_DIR=/tmp/metrics MLSERVER_ENVIRONMENTS_DIR=/tmp/environments
 USER service
 EXPOSE 8080 8081 8082 8001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \

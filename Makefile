@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; nothing is installed by hand.
 #   make demo    set up, start the service, stream text and video through it
-#   make test    set up, run all tests
+#   make test    set up, run all tests; make test-parallel: the live ones with worker processes
 
 SHELL := /bin/bash
 VENV := .venv
@@ -14,7 +14,8 @@ SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving smoke demo serve test soak check bench perf-analyzer memcached lock clean
+.PHONY: setup install-serving smoke demo serve test test-parallel soak check bench bench-quick peers \
+	perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -50,6 +51,10 @@ serve: setup
 # A file's tests stay together, since they share services.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The live tests once more, with every model in two worker processes.
+test-parallel: setup
+	TEST_WORKERS=2 $(BIN)/python -m pytest tests/live
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
 SECONDS ?= 300
@@ -88,8 +93,28 @@ memcached:
 	} >&2
 	@memcached -V
 
-bench: setup
-	$(BIN)/python -m benchmarks
+# What a user would pick instead, each in an environment of its own, some 1.6 GB in all; Triton's
+# must be of the system's Python 3.11. One that cannot be had is named in the results and fails
+# nothing.
+PEERS := triton litserve bentoml kserve
+TRITON_PYTHON ?= $(shell command -pv python3.11)
+peers: $(PEERS:%=.venv-peers/%/.installed)
+
+.venv-peers/%/.installed: benchmarks/peers/%/requirements.txt
+	@echo "installing $* for the benchmarks"; \
+	{ "$(if $(filter triton,$*),$(TRITON_PYTHON),$(PYTHON))" -m venv --clear .venv-peers/$* && \
+	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement $< && touch $@; } || \
+	echo "$* could not be installed; the results will say so" >&2
+
+# Some eleven minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
+# that the README and benchmarks/README.md show.
+bench: setup peers
+	$(BIN)/python -m benchmarks --publish
+
+# A smoke run of two minutes, no limit asserted, with whichever peers are installed already.
+bench-quick: setup
+	$(BIN)/python -m benchmarks --quick --results results/bench-quick
 
 # Upgrade within pyproject.toml's ranges and pin what was found.
 lock:
@@ -99,4 +124,4 @@ lock:
 	  $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) results *.egg-info
+	rm -rf $(VENV) .venv-peers results *.egg-info

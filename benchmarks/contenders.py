@@ -40,21 +40,25 @@ def ours(folder: Path, cores: set[int], *models: str, **changed: Any) -> Contend
     text.write_text(json.dumps(settings))
     shipped = json.loads((ROOT / "settings.json").read_text())
     (folder / "settings.json").write_text(json.dumps(shipped | changed))
-    return _mlserver(folder, copied, models, cores, PYTHONPATH=str(ROOT))
+    tls = "tls" in changed.get("streaming", {})
+    return _mlserver(folder, copied, models, cores, tls, PYTHONPATH=str(ROOT))
 
 
-def stock(folder: Path, cores: set[int], *models: str, httptools: bool = False) -> Contender:
+def stock(
+    folder: Path, cores: set[int], *models: str, httptools: bool = False, **changed: Any
+) -> Contender:
     """MLServer from PyPI with the settings of its own streaming example; no seam, no runtime of
     ours.
 
     Args:
         httptools: whether uvicorn has its C parser, which MLServer does not install.
+        changed: settings that are not the example's.
     """
-    settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES}
+    settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES} | changed
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings))
     path = "" if httptools else str(HERE / "without_httptools")
-    return _mlserver(folder, folder, models, cores, PYTHONPATH=path)
+    return _mlserver(folder, folder, models, cores, tls=False, PYTHONPATH=path)
 
 
 def bare(folder: Path, cores: set[int]) -> Contender:
@@ -66,7 +70,12 @@ def bare(folder: Path, cores: set[int]) -> Contender:
 
 
 def _mlserver(
-    folder: Path, models_folder: Path, models: tuple[str, ...], cores: set[int], **environment: str
+    folder: Path,
+    models_folder: Path,
+    models: tuple[str, ...],
+    cores: set[int],
+    tls: bool,
+    **environment: str,
 ) -> Contender:
     for model in models:
         shutil.copytree(MODELS / model, models_folder / model)
@@ -84,4 +93,5 @@ def _mlserver(
         },
         (http, grpc),
         cores,
+        tls=tls,
     )

@@ -1,61 +1,90 @@
-"""What it costs to be fit for a network: keys and metrics on, beside the same service without."""
+"""What it costs to be fit for a network: keys and metrics on, or TLS, beside the same without."""
 
 import json
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from .certificate import make_certificate
 from .contenders import ROOT, ours
 from .load_process import LoadProcess
+from .measured import RATE, SERVER_TIME, Target, measure_row
 from .rows import PINNED, Plan, Row
-from .samples import alternate, ratio
-from .sse_load import sse_streams
-from .text_rows import PROMPT
+from .sse_load import sse_streams, text_call
+from .started import started
+from .text_prompt import prompt
 
-OPEN, GUARDED = "open, unmeasured", "keys + metrics"
-CLIENTS = 8
+OPEN, GUARDED, SECURED = "open, unmeasured", "keys + metrics", "TLS"
+CLIENTS, MANY = 8, 32
 # A stream of one word is hardly more than a call: there a key costs most of all.
-PROMPTS = {"200 words": PROMPT, "1 word": "What"}
-AT_LEAST = 0.9
+PROMPTS = {"200 words": prompt(), "1 word": "What"}
+KEYS_AT_LEAST = 0.9
+TLS_RATE, TLS_TIME = 0.75, 1.25
 
 
 def costs(plan: Plan) -> list[Row]:
-    """Responses a second over SSE."""
-    without, guarded = plan.folder / "open", plan.folder / "guarded"
-    guarded.mkdir()
-    key = _new_key(guarded / "keys.json")
+    """Responses a second over SSE, and CPU time a response."""
+    folder = plan.folder / "costs"
+    folder.mkdir()
+    certificate, private_key = make_certificate(folder)
+    key = _new_key(folder / "keys.json")
     streaming = json.loads((ROOT / "settings.json").read_text())["streaming"]
-    keys = streaming | {"auth": {"keys_file": "keys.json"}}
+    keys = streaming | {"auth": {"keys_file": str(folder / "keys.json")}}
+    tls = streaming | {"tls": {"certificate": str(certificate), "key": str(private_key)}}
+    starts: dict[str, Any] = {
+        OPEN: partial(ours, metrics_endpoint=None),
+        GUARDED: partial(ours, streaming=keys),
+        SECURED: partial(ours, streaming=tls, metrics_endpoint=None),
+    }
     with (
-        ours(without, plan.server_cores, metrics_endpoint=None) as open_server,
-        ours(guarded, plan.server_cores, streaming=keys) as guarded_server,
+        started(starts, folder, plan.server_cores, OPEN) as (servers, absent),
         LoadProcess(plan.client_cores) as load,
     ):
-        rows = []
-        for title, prompt in PROMPTS.items():
-            measured = ("text-model", prompt, CLIENTS, plan.seconds, False)
-            samples = alternate(
+
+        def row(title: str, clients: int, calls: dict[str, Any], *targets: Target) -> Row:
+            count = f"{clients} client{'s' if clients > 1 else ''}"
+            return measure_row(
+                f"costs, SSE, {title}, {count}",
+                "response",
+                PINNED,
                 plan.rounds,
                 {
-                    OPEN: partial(load.measure, open_server, sse_streams, *measured),
-                    GUARDED: partial(load.measure, guarded_server, sse_streams, *measured, key),
+                    who: partial(
+                        load.measure, servers[who], sse_streams, call, clients, plan.seconds, False
+                    )
+                    for who, call in calls.items()
+                    if who in servers
                 },
+                targets,
+                {who: why for who, why in absent.items() if who in calls},
             )
-            target = AT_LEAST if prompt == PROMPT else None
-            rows.append(
-                Row(
-                    f"costs, SSE, {title}, {CLIENTS} clients",
-                    "response",
-                    PINNED,
-                    samples,
-                    (
-                        ratio(samples, GUARDED, OPEN, at_least=target),
-                        ratio(samples, GUARDED, OPEN, "server_cpu_us_per_response"),
-                    ),
-                )
+
+        rows = [
+            row(
+                title,
+                CLIENTS,
+                {
+                    OPEN: text_call("text-model", words),
+                    GUARDED: text_call("text-model", words, key),
+                },
+                Target(OPEN, KEYS_AT_LEAST if words == prompt() else None, None, RATE, GUARDED),
+                Target(OPEN, figure=SERVER_TIME, of=GUARDED),
             )
-        return rows
+            for title, words in PROMPTS.items()
+        ]
+        secured = text_call("text-model", prompt(), certificate=str(certificate))
+        return rows + [
+            row(
+                "200 words over TLS",
+                clients,
+                {OPEN: text_call("text-model", prompt()), SECURED: secured},
+                Target(OPEN, at_least=TLS_RATE, of=SECURED),
+                Target(OPEN, at_most=TLS_TIME, figure=SERVER_TIME, of=SECURED),
+            )
+            for clients in (1, MANY)
+        ]
 
 
 def _new_key(file: Path) -> str:

@@ -1,6 +1,7 @@
 """640x480 JPEG frames of about 94 KB, the requests that carry them, and what answers must hold."""
 
 import base64
+from collections.abc import Callable
 from functools import cache
 
 import cv2
@@ -54,9 +55,9 @@ def frame_requests(model: str, as_base64: bool) -> list[bytes]:
     return requests
 
 
-def is_right_answer(index: int, message: bytes) -> bool:
+def is_right_answer(unwrap: Callable[[bytes], bytes], index: int, message: bytes) -> bool:
     """Whether a response holds frame `index` again, as JPEG bytes or as base64 text."""
-    response = pb.ModelInferResponse.FromString(message)
+    response = pb.ModelInferResponse.FromString(unwrap(message))
     if not response.raw_output_contents:
         return False
     data = response.raw_output_contents[0][4:]

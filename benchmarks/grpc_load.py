@@ -5,7 +5,7 @@ The first answers are decoded and checked whole; all later ones must be as long.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -26,6 +26,7 @@ OPTIONS = [
 CALL_SECONDS = 120.0
 
 Check = Callable[[int, bytes], bool]
+Unwrap = Callable[[bytes], bytes]
 
 
 def text_call(model: str, prompt: str) -> bytes:
@@ -40,18 +41,25 @@ def text_call(model: str, prompt: str) -> bytes:
 
 
 async def grpc_streams(
-    target: Target, model: str, prompt: str, clients: int, seconds: float, at_once: bool
+    target: Target,
+    model: str,
+    prompt: str,
+    unwrap: Unwrap,
+    clients: int,
+    seconds: float,
+    at_once: bool,
 ) -> Sample:
     """`clients` at a time, each with one stream (one request, a response a word) after another.
 
     Args:
+        unwrap: takes a reply's ModelInferResponse out of it, where the dialect wraps it.
         at_once: all streams begin at the same moment, and the next ones when all have ended.
     """
     request = text_call(model, prompt)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
         stream: Any = channel.stream_stream(STREAM)
         answers = [answer async for answer in stream(iter([request]), timeout=CALL_SECONDS)]
-        if said(answers) != prompt:
+        if said(map(unwrap, answers)) != prompt:
             raise AnswerError(f"not the prompt again: {answers[:3]!r}")
         wanted = (len(answers), sum(map(len, answers)))
         tally = Tally(target.pid, seconds)
@@ -81,58 +89,94 @@ async def grpc_streams(
         return tally.close()
 
 
-def said(answers: Sequence[bytes]) -> str:
+def said(answers: Iterable[bytes]) -> str:
     """The text that a stream's responses hold, joined."""
-    responses = map(pb.ModelInferResponse.FromString, answers)
-    return b"".join(each.outputs[0].contents.bytes_contents[0] for each in responses).decode()
+    return b"".join(map(word, answers)).decode()
+
+
+def word(answer: bytes) -> bytes:
+    """The word of a response, raw as Triton gives it or typed."""
+    response = pb.ModelInferResponse.FromString(answer)
+    if response.raw_output_contents:
+        return bytes(response.raw_output_contents[0][4:])
+    return bytes(response.outputs[0].contents.bytes_contents[0])
 
 
 async def grpc_messages(
-    target: Target, requests: Sequence[bytes], is_right: Check, in_flight: int, seconds: float
+    target: Target,
+    requests: Sequence[bytes],
+    is_right: Check,
+    in_flight: int,
+    seconds: float,
+    streams: int = 1,
+    in_order: bool = True,
 ) -> Sample:
-    """One stream, a response a request, `in_flight` requests on the wire; 1 is lockstep."""
+    """A response a request, `in_flight` requests on the wire of each stream; 1 is lockstep.
+
+    Args:
+        in_order: answers come in the order of the requests; else any right answer's length will do
+            for each of them.
+    """
     async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
-        call: Any = channel.stream_stream(STREAM)(timeout=CALL_SECONDS)
-
-        async def ask(request: bytes) -> bytes:
-            await call.write(request)
-            return await read(call)
-
-        lengths = [checked(n, await ask(each), is_right) for n, each in enumerate(requests)]
+        calls: list[Any] = [
+            channel.stream_stream(STREAM)(timeout=CALL_SECONDS) for _ in range(streams)
+        ]
+        lengths = []
+        for index, request in enumerate(requests):
+            await calls[index % streams].write(request)
+            lengths.append(checked(index, await read(calls[index % streams]), is_right))
         tally = Tally(target.pid, seconds)
-        sent = received = 0
-        for _ in range(in_flight):
-            await call.write(requests[sent % len(requests)])
-            sent += 1
-        while received < sent:
-            answer = await read(call)
-            if len(answer) != lengths[received % len(requests)]:
-                raise AnswerError(f"response {received} has {len(answer)} bytes")
-            received += 1
-            tally.received_bytes += len(answer)
-            if tally.is_open():
+
+        async def drive(call: Any) -> None:
+            sent = received = 0
+            for _ in range(in_flight):
                 await call.write(requests[sent % len(requests)])
                 sent += 1
-        tally.responses = received
+            while received < sent:
+                answer = await read(call)
+                wanted = lengths[received % len(requests)]
+                if len(answer) != wanted and (in_order or len(answer) not in lengths):
+                    raise AnswerError(f"response {received} has {len(answer)} bytes")
+                received += 1
+                tally.responses += 1
+                tally.received_bytes += len(answer)
+                if tally.is_open():
+                    await call.write(requests[sent % len(requests)])
+                    sent += 1
+
+        await asyncio.gather(*map(drive, calls))
         sample = tally.close()
-        await call.done_writing()
+        for call in calls:
+            await call.done_writing()
         return sample
 
 
 async def grpc_unary(
-    target: Target, requests: Sequence[bytes], is_right: Check, seconds: float
+    target: Target,
+    requests: Sequence[bytes],
+    is_right: Check,
+    in_flight: int,
+    seconds: float,
 ) -> Sample:
-    """One unary call after another."""
+    """`in_flight` unary calls at a time, one after another."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
         ask: Any = channel.unary_unary(UNARY)
-        lengths = [checked(n, await ask(each), is_right) for n, each in enumerate(requests)]
+        lengths = [
+            checked(n, await ask(each, timeout=CALL_SECONDS), is_right)
+            for n, each in enumerate(requests)
+        ]
         tally = Tally(target.pid, seconds)
-        while tally.is_open():
-            answer = await ask(requests[tally.responses % len(requests)])
-            if len(answer) != lengths[tally.responses % len(requests)]:
-                raise AnswerError(f"response {tally.responses} has {len(answer)} bytes")
-            tally.responses += 1
-            tally.received_bytes += len(answer)
+
+        async def one_after_another(index: int) -> None:
+            while tally.is_open():
+                answer = await ask(requests[index % len(requests)], timeout=CALL_SECONDS)
+                if len(answer) != lengths[index % len(requests)]:
+                    raise AnswerError(f"a response of {len(answer)} bytes")
+                tally.responses += 1
+                tally.received_bytes += len(answer)
+                index += 1
+
+        await asyncio.gather(*map(one_after_another, range(in_flight)))
         return tally.close()
 
 

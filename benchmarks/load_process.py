@@ -5,11 +5,12 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .load_window import run
 from .process import Contender
-from .samples import Sample
+
+Found = TypeVar("Found")
 
 
 class LoadProcess:
@@ -38,11 +39,12 @@ class LoadProcess:
         self._pool.shutdown(cancel_futures=True)
 
     def measure(
-        self, contender: Contender, load: Callable[..., Awaitable[Sample]], *arguments: Any
-    ) -> Sample:
+        self, contender: Contender, load: Callable[..., Awaitable[Found]], *arguments: Any
+    ) -> Found:
         """Put one window's load on a contender.
 
         Args:
             load: a module's function, called there with the contender's Target and `arguments`.
         """
-        return self._pool.submit(run, load, contender.target, *arguments).result()
+        found: Found = self._pool.submit(run, load, contender.target, *arguments).result()
+        return found

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import grpc
 import uvloop
 
 from .process import ContenderError, usage
@@ -48,10 +49,22 @@ class Tally:
         )
 
 
-def run(measure: Callable[..., Awaitable[Sample]], *arguments: Any) -> Sample:
-    """Run one window in an event loop of its own."""
+def run(measure: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """Run one window in an event loop of its own.
 
-    async def main() -> Sample:
-        return await measure(*arguments)
+    Raises:
+        ContenderError: whatever went wrong, in words: other errors, gRPC's for one, may not
+            survive the way back to the parent process.
+    """
+
+    async def main() -> Any:
+        try:
+            return await measure(*arguments)
+        except ContenderError:
+            raise
+        except grpc.aio.AioRpcError as error:
+            raise ContenderError(f"{error.code().name}: {error.details()}") from None
+        except Exception as error:
+            raise ContenderError(f"{type(error).__name__}: {error}") from None
 
     return uvloop.run(main())

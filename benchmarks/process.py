@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,10 +49,14 @@ class Target:
 
 
 class Contender:
-    """A server process; a context manager that leaves once the port answers, and ends it.
+    """A server and the processes that it starts; a context manager that enters once its ports
+    answer, and ends them all.
 
     Attributes:
-        http, grpc: its ports on the loopback.
+        http, grpc: its ports on the loopback; 0 is none.
+        tls: whether its HTTP port speaks TLS.
+        ready_path: what its HTTP port answers with 200 once its models are loaded; empty where an
+            open port is all there is to wait for.
     """
 
     def __init__(
@@ -59,9 +66,13 @@ class Contender:
         environment: Mapping[str, str],
         ports: tuple[int, int],
         cores: set[int],
+        ready_path: str = "/v2/health/ready",
+        tls: bool = False,
     ):
         self.http, self.grpc = ports
+        self.ready_path, self.tls = ready_path, tls
         self._command, self._folder, self._cores = list(command), folder, cores
+        self._name = Path(self._command[0]).name
         # glibc's thresholds are a result of this benchmark, never an input to it.
         self._environment = {
             name: value
@@ -104,44 +115,83 @@ class Contender:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise ContenderError(f"{self._command[0]} ended as it started:\n{self._tail()}")
+                raise ContenderError(f"{self._name} ended as it started:\n{self._tail()}")
             if self._is_ready():
                 return
             time.sleep(POLL_SECONDS)
-        raise ContenderError(f"{self._command[0]} is not ready:\n{self._tail()}")
+        raise ContenderError(f"{self._name} is not ready:\n{self._tail()}")
 
     def _is_ready(self) -> bool:
-        """Whether both ports answer and the models are loaded."""
+        """Whether its ports answer and the models are loaded."""
         try:
-            with socket.create_connection(("127.0.0.1", self.grpc), POLL_SECONDS):
-                pass
-            if not self.http:
+            for port in filter(None, (self.http, self.grpc)):
+                with socket.create_connection(("127.0.0.1", port), POLL_SECONDS):
+                    pass
+            if not self.http or not self.ready_path:
                 return True
-            with socket.create_connection(("127.0.0.1", self.http), POLL_SECONDS) as connection:
-                connection.settimeout(1)
-                connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                return connection.recv(64).startswith(b"HTTP/1.1 200")
-        except OSError:
+            with closing(self._connection()) as connection:
+                connection.request("GET", self.ready_path)
+                return bool(connection.getresponse().status == HTTPStatus.OK)
+        except (OSError, http.client.HTTPException):
             return False
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.http, timeout=1)
+        context = ssl.create_default_context()
+        # It is ours, on the loopback; the load generator does verify it.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection("127.0.0.1", self.http, timeout=1, context=context)
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-LOG_CHARACTERS:]
 
     def _stop(self) -> None:
         """End it soon: MLServer's own goodbye takes five seconds and is nobody's result."""
+        members = family(self._process.pid)
         self._process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        # Its workers too, which may not have heard.
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def family(pid: int) -> set[int]:
+    """The contender that process `pid` leads: its session, and its descendants, some of which may
+    have sessions of their own."""
+    parents: dict[int, int] = {}
+    found = {pid}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields, own = _fields(stat), int(stat.parent.name)
+            parents[own] = int(fields[1])
+            if int(fields[3]) == pid:
+                found.add(own)
+    more = found
+    while more:
+        more = {own for own, parent in parents.items() if parent in more} - found
+        found |= more
+    return found
 
 
 def usage(pid: int) -> Usage:
-    """CPU time and page faults of a process so far (proc(5), fields 10, 14 and 15 of stat)."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    fields = stat.rpartition(")")[2].split()
-    return Usage((int(fields[11]) + int(fields[12])) / TICKS, int(fields[7]))
+    """CPU time and page faults of a contender and its workers so far (proc(5): fields 10, 14 and
+    15 of stat)."""
+    ticks = faults = 0
+    for each in family(pid):
+        with suppress(OSError):
+            fields = _fields(Path(f"/proc/{each}/stat"))
+            ticks += int(fields[11]) + int(fields[12])
+            faults += int(fields[7])
+    return Usage(ticks / TICKS, faults)
+
+
+def _fields(stat: Path) -> list[str]:
+    """The fields of stat from the third on: the second, a name, may hold blanks."""
+    return stat.read_text().rpartition(")")[2].split()
 
 
 @contextmanager

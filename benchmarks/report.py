@@ -1,12 +1,16 @@
 """Rows as a Markdown table for people and as JSON for programs."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .rows import Row
+from . import paced_table
+from .contender_settings import settings_table
+from .overview import tally, targets, verdict
+from .rows import AnyRow, PacedRow, Row
 from .samples import Ratio, Spread, spreads
 
 # Heading of a column: the figure that it shows, and how.
@@ -21,10 +25,13 @@ COLUMNS = {
     "MB/s": ("megabytes_per_second", "{:,.1f}"),
     "client CPU": ("client_cpu_percent", "{:.0f} %"),
 }
-FIGURE_NAMES = {figure: heading for heading, (figure, _) in COLUMNS.items()}
+FIGURE_NAMES = {figure: heading for heading, (figure, _) in COLUMNS.items()} | {
+    "first_later_ms": "first p50 ms, difference",
+    "most": "how many",
+}
 
 
-def markdown(rows: Iterable[Row], machine: Mapping[str, str], how: str) -> str:
+def markdown(rows: Iterable[AnyRow], machine: Mapping[str, str], how: str) -> str:
     """The whole report.
 
     Args:
@@ -41,9 +48,15 @@ def markdown(rows: Iterable[Row], machine: Mapping[str, str], how: str) -> str:
         "A pinned server far below 100 % CPU had to share its core, or waited for its client; the "
         "ratio of CPU times (`server µs`) then says more than that of the rates.",
     ]
+    rows = list(rows)
+    lines += ["", "## Contenders", "", *settings_table(machine)]
+    lines += ["", "## Targets", "", f"{tally(rows)}.", "", *targets(rows)]
     for row in rows:
-        lines += ["", f"## {row.title}", "", f"A response is one {row.unit}; {row.cores}.", ""]
-        lines += _contenders(row)
+        if isinstance(row, PacedRow):
+            lines += ["", f"## {row.title}", "", _paced_words(row), "", *_paced_contenders(row)]
+        else:
+            lines += ["", f"## {row.title}", "", f"A response is one {row.unit}; {row.cores}.", ""]
+            lines += _contenders(row)
         lines += ["", "| ratio | of | median | rounds | target |", "|---|---|---|---|---|"]
         lines += [_ratio(each) for each in row.ratios]
     return "\n".join(lines) + "\n"
@@ -60,6 +73,27 @@ def _contenders(row: Row) -> list[str]:
         rate = found["responses_per_second"]
         cells[0] += f" ({rate.low:,.0f}-{rate.high:,.0f})"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, why in row.absent.items():
+        lines.append(f"| {name} | not measured: {why} |" + " |" * (len(COLUMNS) - 1))
+    return lines
+
+
+def _paced_words(row: PacedRow) -> str:
+    return (
+        f"How many {row.unit}s fit before p99 lateness passes {1e3 * row.limit:g} ms, to within a "
+        f"tenth; {row.cores}. The other columns are of the run with so many."
+    )
+
+
+def _paced_contenders(row: PacedRow) -> list[str]:
+    lines = [f"| contender | {row.unit}s | " + " | ".join(paced_table.COLUMNS[1:]) + " |"]
+    lines.append("|---|" + "---:|" * len(paced_table.COLUMNS))
+    blanks = " |" * (len(paced_table.COLUMNS) - 1)
+    for name, found in row.found.items():
+        cells = paced_table.cells(found.at_most)[1:] if found.at_most else []
+        rest = "".join(f" {cell} |" for cell in cells) or blanks
+        lines.append(f"| {name} | **{found.most}** |{rest}")
+    lines += [f"| {name} | not measured: {why} |{blanks}" for name, why in row.absent.items()]
     return lines
 
 
@@ -68,39 +102,42 @@ def _cell(spread: Spread | None, form: str) -> str:
 
 
 def _ratio(ratio: Ratio) -> str:
-    verdict = {True: " met", False: " MISSED", None: ""}[ratio.met]
-    spread = ratio.spread
+    spread, figure = ratio.spread, FIGURE_NAMES.get(ratio.figure, ratio.figure)
     return (
-        f"| {ratio.of} / {ratio.over} | {FIGURE_NAMES[ratio.figure]} | **{spread.median:.2f}** "
-        f"| {spread.low:.2f}-{spread.high:.2f} | {ratio.target}{verdict} |"
+        f"| {ratio.of} / {ratio.over} | {figure} | **{spread.median:.2f}** "
+        f"| {spread.low:.2f}-{spread.high:.2f} | {ratio.target} {verdict(ratio)} |"
     )
 
 
-def as_json(row: Row, machine: Mapping[str, str]) -> str:
+def as_json(row: AnyRow, machine: Mapping[str, str]) -> str:
     """One row, every round of it."""
-    found: dict[str, Any] = {
-        "title": row.title,
-        "unit": row.unit,
-        "cores": row.cores,
-        "machine": dict(machine),
-        "contenders": {
+    found: dict[str, Any] = {"title": row.title, "unit": row.unit, "cores": row.cores}
+    found["machine"] = dict(machine)
+    if isinstance(row, PacedRow):
+        found["limit_seconds"] = row.limit
+        found["contenders"] = {
+            name: {"most": each.most, "runs": [asdict(run) for run in each.runs]}
+            for name, each in row.found.items()
+        }
+    else:
+        found["contenders"] = {
             name: {
                 "medians": {figure: each.median for figure, each in spreads(samples).items()},
                 "rounds": [sample.figures() for sample in samples],
             }
             for name, samples in row.samples.items()
-        },
-        "ratios": [asdict(each) for each in row.ratios],
-    }
+        }
+    found["ratios"] = [asdict(each) for each in row.ratios]
+    found["not measured"] = dict(row.absent)
     return json.dumps(found, indent=1) + "\n"
 
 
-def write(rows: Iterable[Row], machine: Mapping[str, str], how: str, folder: Path) -> str:
+def write(rows: Iterable[AnyRow], machine: Mapping[str, str], how: str, folder: Path) -> str:
     """Write `table.md` and a JSON file a row; the table."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(rows)
     for row in rows:
-        name = "-".join(row.title.lower().replace(",", "").split())
+        name = "-".join(re.sub(r"[^a-z0-9]+", " ", row.title.lower()).split())
         (folder / f"{name}.json").write_text(as_json(row, machine))
     table = markdown(rows, machine, how)
     (folder / "table.md").write_text(table)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from statistics import median
 
-from .process import Usage
+from .process import ContenderError, Usage
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Ratio:
     spread: Spread
     target: str = ""
     met: bool | None = None
+    missed_by: float | None = None
 
 
 def spreads(samples: Sequence[Sample]) -> dict[str, Spread]:
@@ -94,19 +95,47 @@ def ratio(
             for mine, theirs in zip(samples[of], samples[over], strict=True)
         ]
     )
+    return judged(of, over, figure, spread, at_least, at_most)
+
+
+def judged(
+    of: str,
+    over: str,
+    figure: str,
+    spread: Spread,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Ratio:
+    """A ratio beside its target, and the part of the target by which it is missed."""
     if at_least is not None:
-        return Ratio(of, over, figure, spread, f">= {at_least:g}", spread.median >= at_least)
+        missed = max(0.0, 1 - spread.median / at_least)
+        return Ratio(of, over, figure, spread, f">= {at_least:g}", not missed, missed or None)
     if at_most is not None:
-        return Ratio(of, over, figure, spread, f"<= {at_most:g}", spread.median <= at_most)
+        missed = max(0.0, spread.median / at_most - 1)
+        return Ratio(of, over, figure, spread, f"<= {at_most:g}", not missed, missed or None)
     return Ratio(of, over, figure, spread)
 
 
 def alternate(
-    rounds: int, contenders: Mapping[str, Callable[[], Sample]]
+    rounds: int,
+    contenders: Mapping[str, Callable[[], Sample]],
+    fails: Callable[[str, ContenderError], None] | None = None,
 ) -> dict[str, list[Sample]]:
-    """Measure the contenders in turn, `rounds` times: what disturbs the machine disturbs all."""
+    """Measure the contenders in turn, `rounds` times: what disturbs the machine disturbs all.
+
+    Args:
+        fails: told of a contender that answers wrongly, which is then left out; it may raise.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, measure in contenders.items():
-            samples[name].append(measure())
+            if name not in samples:
+                continue
+            try:
+                samples[name].append(measure())
+            except ContenderError as error:
+                if fails is None:
+                    raise
+                fails(name, error)
+                del samples[name]
     return samples

@@ -7,9 +7,13 @@ must have as many events and as many bytes.
 import asyncio
 import json
 import re
+import ssl
 import time
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
+from .http_load import post
 from .load_window import AnswerError, Tally
 from .process import Target
 from .samples import Sample
@@ -60,17 +64,43 @@ class EventConnection(asyncio.Protocol):
         self.transport.write(request)
         await self._done
 
-    async def checked_stream(self, request: bytes, prompt: str) -> tuple[int, int]:
+    async def checked_stream(self, call: "TextCall") -> tuple[int, int]:
         """As `stream`, and the answer must be the prompt; how many events and bytes it took."""
         self.kept = []
-        await self.stream(request)
+        await self.stream(call.request)
         answer, self.kept = b"".join(self.kept), None
-        if said(answer) != prompt:
+        if said(answer, call.word) != call.prompt:
             raise AnswerError(f"not the prompt again: {answer[:300]!r}")
         return self.events, self.size
 
 
-def said(answer: bytes) -> str:
+@dataclass(frozen=True)
+class TextCall:
+    """One stream of text, as a server wants to be asked for it.
+
+    Attributes:
+        request: the whole HTTP request.
+        word: finds the word in an event's JSON.
+        certificate: the server's, a PEM file, where it speaks TLS.
+    """
+
+    request: bytes
+    prompt: str
+    word: Callable[[Any], str]
+    certificate: str | None = None
+
+
+def v2_word(event: Any) -> str:
+    """The word in a V2 response."""
+    return str(event["outputs"][0]["data"][0])
+
+
+def flat_word(event: Any) -> str:
+    """The word in the flat form of Triton's generate extension."""
+    return str(event["output"])
+
+
+def said(answer: bytes, word: Callable[[Any], str] = v2_word) -> str:
     """The text that a whole HTTP answer's events hold, joined."""
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
@@ -81,13 +111,16 @@ def said(answer: bytes) -> str:
         plain.append(body[size.end() : end])
         at = end + 2
     events = b"".join(plain).split(EVENT_END)[:-1]
-    return "".join(
-        json.loads(event.removeprefix(b"data: "))["outputs"][0]["data"][0] for event in events
-    )
+    return "".join(word(json.loads(event.removeprefix(b"data: "))) for event in events)
 
 
-def text_call(model: str, prompt: str, key: str = "") -> bytes:
-    """The HTTP request for one stream of a text model, with a key where there is one."""
+def text_call(model: str, prompt: str, key: str = "", certificate: str | None = None) -> TextCall:
+    """One stream of a text model of MLServer's, with a key where there is one."""
+    return TextCall(v2_request(model, prompt, key), prompt, v2_word, certificate)
+
+
+def v2_request(model: str, prompt: str, key: str = "") -> bytes:
+    """The whole HTTP request of a V2 stream."""
     tensor = {
         "name": "prompt",
         "shape": [1],
@@ -103,32 +136,31 @@ def text_call(model: str, prompt: str, key: str = "") -> bytes:
     )
 
 
+def flat_call(path: str, prompt: str) -> TextCall:
+    """One stream of a server that takes the prompt by name and answers flat events."""
+    request = post(path, json.dumps({"prompt": prompt}).encode(), "application/json")
+    return TextCall(request, prompt, flat_word)
+
+
 async def sse_streams(
-    target: Target,
-    model: str,
-    prompt: str,
-    clients: int,
-    seconds: float,
-    at_once: bool,
-    key: str = "",
+    target: Target, call: TextCall, clients: int, seconds: float, at_once: bool
 ) -> Sample:
     """`clients` connections, each with one stream after another.
 
     Args:
         at_once: all streams begin at the same moment, and the next ones when all have ended.
-        key: the caller's, where the server asks for one.
     """
-    request = text_call(model, prompt, key)
     loop = asyncio.get_running_loop()
+    tls = ssl.create_default_context(cafile=call.certificate) if call.certificate else None
     connections = [
-        (await loop.create_connection(EventConnection, "127.0.0.1", target.http))[1]
+        (await loop.create_connection(EventConnection, "127.0.0.1", target.http, ssl=tls))[1]
         for _ in range(clients)
     ]
-    wanted = [await each.checked_stream(request, prompt) for each in connections]
+    wanted = [await each.checked_stream(call) for each in connections]
     tally = Tally(target.pid, seconds)
 
     async def one(connection: EventConnection, wanted: tuple[int, int], begun: float) -> None:
-        await connection.stream(request)
+        await connection.stream(call.request)
         # A server may put events that are ready together into one chunk, and not always the same.
         events, size = wanted
         if connection.events != events or abs(connection.size - size) > CHUNK_BYTES * events:

@@ -1,95 +1,191 @@
 """Text streams: 200 words without a delay, over SSE and over gRPC; and who waits for whom."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from .contenders import OURS, STOCK, ours, stock
 from .grpc_load import grpc_streams
 from .load_process import LoadProcess
+from .measured import FIRST_P50, FIRST_P99, SERVER_TIME, Target, measure_row
+from .peer_servers import (
+    BARE_SSE,
+    BARE_SSE_TURNS,
+    BENTOML,
+    BY_HAND_GRPC,
+    BY_HAND_SSE,
+    KSERVE,
+    LITSERVE,
+    TRITON,
+    bare_sse,
+    bentoml,
+    by_hand_grpc,
+    by_hand_sse,
+    litserve,
+    triton,
+)
+from .process import Contender
 from .rows import PINNED, Plan, Row
-from .samples import Sample, alternate, ratio
-from .sse_load import sse_streams
+from .samples import Sample
+from .sse_load import flat_call, sse_streams, text_call
+from .started import Start, started
+from .text_prompt import prompt
+from .triton_dialect import plain, unwrapped
 
-WORDS = 200
-# Words as long as English ones are.
-PROMPT = " ".join(("What", "is", "the", "capital", "of", "France")[n % 6] for n in range(WORDS))
+PROMPT = prompt()
 MANY = 32
-WIRES: dict[str, Callable[..., Awaitable[Sample]]] = {"SSE": sse_streams, "gRPC": grpc_streams}
 # The model of MLServer's example, unmodified, under this project: what serving alone gains.
 STOCK_FAST = f"{STOCK} + httptools"
 STOCK_MODEL = "ours, stock's model"
-SERVER_TIME = "server_cpu_us_per_response"
-RATE_TARGET = 1.3
-FAIR_TARGET = 0.1
+STARTS: dict[str, Start] = {
+    OURS: lambda folder, cores: ours(folder, cores, "stock-text"),
+    STOCK: lambda folder, cores: stock(folder, cores, "stock-text"),
+    STOCK_FAST: lambda folder, cores: stock(folder, cores, "stock-text", httptools=True),
+    TRITON: lambda folder, cores: triton(folder, cores, "text"),
+    LITSERVE: lambda folder, cores: litserve(folder, cores, "text"),
+    BENTOML: bentoml,
+    BY_HAND_SSE: by_hand_sse,
+    BY_HAND_GRPC: by_hand_grpc,
+    BARE_SSE: lambda folder, cores: bare_sse(folder, cores, turns=False),
+    BARE_SSE_TURNS: lambda folder, cores: bare_sse(folder, cores, turns=True),
+}
+# Who is asked how: the server, and the stream.
+SSE_CALLS = {
+    OURS: (OURS, text_call("text-model", PROMPT)),
+    STOCK: (STOCK, text_call("stock-text", PROMPT)),
+    STOCK_MODEL: (OURS, text_call("stock-text", PROMPT)),
+    STOCK_FAST: (STOCK_FAST, text_call("stock-text", PROMPT)),
+    TRITON: (TRITON, flat_call("/v2/models/text/generate_stream", PROMPT)),
+    LITSERVE: (LITSERVE, flat_call("/predict", PROMPT)),
+    BENTOML: (BENTOML, flat_call("/text", PROMPT)),
+    BY_HAND_SSE: (BY_HAND_SSE, text_call("text-model", PROMPT)),
+    BARE_SSE: (BARE_SSE, text_call("text", PROMPT)),
+    BARE_SSE_TURNS: (BARE_SSE_TURNS, text_call("text", PROMPT)),
+}
+GRPC_CALLS = {
+    OURS: (OURS, "text-model", plain),
+    STOCK: (STOCK, "stock-text", plain),
+    STOCK_MODEL: (OURS, "stock-text", plain),
+    TRITON: (TRITON, "text", unwrapped),
+    BY_HAND_GRPC: (BY_HAND_GRPC, "text-model", plain),
+}
+CANNOT = {
+    "SSE": {KSERVE: "has no V2 stream; its OpenAI streams need vllm"},
+    "gRPC": {
+        KSERVE: "its gRPC has no stream",
+        LITSERVE: "speaks HTTP only",
+        BENTOML: "speaks HTTP only (its gRPC went with version 1.4)",
+    },
+}
+TARGETS = {
+    "SSE": (
+        Target(STOCK, at_least=3),
+        Target(TRITON, at_least=4),
+        Target(BARE_SSE, at_least=0.35),
+        Target(BARE_SSE_TURNS, at_least=0.35),
+        Target(STOCK_FAST),
+        Target(BY_HAND_SSE),
+        Target(LITSERVE),
+        Target(BENTOML),
+        Target(STOCK, of=STOCK_MODEL),
+        Target(STOCK, figure=SERVER_TIME),
+    ),
+    "gRPC": (
+        Target(STOCK, at_least=1.5),
+        Target(TRITON, at_least=1.4),
+        Target(BY_HAND_GRPC, at_least=0.95),
+        Target(STOCK, of=STOCK_MODEL),
+        Target(STOCK, figure=SERVER_TIME),
+        Target(TRITON, figure=SERVER_TIME),
+        Target(BY_HAND_GRPC, figure=SERVER_TIME),
+    ),
+}
+# First responses are compared among those that serve models.
+FIRST_TARGETS = (
+    Target(STOCK, at_most=0.1, figure=FIRST_P99),
+    Target(TRITON, at_most=0.1, figure=FIRST_P99),
+    Target(STOCK, figure=FIRST_P50),
+)
+Measure = Callable[[], Sample]
 
 
 def text(plan: Plan) -> list[Row]:
-    """Responses a second, one client and 32."""
-    return [
-        Row(
-            f"text, {wire}, {clients} client{'s' if clients > 1 else ''}",
-            "response",
-            PINNED,
-            samples,
-            (
-                ratio(samples, OURS, STOCK, at_least=RATE_TARGET if clients == 1 else None),
-                ratio(samples, OURS, STOCK, SERVER_TIME),
-                ratio(samples, STOCK_MODEL, STOCK),
-                *([ratio(samples, OURS, STOCK_FAST)] if STOCK_FAST in samples else []),
-            ),
-        )
-        for (wire, clients), samples in _measure(plan, (1, MANY), at_once=False).items()
-    ]
+    """Responses a second with one client and 32; the first response when 32 begin at once."""
+    return _rows(plan, (1, MANY))
 
 
 def fairness(plan: Plan) -> list[Row]:
-    """The time to the first response when 32 streams begin at the same moment."""
-    return [
-        Row(
-            f"fairness, {wire}, {clients} streams at once",
-            "response",
-            PINNED,
-            samples,
-            (
-                ratio(samples, OURS, STOCK, "first_response_p99_ms", at_most=FAIR_TARGET),
-                ratio(samples, OURS, STOCK, "first_response_p50_ms"),
-            ),
-        )
-        for (wire, clients), samples in _measure(plan, (MANY,), at_once=True).items()
-    ]
+    """Only the time to the first response when 32 streams begin at the same moment, ours beside
+    stock's."""
+    return _rows(plan, (), who=(OURS, STOCK))
 
 
-def _measure(
-    plan: Plan, clients: tuple[int, ...], at_once: bool
-) -> dict[tuple[str, int], dict[str, list[Sample]]]:
-    folder = plan.folder / ("fairness" if at_once else "text")
-    cores = plan.server_cores
-    with (
-        ours(folder / "ours", cores, "stock-text") as our_server,
-        stock(folder / "stock", cores, "stock-text") as stock_server,
-        LoadProcess(plan.client_cores) as load,
-        ExitStack() as more,
-    ):
-        served = {
-            OURS: (our_server, "text-model"),
-            STOCK: (stock_server, "stock-text"),
-            STOCK_MODEL: (our_server, "stock-text"),
-        }
-        if not at_once:
-            fast = stock(folder / "fast", cores, "stock-text", httptools=True)
-            served[STOCK_FAST] = (more.enter_context(fast), "stock-text")
-        return {
-            (wire, count): alternate(
-                plan.rounds,
-                {
-                    who: partial(
-                        load.measure, server, streams, model, PROMPT, count, plan.seconds, at_once
-                    )
-                    for who, (server, model) in served.items()
-                    if who != STOCK_FAST or wire == "SSE"
-                },
+def _rows(plan: Plan, clients: tuple[int, ...], who: tuple[str, ...] = ()) -> list[Row]:
+    rows = []
+    with _served(plan, who) as (servers, absent, load):
+        for wire in TARGETS:
+            gone = {name: why for name, why in absent.items() if name in _calls(wire)}
+            if not who:
+                gone |= CANNOT[wire]
+            rows += [
+                measure_row(
+                    f"text, {wire}, {count} client{'s' if count > 1 else ''}",
+                    "response",
+                    PINNED,
+                    plan.rounds,
+                    _measures(plan, wire, servers, load, count, False),
+                    TARGETS[wire],
+                    gone,
+                )
+                for count in clients
+            ]
+            rows.append(
+                measure_row(
+                    f"fairness, {wire}, {MANY} streams at once",
+                    "response",
+                    PINNED,
+                    plan.rounds,
+                    _measures(plan, wire, servers, load, MANY, True),
+                    FIRST_TARGETS,
+                    gone,
+                )
             )
-            for wire, streams in WIRES.items()
-            for count in clients
+    return rows
+
+
+@contextmanager
+def _served(
+    plan: Plan, who: tuple[str, ...]
+) -> Iterator[tuple[dict[str, Contender], dict[str, str], LoadProcess]]:
+    starts = {name: start for name, start in STARTS.items() if not who or name in who}
+    with (
+        started(starts, plan.folder / "text", plan.server_cores, OURS) as (servers, absent),
+        LoadProcess(plan.client_cores) as load,
+    ):
+        yield servers, absent, load
+
+
+def _calls(wire: str) -> set[str]:
+    return set(SSE_CALLS if wire == "SSE" else GRPC_CALLS)
+
+
+def _measures(
+    plan: Plan,
+    wire: str,
+    servers: dict[str, Contender],
+    load: LoadProcess,
+    clients: int,
+    at_once: bool,
+) -> dict[str, Measure]:
+    window = (clients, plan.seconds, at_once)
+    if wire == "SSE":
+        return {
+            who: partial(load.measure, servers[server], sse_streams, call, *window)
+            for who, (server, call) in SSE_CALLS.items()
+            if server in servers
         }
+    return {
+        who: partial(load.measure, servers[server], grpc_streams, model, PROMPT, unwrap, *window)
+        for who, (server, model, unwrap) in GRPC_CALLS.items()
+        if server in servers
+    }

@@ -84,6 +84,9 @@ class Sequences:
     def __len__(self) -> int:
         return len(self._live)
 
+    def __contains__(self, id: object) -> bool:
+        return id in self._live
+
     def admit(self, flags: Flags, now: float) -> tuple[Sequence, Move]:
         """Take a request's sequence one step on. An illegal step raises and changes nothing.
 

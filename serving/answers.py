@@ -16,6 +16,12 @@ def overrides(model: MLModel, method: str) -> bool:
     return getattr(type(model), method) is not getattr(MLModel, method)
 
 
+def is_decoupled(model: MLModel) -> bool:
+    """Whether a model has a stream of responses to give; one in workers says so itself."""
+    found: bool = getattr(model, "is_decoupled", overrides(model, "predict_stream"))
+    return found
+
+
 async def predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
     """The one answer to a request; a stream-only model's responses are collected into one.
 
@@ -44,21 +50,26 @@ def stream(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, N
 
 
 class One:
-    """A stream of one request, and known to be."""
+    """A stream of one request, and known to be.
 
-    __slots__ = ("_request",)
+    Attributes:
+        is_over: whether nothing more comes.
+    """
+
+    __slots__ = ("_request", "is_over")
 
     def __init__(self, request: InferenceRequest):
-        self._request: InferenceRequest | None = request
+        self.is_over = False
+        self._request = request
 
     def __aiter__(self) -> "One":
         return self
 
     async def __anext__(self) -> InferenceRequest:
-        request, self._request = self._request, None
-        if request is None:
+        if self.is_over:
             raise StopAsyncIteration
-        return request
+        self.is_over = True
+        return self._request
 
 
 async def _iterated(

@@ -40,6 +40,7 @@ from .errors import (
 )
 from .in_use import InUse
 from .metrics import StreamMetrics
+from .parallel.registry import pools_of
 from .settings import StreamingSettings
 from .streams import Streams
 
@@ -71,6 +72,9 @@ class StreamingDataPlane(DataPlane):
         self.in_use = InUse()
         self.cache = StreamCache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
+        if pools := pools_of(model_registry):
+            seconds = self.streaming.drain_seconds
+            pools.before_close.append(lambda: self.calls.drain(seconds))
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None
@@ -239,3 +243,8 @@ class Requests:
         self.last_id = request.id
         self.count += 1
         return request
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known that nothing more comes; False where one must wait to know."""
+        return getattr(self._payloads, "is_over", False)

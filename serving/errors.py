@@ -8,6 +8,8 @@ MLServerError                a text for the caller and an HTTP status
   TooLargeError         413  a body or message past its limit
   UnsupportedError      501  the model cannot be asked in this way
   NotReadyError         503  the model is still loading
+  WorkerLostError       503  the worker process that was answering is gone
+  NoWorkerError         503  no worker process is there to answer
   IssuerError           503  the issuer of tokens does not give its keys
   OverLimitError        429  as many streams as may be
   DrainingError         503  the service is about to stop
@@ -30,12 +32,14 @@ __all__ = [
     "IssuerError",
     "MLServerError",
     "NoSuchModelError",
+    "NoWorkerError",
     "NotReadyError",
     "OverLimitError",
     "RequestFailedError",
     "TooLargeError",
     "UnauthenticatedError",
     "UnsupportedError",
+    "WorkerLostError",
     "failure_of",
 ]
 
@@ -85,6 +89,16 @@ class UnsupportedError(MLServerError):
 class NotReadyError(MLServerError):
     def __init__(self, name: str):
         super().__init__(f"Model '{name}' is not ready yet; try again in a moment.", 503)
+
+
+class WorkerLostError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__("The worker that answered this was lost; ask again.", 503)
+
+
+class NoWorkerError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__("No worker is ready now; try again in a moment.", 503)
 
 
 class OverLimitError(MLServerError):

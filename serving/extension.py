@@ -9,11 +9,14 @@ import re
 import sys
 
 import mlserver
+import mlserver.parallel.registry
 import mlserver.server
 
 from .data_plane import StreamingDataPlane
 from .grpc_server import StreamingGRPCServer
 from .metrics_server import StreamingMetricsServer
+from .parallel.pool import StreamingPool
+from .parallel.registry import StreamingPools
 from .repository_handlers import GuardedRepositoryHandlers
 from .rest_server import StreamingRESTServer
 
@@ -23,6 +26,7 @@ OURS = {
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
     "ModelRepositoryHandlers": GuardedRepositoryHandlers,
+    "InferencePoolRegistry": StreamingPools,
 }
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
@@ -74,6 +78,35 @@ BORROWED = (
     "mlserver.handlers:ModelRepositoryHandlers.index",
     "mlserver.tracing:get_tracer_provider",
     "mlserver.logging:ModelLoggerFormatter",
+    "mlserver.metrics:MetricsServer._app",
+    "mlserver.metrics:MetricsServer._endpoint",
+    "mlserver.metrics:MetricsServer._settings",
+    "mlserver.metrics:MetricsServer.on_worker_stop",
+    "mlserver.metrics:REGISTRY",
+    "mlserver.metrics.prometheus:PrometheusEndpoint._registry",
+    "mlserver.metrics.prometheus:stop_metrics",
+    "mlserver.metrics.prometheus:PROMETHEUS_MULTIPROC_DIR",
+    "mlserver.server:InferencePoolRegistry",
+    "mlserver.registry:MultiModelRegistry._model_initialiser",
+    "mlserver.parallel.registry:InferencePool",
+    "mlserver.parallel.registry:InferencePoolRegistry._original_sigchld_handler",
+    "mlserver.parallel.registry:InferencePoolRegistry.close",
+    "mlserver.parallel.pool:InferencePool._env",
+    "mlserver.parallel.pool:InferencePool._on_worker_stop",
+    "mlserver.parallel.pool:InferencePool._settings",
+    "mlserver.parallel.pool:InferencePool._worker_registry",
+    "mlserver.parallel.pool:InferencePool.name",
+    "mlserver.parallel.pool:WorkerRegistry",
+    "mlserver.parallel.dispatcher:QUEUE_METRIC_NAME",
+    "mlserver.parallel.messages:ModelUpdateMessage",
+    "mlserver.parallel.messages:ModelUpdateType",
+    "mlserver.parallel.model:ParallelModel._send",
+    "mlserver.parallel.utils:configure_inference_pool",
+    "mlserver.parallel.worker:IGNORED_SIGNALS",
+    "mlserver.parallel.worker:Worker._env",
+    "mlserver.parallel.worker:Worker._ignore_signals",
+    "mlserver.parallel.worker:Worker._settings",
+    "mlserver.parallel.worker:Worker.coro_run",
     "mlserver.utils:extract_headers",
     "mlserver.utils:insert_headers",
 )
@@ -94,3 +127,4 @@ def install() -> None:
         )
     for name, ours in OURS.items():
         setattr(mlserver.server, name, ours)
+    mlserver.parallel.registry.InferencePool = StreamingPool  # type: ignore[misc]

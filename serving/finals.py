@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -10,6 +10,9 @@ Item = TypeVar("Item")
 # Turns of the loop that a stream gets to end after a response: a model that has nothing more to say
 # ends within these, one that works or waits does not, and its response is not held up.
 TURNS = 5
+
+# Set for what runs in `with_final`: a stream in another process must be watched there.
+WANTED: ContextVar[bool] = ContextVar("final", default=False)
 
 
 async def with_final(items: AsyncGenerator[Item, None]) -> AsyncGenerator[tuple[Item, bool], None]:
@@ -21,6 +24,7 @@ async def with_final(items: AsyncGenerator[Item, None]) -> AsyncGenerator[tuple[
     # The generator's steps are tasks, so that one can be left waiting; they share one context
     # because a model's context variables are set in its first step and reset in its last.
     context = copy_context()
+    context.run(WANTED.set, True)
 
     async def step() -> Any:
         return await anext(items, None)

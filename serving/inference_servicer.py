@@ -76,21 +76,8 @@ class StreamingServicer(InferenceServicer):
             await abort(context, error)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Context, call: Call) -> None:
-        sent: dict[MLModel, Callable[[float], None]] = {}
-
-        async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
-            if response.parameters is not None:
-                send_headers(response, context, call)
-            message = encode_response(response, raw)
-            await write_message(context, message)
-            call.touch()
-            if model is not None:
-                if model not in sent:
-                    sent[model] = self._figures(model).sent.inc
-                sent[model](len(message))
-
         headers = headers_of(context)
-        async with Substreams(self._data_plane, write) as models:
+        async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
                 await self._route(message, models, headers)
@@ -152,6 +139,30 @@ class StreamingServicer(InferenceServicer):
                     response_serializer=getattr(pb, method.output_type.name).SerializeToString,
                 )
         return found
+
+
+class _Wire:
+    """A call's context, as its messages are written to it."""
+
+    def __init__(self, servicer: StreamingServicer, context: Context, call: Call):
+        self._servicer = servicer
+        self._context = context
+        self._call = call
+        self._sent: dict[MLModel, Callable[[float], None]] = {}
+
+    def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bytes:
+        if response.parameters is not None:
+            send_headers(response, self._context, self._call)
+        message = encode_response(response, raw)
+        if model is not None:
+            if model not in self._sent:
+                self._sent[model] = self._servicer._figures(model).sent.inc
+            self._sent[model](len(message))
+        return message
+
+    async def write(self, message: bytes) -> None:
+        await write_message(self._context, message)
+        self._call.touch()
 
 
 def decode(message: bytes, context: Context) -> DecodedRequest:

@@ -10,8 +10,8 @@ the wire: it begins when those before it have been read, and what comes after it
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -23,8 +23,10 @@ from mlserver.utils import generate_uuid
 
 from .converters import DecodedRequest
 from .data_plane import StreamingDataPlane
-from .deadlines import timeout_seconds, undisturbed, within
+from .deadlines import timeout_seconds, within
 from .errors import InternalError, MLServerError, failure_of
+from .outbox import Outbox, Wire
+from .pauses import with_pauses
 from .reading import Reading
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
@@ -32,8 +34,6 @@ REQUESTS_AHEAD = 2
 # When the first answer of a stream is a failure: how long to wait for the client to say whether
 # it has more to ask. A client that has not is told by the stream's status.
 SOLE_REQUEST_SECONDS = 0.25
-
-Write = Callable[[InferenceResponse, bool, MLModel | None], Awaitable[None]]
 
 
 class ModelEnded(Exception):
@@ -47,14 +47,9 @@ class Substreams:
     finish.
     """
 
-    def __init__(self, data_plane: StreamingDataPlane, write: Write):
-        """
-        Args:
-            write: sends one response, its tensors raw or not, of a model if there is such a one;
-                awaited until the wire took it.
-        """
+    def __init__(self, data_plane: StreamingDataPlane, wire: Wire):
         self._data_plane = data_plane
-        self._write_response = write
+        self._wire = wire
         self._writing = asyncio.Lock()
         self._tasks = asyncio.TaskGroup()
         self._inputs: dict[tuple[str, str], MemoryObjectSendStream[InferenceRequest]] = {}
@@ -219,26 +214,44 @@ class Substreams:
 
     async def _answer(self, model: tuple[str, str], reading: Reading, raw: bool) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
-        served = self._served[model]
-        held: InferenceResponse | None = None
-        turnstile = self._data_plane.calls.turnstile
-        answered = False
-        # Each response is waited for until the wire took it: turns enough.
+        outbox = self._outbox()
+        # Each message is waited for until the wire took it: turns enough.
         stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
         async with aclosing(stream) as responses:
+            await with_pauses(
+                self._gather(responses, outbox, raw, self._served[model]), outbox.flush
+            )
+
+    async def _gather(
+        self,
+        responses: AsyncIterator[InferenceResponse],
+        outbox: Outbox,
+        raw: bool,
+        model: MLModel,
+    ) -> None:
+        """Have all responses written; a failure that is the stream's only answer is raised."""
+        held: InferenceResponse | None = None
+        try:
             async for response in responses:
                 if held is not None:
-                    await self._write(held, raw, served)
+                    outbox.add(held, raw, model)
                     held = None
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
-                if answered and not turnstile.is_open():
-                    await turnstile.turn()
-                await self._write(response, raw, served)
-                answered = True
+                self._wrote = True
+                if outbox.add(response, raw, model):
+                    await outbox.flush()
+        except Exception:
+            await outbox.flush()
+            raise
+        await outbox.flush()
         if held is not None and (failure := failure_of(held)):
             raise failure
+
+    def _outbox(self) -> Outbox:
+        limit = self._data_plane.streaming.limits.buffered_responses
+        return Outbox(self._wire, self._writing, self._data_plane.calls.turnstile, limit)
 
     def _is_only(self) -> bool:
         """Whether all that was asked goes to one model, in one stream."""
@@ -255,9 +268,9 @@ class Substreams:
 
     async def _write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         self._wrote = True
-        async with self._writing:
-            with undisturbed() if self._any_timed else nullcontext():
-                await self._write_response(response, raw, model)
+        outbox = self._outbox()
+        outbox.add(response, raw, model)
+        await outbox.flush()
 
 
 def _for_caller(error: Exception, request_id: str | None) -> MLServerError:

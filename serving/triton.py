@@ -23,7 +23,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
 
 from . import calls
-from .answers import One, overrides
+from .answers import One, is_decoupled
 from .calls import TRITON
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
 from .deadlines import timeout_seconds, undisturbed, within
@@ -232,7 +232,7 @@ def _config(model: MLModel) -> Any:
             {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
             for t in model.outputs or []
         ],
-        model_transaction_policy={"decoupled": overrides(model, "predict_stream")},
+        model_transaction_policy={"decoupled": is_decoupled(model)},
     )
 
 

@@ -4,11 +4,26 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.process import Usage
-from benchmarks.samples import Sample, alternate, percentile, ratio
+import pytest
+
+from benchmarks import machine, peer_servers
+from benchmarks.contender_settings import settings_table
+from benchmarks.measured import RATE, Target, measure_row
+from benchmarks.overview import verdict
+from benchmarks.pace import Pace, Paced, StreamLog
+from benchmarks.paced_rows import compared
+from benchmarks.plots import bars, curves
+from benchmarks.process import ContenderError, Usage, family
+from benchmarks.publish import BEGIN, END, MarkerError, publish
+from benchmarks.publish import replace as replace_marked
+from benchmarks.rows import Found, PacedRow, Row
+from benchmarks.samples import Sample, Spread, alternate, judged, percentile, ratio
 from benchmarks.sse_load import said
+from benchmarks.started import started
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +41,7 @@ def test_quick_run(tmp_path: Path) -> None:
     table = (tmp_path / "table.md").read_text()
     assert done.stdout.strip() == table.strip()
     assert "| ours / stock MLServer |" in table
+    assert "| Triton | nvidia-pytriton 0.7.0 |" in table
     results = sorted(path.name for path in tmp_path.glob("*.json"))
     assert results == [f"fairness-{wire}-32-streams-at-once.json" for wire in ("grpc", "sse")]
     found = json.loads((tmp_path / results[0]).read_text())
@@ -33,7 +49,7 @@ def test_quick_run(tmp_path: Path) -> None:
     assert found["machine"]["mlserver"]
 
 
-def test_quick_run_of_what_keys_and_metrics_cost(tmp_path: Path) -> None:
+def test_quick_run_of_what_keys_metrics_and_tls_cost(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "costs", "--quick", "--results", str(tmp_path)],
         cwd=ROOT,
@@ -42,7 +58,9 @@ def test_quick_run_of_what_keys_and_metrics_cost(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("keys + metrics / open, unmeasured") == 4
+    rows = (tmp_path / "table.md").read_text().partition("\n## costs")[2]
+    assert rows.count("| keys + metrics / open, unmeasured |") == 4
+    assert rows.count("| TLS / open, unmeasured |") == 4
 
 
 def sample(responses: int) -> Sample:
@@ -89,3 +107,107 @@ def test_events_are_read_across_chunks() -> None:
     body = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in (first, second))
     answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n"
     assert said(answer) == "a b"
+
+
+def test_a_peer_that_fails_leaves_the_row_and_ours_ends_it() -> None:
+    def fine() -> Sample:
+        return sample(100)
+
+    def wrong() -> Sample:
+        raise ContenderError("not the prompt again:\n| b'' |")
+
+    measures = {"ours": fine, "Triton": wrong}
+    row = measure_row("text", "response", "", 2, measures, [Target("Triton", at_least=4)], {})
+    assert len(row.samples["ours"]) == 2 and "Triton" not in row.samples
+    assert row.ratios == ()
+    assert row.absent == {"Triton": "not the prompt again: / b'' /"}
+    with pytest.raises(ContenderError):
+        measure_row("text", "response", "", 1, {"ours": wrong}, [], {})
+
+
+def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_servers, "ENVIRONMENTS", tmp_path)
+    starts = {"KServe": peer_servers.kserve, "hand-written": peer_servers.by_hand_sse}
+    with started(starts, tmp_path, os.sched_getaffinity(0), "ours") as (running, absent):
+        assert list(running) == ["hand-written"]
+        assert absent == {"KServe": "not installed here (`make peers` tries)"}
+        pid = running["hand-written"].target.pid
+        assert pid in family(pid)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_missed_target_says_by_how_much() -> None:
+    def seen(value: float, **target: float) -> str:
+        return verdict(judged("ours", "stock", "rate", Spread.of([value]), **target))
+
+    assert seen(3.0, at_least=3) == "met"
+    assert seen(2.4, at_least=3) == "**missed by 20%**"
+    assert seen(0.15, at_most=0.1) == "**missed by 50%**"
+    assert seen(2.4) == ""
+
+
+def test_every_peer_pins_its_version() -> None:
+    found = machine.describe()
+    table = "\n".join(settings_table(found))
+    for peer in ("nvidia-pytriton 0.", "litserve 0.", "bentoml 1.", "kserve 0."):
+        assert peer in table
+    for requirements in peer_servers.PEERS.glob("*/requirements.txt"):
+        for line in requirements.read_text().splitlines():
+            assert line.count("==") == 1 and "/" not in line, line
+
+
+def paced(late: float, errors: dict[str, int] | None = None) -> Paced:
+    log = StreamLog(late=[late], first=[0.002], answered=1)
+    return Paced.of(Pace(2, 30, 1, 0), [log], [0.001], 0.5, Counter(errors or {}))
+
+
+def paced_row() -> PacedRow:
+    found = {
+        "ours": Found(4, (paced(0.01), replace(paced(0.2), streams=4), paced(0.02))),
+        "Triton": Found(2, (paced(0.05),)),
+    }
+    ratios = compared(found)
+    return PacedRow("paced, cameras", "camera", "", 0.1, found, ratios, {"KServe": "no stream"})
+
+
+def test_curves_have_the_better_of_two_runs() -> None:
+    row = paced_row()
+    assert curves(row)["ours"] == [(2, pytest.approx(10)), (4, pytest.approx(200))]
+    assert [(each.over, each.spread.median, each.met) for each in row.ratios] == [
+        ("Triton", 2.0, True)
+    ]
+
+
+def test_bars_end_with_the_best() -> None:
+    row = Row("text", "response", "", {"a": [sample(9)], "b": [sample(5)], "c": [sample(7)]}, ())
+    assert [name for name, _ in bars(row, RATE)] == ["b", "c", "a"]
+    assert {name for name, _ in bars(row, "first_response_p99_ms")} == {"a", "b", "c"}
+
+
+def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
+    for name in ("README.md", "benchmarks/README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    text = {"ours": [sample(100)], "Triton": [sample(50)]}
+    target = judged("ours", "Triton", RATE, Spread.of([2.0]), at_least=4)
+    rows = [Row("text, SSE, 32 clients", "response", "", text, (target,)), paced_row()]
+    publish(rows, machine.describe(), "1 round", "# Benchmarks\n\nthe table\n", tmp_path)
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    assert "| text, SSE, 32 clients: responses/s | **50** |  | 25 |" in readme
+    assert "| paced, cameras: cameras that fit | **4** |  | 2 |" in readme
+    assert "1 of 2 targets met; missed:" in readme and "**missed by 50%**" in readme
+    assert "the table" in (tmp_path / "benchmarks" / "README.md").read_text()
+    assert {path.name for path in (tmp_path / "docs" / "images").iterdir()} == {
+        "bench-paced.png",
+        "bench-throughput.png",
+    }
+    (tmp_path / "other.md").write_text("nothing here")
+    with pytest.raises(MarkerError):
+        replace_marked(tmp_path / "other.md", [])
+
+
+def test_the_readmes_have_a_place_for_results() -> None:
+    for name in ("README.md", "benchmarks/README.md"):
+        text = (ROOT / name).read_text()
+        assert 0 < text.find(BEGIN) < text.find(END)

@@ -1,6 +1,7 @@
 """One service for all live tests of a session; a few tests start their own."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from .service import ROOT, Service
 
 MODELS = Path(__file__).with_name("models")
+# `make test-parallel` runs these tests once more, with every model in two worker processes.
+WORKERS = int(os.environ.get("TEST_WORKERS", "0"))
 
 
 def make_folder(folder: Path, **settings: Any) -> Path:
@@ -20,6 +23,7 @@ def make_folder(folder: Path, **settings: Any) -> Path:
         settings: override settings.json; `streaming` is merged into its block.
     """
     whole = json.loads((ROOT / "settings.json").read_text())
+    whole["parallel_workers"] = WORKERS
     whole["streaming"] |= settings.pop("streaming", {})
     # The ports come from the environment, and settings.json would win over it.
     folder.mkdir(parents=True, exist_ok=True)

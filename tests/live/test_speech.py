@@ -18,6 +18,7 @@ from clients.speech_client import main
 from tests.audio.sounds import clips, coded, needs_speech, pcm, silence, tone, wav
 
 from .conftest import make_folder
+from .processes import children, workers
 from .service import Service
 
 # A bound for what would hang otherwise, not a timing.
@@ -33,19 +34,13 @@ def http(service: Service) -> HttpSpeech:
 
 
 def decoders(service: Service) -> list[int]:
-    """The processes in which the service decodes."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        try:
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(parent) == service.process.pid and b"pocketsphinx_worker" in command:
-            found.append(int(folder.name))
-    return found
+    """The processes in which the service, or its workers, decode."""
+    return [
+        pid
+        for parent in (service.process.pid, *workers(service))
+        for pid, command in children(parent).items()
+        if b"pocketsphinx_worker" in command
+    ]
 
 
 async def pieces(data: bytes, count: int = 20) -> AsyncIterator[bytes]:

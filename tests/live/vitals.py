@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from .rest_calls import path, tensor
+from .processes import workers
+from .rest_calls import path, probe, tensor
 from .service import Service
 from .watch import PATIENCE
 
@@ -24,7 +25,8 @@ SPARE_DESCRIPTORS = 4
 
 @dataclass(frozen=True)
 class Vitals:
-    """What a service holds: bytes of resident memory, file descriptors, asyncio tasks."""
+    """What a service and its workers hold: bytes of resident memory, file descriptors; and the
+    asyncio tasks of the one that tells."""
 
     resident: int
     descriptors: int
@@ -53,8 +55,18 @@ async def vitals(service: Service) -> Vitals:
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         answer = await client.post(path("insides", "infer"), json=body)
         tasks = answer.json()["outputs"][0]["data"][0]
-        pid = service.process.pid
-        return Vitals(resident(pid), descriptors(pid), tasks)
+        at_work = workers(service)
+        while at_work - await trimmed(client, len(at_work)):
+            pass  # another stream has taken a worker's turn
+        pids = [service.process.pid, *at_work]
+        return Vitals(sum(map(resident, pids)), sum(map(descriptors, pids)), tasks)
+
+
+async def trimmed(client: httpx.AsyncClient, count: int) -> set[int]:
+    """Let so many workers, each in its turn, give back the memory that nothing uses; which did."""
+    body = probe(trim=True)
+    answers = [await client.post(path("process", "infer"), json=body) for _ in range(2 * count)]
+    return {answer.json()["outputs"][0]["data"][0] for answer in answers}
 
 
 async def at_rest(service: Service) -> Vitals:

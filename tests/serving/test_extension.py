@@ -18,8 +18,9 @@ from serving.grpc_server import StreamingGRPCServer
 from serving.rest_server import StreamingRESTServer
 
 MODULES = [
-    importlib.import_module(f"serving.{path.stem}")
-    for path in sorted(Path(serving.__file__).parent.glob("[a-z]*.py"))
+    importlib.import_module(f"serving{package}.{path.stem}")
+    for package in ("", ".parallel")
+    for path in sorted(Path(serving.__file__).parent.joinpath(package[1:]).glob("[a-z]*.py"))
 ]
 
 

@@ -112,6 +112,9 @@ async def plane(tmp_path: Path) -> AsyncIterator[StreamingDataPlane]:
         yield served
 
 
+Message = tuple[InferenceResponse, bool, MLModel | None]
+
+
 class Wire:
     """What was written to a client: (id, text or error)."""
 
@@ -121,7 +124,11 @@ class Wire:
         self.changed = asyncio.Event()
         self._writing = False
 
-    async def write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
+    def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Message:
+        return response, raw, model
+
+    async def write(self, message: Message) -> None:
+        response, raw, _ = message
         assert not self._writing, "two responses are written at once"
         self._writing = True
         await asyncio.sleep(0)
@@ -158,7 +165,7 @@ async def test_each_model_answers_its_own_requests_in_their_order(
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         for number in range(6):
             await models.put(to("ab"[number % 2], f"text {number}", str(number)))
     assert wire.of("0", "2", "4") == [(id, f"text {id}") for id in "024"]
@@ -169,7 +176,7 @@ async def test_each_model_answers_its_own_requests_in_their_order(
 async def test_a_slow_model_does_not_hold_up_another(plane: StreamingDataPlane) -> None:
     wire = Wire()
     gated: Any = await plane.model("gated")
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("gated", "slow", "1"))
         await models.put(to("a", "fast", "2"))
         await wire.until(1)
@@ -180,7 +187,7 @@ async def test_a_slow_model_does_not_hold_up_another(plane: StreamingDataPlane) 
 
 async def test_answers_are_raw_where_the_question_was(plane: StreamingDataPlane) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "raw", "1", raw=True))
         await wire.until(1)
         await models.put(to("b", "typed", "2"))
@@ -189,7 +196,7 @@ async def test_answers_are_raw_where_the_question_was(plane: StreamingDataPlane)
 
 async def test_a_stream_without_requests_ends_without_responses(plane: StreamingDataPlane) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write):
+    async with Substreams(plane, wire):
         pass
     assert wire.written == []
 
@@ -203,7 +210,7 @@ async def test_the_only_model_s_failure_ends_the_stream_with_its_status(
 ) -> None:
     wire = Wire()
     with pytest.raises(MLServerError, match="refused") as caught:
-        async with Substreams(plane, wire.write) as models:
+        async with Substreams(plane, wire) as models:
             for number in range(before):
                 await models.put(to("a", "good", str(number)))
             await models.put(to("a", "refuse", "bad"))
@@ -216,7 +223,7 @@ async def test_an_unexpected_failure_ends_the_stream_without_its_text(
     plane: StreamingDataPlane,
 ) -> None:
     with pytest.raises(InternalError, match="'the-id'") as caught:
-        async with Substreams(plane, Wire().write) as models:
+        async with Substreams(plane, Wire()) as models:
             await models.put(to("a", "raise", "the-id"))
     assert SECRET not in str(caught.value)
 
@@ -224,14 +231,15 @@ async def test_an_unexpected_failure_ends_the_stream_without_its_text(
 async def test_a_response_that_cannot_be_encoded_ends_the_stream_without_the_reason(
     plane: StreamingDataPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
-        raise TypeError(SECRET)
+    class Unfit(Wire):
+        def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Message:
+            raise TypeError(SECRET)
 
     logger = logging.getLogger("mlserver")
     logger.addHandler(caplog.handler)
     try:
         with pytest.raises(InternalError, match="'the-id'") as caught:
-            async with Substreams(plane, write) as models:
+            async with Substreams(plane, Unfit()) as models:
                 await models.put(to("a", "good", "the-id"))
     finally:
         logger.removeHandler(caplog.handler)
@@ -244,7 +252,7 @@ async def test_an_unknown_model_is_404_where_it_is_all_that_was_asked(
     plane: StreamingDataPlane, name: str
 ) -> None:
     with pytest.raises(NoSuchModelError):
-        async with Substreams(plane, Wire().write) as models:
+        async with Substreams(plane, Wire()) as models:
             await models.put(to(name, "x", "1"))
 
 
@@ -253,7 +261,7 @@ async def test_a_sole_request_that_fails_in_band_fails_with_its_status(
 ) -> None:
     wire = Wire()
     with pytest.raises(RequestFailedError, match="failed") as caught:
-        async with Substreams(plane, wire.write) as models:
+        async with Substreams(plane, wire) as models:
             await models.put(to("a", "fail", "1"))
             await turns()
     assert caught.value.status_code == 422
@@ -264,7 +272,7 @@ async def test_the_first_of_several_requests_that_fails_in_band_fails_alone(
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "fail", "1"))
         await turns()
         assert wire.written == []
@@ -277,7 +285,7 @@ async def test_a_client_that_waits_for_its_first_answer_is_told_of_the_failure(
 ) -> None:
     monkeypatch.setattr(substreams, "SOLE_REQUEST_SECONDS", 0.01)
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "fail", "1"))
         await wire.until(1)
         assert wire.written == [("1", "422 failed")]
@@ -287,7 +295,7 @@ async def test_a_client_that_waits_for_its_first_answer_is_told_of_the_failure(
 
 async def test_a_failure_after_an_answer_is_always_in_band(plane: StreamingDataPlane) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "good", "1"))
         await models.put(to("a", "fail", "2"))
     assert wire.written == [("1", "good"), ("2", "422 failed")]
@@ -303,7 +311,7 @@ async def test_a_model_that_fails_ends_its_own_requests_only(
     plane: StreamingDataPlane, text: str, said: str
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("b", "before", "1"))
         await models.put(to("a", "good", "2"))
         await models.put(to("a", text, "3"))
@@ -319,7 +327,7 @@ async def test_a_model_that_fails_ends_its_own_requests_only(
 
 async def test_a_model_that_failed_is_asked_anew(plane: StreamingDataPlane) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("b", "other", "1"))
         await models.put(to("a", "refuse", "2"))
         await wire.until(2)
@@ -331,7 +339,7 @@ async def test_a_model_that_reads_nothing_fails_each_request_once(
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("b", "other", "0"))
         for number in range(1, 6):
             await models.put(to("refusing", "x", str(number)))
@@ -345,7 +353,7 @@ async def test_requests_that_wait_behind_one_that_breaks_the_model_are_all_answe
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("b", "other", "0"))
         for number in range(1, 10):
             await models.put(to("a", "refuse", str(number)))
@@ -356,7 +364,7 @@ async def test_an_unknown_model_or_version_beside_another_is_that_request_s_own(
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "good", "1"))
         await models.put(to("nope", "x", "2"))
         await models.put(to("a", "x", "3", version="9"))
@@ -370,11 +378,11 @@ async def test_a_malformed_message_is_a_status_first_and_its_own_error_later(
 ) -> None:
     malformed = BadRequestError("malformed")
     with pytest.raises(BadRequestError):
-        async with Substreams(plane, Wire().write) as models:
+        async with Substreams(plane, Wire()) as models:
             models.count()
             await models.fail("", "", malformed)
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "good", "1"))
         models.count()
         await models.fail("a", "2", malformed)
@@ -393,7 +401,7 @@ async def test_a_sole_request_that_is_late_fails_with_its_status(
     wire = Wire()
     gated: Any = await plane.model("gated")
     with pytest.raises(DeadlineError, match=r"0\.02 s") as caught:
-        async with Substreams(plane, wire.write) as models:
+        async with Substreams(plane, wire) as models:
             await models.put(to("gated", "x", "1", timeout=SHORT))
     assert caught.value.status_code == 504
     assert gated.closed
@@ -403,7 +411,7 @@ async def test_a_sole_request_that_is_late_fails_with_its_status(
 async def test_a_request_that_is_late_ends_no_other(plane: StreamingDataPlane) -> None:
     wire = Wire()
     gated: Any = await plane.model("gated")
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("gated", "good", "1"))
         await models.put(to("gated", "good", "2", timeout=LONG))
         await models.put(to("gated", "late", "3", timeout=SHORT))
@@ -420,7 +428,7 @@ async def test_a_client_that_waits_for_its_only_answer_is_told_that_it_is_late(
 ) -> None:
     monkeypatch.setattr(substreams, "SOLE_REQUEST_SECONDS", 0.01)
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("gated", "late", "1", timeout=SHORT))
         await wire.until(1)
         assert wire.written[0][1].startswith("504 ")
@@ -434,7 +442,7 @@ async def test_a_model_meets_requests_in_the_order_of_the_wire(
 ) -> None:
     wire = Wire()
     sequenced: Any = await plane.model("sequenced")
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         for number, has in enumerate(timed):
             parameters = {"timeout": LONG} if has == "1" else {}
             await models.put(to("sequenced", str(number), str(number), **parameters))
@@ -447,7 +455,7 @@ async def test_the_time_to_reach_the_model_counts(plane: StreamingDataPlane) -> 
     sequenced: Any = await plane.model("sequenced")
 
     async def serve() -> None:
-        async with Substreams(plane, wire.write) as models:
+        async with Substreams(plane, wire) as models:
             await models.put(to("sequenced", "hang", "1"))
             await models.put(to("sequenced", "behind it", "2"))
             await models.put(to("sequenced", "never met", "3", timeout=SHORT))
@@ -467,7 +475,7 @@ async def test_streams_of_their_own_are_bounded(plane: StreamingDataPlane) -> No
     gated: Any = await plane.model("gated")
     bound = plane.streaming.limits.buffered_responses
     taken = 0
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
 
         async def send() -> None:
             nonlocal taken
@@ -490,7 +498,7 @@ async def test_a_failure_in_a_stream_of_its_own_is_the_request_s_own(
     plane: StreamingDataPlane, text: str, said: str
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "good", "1"))
         await models.put(to("a", text, "2", timeout=LONG))
         await models.put(to("a", "good", "3", timeout=LONG))
@@ -504,7 +512,7 @@ async def test_a_model_that_ends_the_stream_waits_for_the_streams_beside_it(
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "good", "1", timeout=LONG))
         await models.put(to("a", "end", "2"))
         await wire.until(2)
@@ -514,10 +522,10 @@ async def test_a_model_that_ends_the_stream_waits_for_the_streams_beside_it(
 
 async def test_a_timeout_that_is_none_fails_its_request(plane: StreamingDataPlane) -> None:
     with pytest.raises(BadRequestError, match="'timeout'"):
-        async with Substreams(plane, Wire().write) as models:
+        async with Substreams(plane, Wire()) as models:
             await models.put(to("a", "x", "1", timeout="soon"))
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("a", "good", "1"))
         await models.put(to("a", "x", "2", timeout="soon"))
         await models.put(to("nope", "x", "3", timeout=LONG))
@@ -531,7 +539,7 @@ async def test_a_timeout_that_is_none_fails_its_request(plane: StreamingDataPlan
 async def test_the_only_model_may_end_the_stream(plane: StreamingDataPlane) -> None:
     """As a language model does that has said all, while its client still listens."""
     wire = Wire()
-    async with asyncio.timeout(10), Substreams(plane, wire.write) as models:
+    async with asyncio.timeout(10), Substreams(plane, wire) as models:
         await models.put(to("a", "end", "1"))
         await asyncio.Event().wait()  # the client keeps its side open
     assert wire.written == [("1", "the end")]
@@ -539,7 +547,7 @@ async def test_the_only_model_may_end_the_stream(plane: StreamingDataPlane) -> N
 
 async def test_a_model_that_ends_beside_another_is_asked_anew(plane: StreamingDataPlane) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("b", "other", "1"))
         await models.put(to("a", "end", "2"))
         await wire.until(2)
@@ -557,7 +565,7 @@ async def test_requests_that_wait_behind_a_model_s_end_are_all_answered(
     plane: StreamingDataPlane,
 ) -> None:
     wire = Wire()
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
         await models.put(to("b", "other", "0"))
         for number in range(1, 10):
             await models.put(to("a", "end", str(number)))
@@ -568,7 +576,7 @@ async def test_a_busy_model_stops_the_reading_of_the_wire(plane: StreamingDataPl
     wire = Wire()
     gated: Any = await plane.model("gated")
     taken = 0
-    async with Substreams(plane, wire.write) as models:
+    async with Substreams(plane, wire) as models:
 
         async def send() -> None:
             nonlocal taken
@@ -588,16 +596,17 @@ async def test_a_busy_model_stops_the_reading_of_the_wire(plane: StreamingDataPl
 async def test_a_client_that_does_not_read_stops_the_model(plane: StreamingDataPlane) -> None:
     written = 0
 
-    async def write(response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
-        nonlocal written
-        written += 1
-        await asyncio.Event().wait()
+    class Unread(Wire):
+        async def write(self, message: Message) -> None:
+            nonlocal written
+            written += 1
+            await asyncio.Event().wait()
 
     gated: Any = await plane.model("gated")
     gated.gate.set()
 
     async def serve() -> None:
-        async with Substreams(plane, write) as models:
+        async with Substreams(plane, Unread()) as models:
             for number in range(10):
                 await models.put(to("gated", "x", str(number)))
 
@@ -614,7 +623,7 @@ async def test_a_client_that_hangs_up_stops_every_model(plane: StreamingDataPlan
     gated: Any = await plane.model("gated")
 
     async def serve() -> None:
-        async with Substreams(plane, Wire().write) as models:
+        async with Substreams(plane, Wire()) as models:
             await models.put(to("gated", "x", "1"))
             await models.put(to("a", "x", "2"))
             await asyncio.Event().wait()
@@ -636,7 +645,7 @@ async def test_the_end_of_the_requests_waits_for_the_last_answers(
     gated: Any = await plane.model("gated")
 
     async def serve() -> None:
-        async with Substreams(plane, wire.write) as models:
+        async with Substreams(plane, wire) as models:
             await models.put(to("gated", "late", "1"))
 
     serving = asyncio.create_task(serve())

@@ -1,4 +1,4 @@
-"""Tells how many tasks the service has, after it has given back all memory that it can.
+"""Tells how many tasks the service itself has, after it has given back all memory that it can.
 
 What the allocator keeps for later is no leak, but would look like one from outside.
 """

@@ -1,0 +1,60 @@
+"""Puts a run's tables and plots where the README shows them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .contenders import HERE, ROOT
+from .overview import overview, tally, targets
+from .plots import draw
+from .rows import AnyRow
+
+IMAGES = ROOT / "docs" / "images"
+BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
+
+
+class MarkerError(ValueError):
+    """A file has no place for the results."""
+
+
+def publish(
+    rows: Sequence[AnyRow], machine: Mapping[str, str], how: str, table: str, root: Path = ROOT
+) -> None:
+    """Draw the plots and renew the README's and benchmarks/README.md's results.
+
+    Args:
+        table: the whole report.
+    """
+    draw(rows, machine, root / IMAGES.relative_to(ROOT))
+    replace(root / "README.md", summary(rows, machine, how))
+    body = table.partition("\n")[2].strip()  # without its heading
+    replace(root / HERE.relative_to(ROOT) / "README.md", body.splitlines())
+
+
+def summary(rows: Sequence[AnyRow], machine: Mapping[str, str], how: str) -> list[str]:
+    """What the README shows."""
+    missed = [line for line in targets(rows)[2:] if "missed" in line]
+    lines = [
+        f"{machine['date']}; {machine['machine']}; mlserver {machine['mlserver']}, "
+        f"grpcio {machine['grpcio']}; load before {machine['load before']}; {how}.",
+        "",
+        *overview(rows),
+        "",
+        f"{tally(rows)}{'; missed:' if missed else '.'}",
+    ]
+    if missed:
+        lines += ["", "| workload | ratio | asked | seen | |", "|---|---|---|---:|---|", *missed]
+    return lines
+
+
+def replace(file: Path, lines: Sequence[str]) -> None:
+    """Put lines between a file's markers.
+
+    Raises:
+        MarkerError: it has none.
+    """
+    text = file.read_text()
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise MarkerError(f"{file.name} has no lines {BEGIN!r} and {END!r}")
+    file.write_text("\n".join([f"{head}{BEGIN}", "", *lines, "", f"{END}{tail}"]))

@@ -1,0 +1,69 @@
+"""The messages of one gRPC stream on their way to its wire.
+
+grpc.aio takes one message at a time, and each write ends in another turn of the event loop, by way
+of another thread. So messages that are ready together are made together, while the code that makes
+them is warm in the processor, and then written one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sized
+from typing import Any, Protocol
+
+from mlserver import MLModel
+from mlserver.types import InferenceResponse
+
+from .deadlines import undisturbed
+from .turnstile import Turnstile
+
+# What may be ready and not yet written: so many messages, or so many bytes.
+READY_MESSAGES, READY_BYTES = 16, 64 * 1024
+
+
+class Wire(Protocol):
+    """Where a stream's messages go."""
+
+    def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Any:
+        """The message for a response, its tensors raw or not, of a model if there is such a one;
+        something that has a length."""
+
+    async def write(self, message: Any) -> None:
+        """Send a message; returns when the wire took it."""
+
+
+class Outbox:
+    """One model's messages. Those of all models of a stream take turns, `writing` is their lock."""
+
+    def __init__(self, wire: Wire, writing: asyncio.Lock, turnstile: Turnstile, limit: int):
+        """
+        Args:
+            limit: messages that may be ready; not more than READY_MESSAGES are.
+        """
+        self._limit = min(limit, READY_MESSAGES)
+        self._wire = wire
+        self._writing = writing
+        self._turnstile = turnstile
+        self._messages: list[Sized] = []
+        self._bytes = 0
+        self._begun = False
+
+    def add(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bool:
+        """Have a response written; whether it is time to: the first does not wait for others."""
+        message = self._wire.encode(response, raw, model)
+        self._messages.append(message)
+        self._bytes += len(message)
+        return not self._begun or len(self._messages) >= self._limit or self._bytes >= READY_BYTES
+
+    async def flush(self) -> None:
+        """Write what is ready. A request's `timeout` does not cut a message in two."""
+        if not self._messages:
+            return
+        messages, self._messages, self._bytes = self._messages, [], 0
+        async with self._writing:
+            with undisturbed():
+                for message in messages:
+                    if self._begun and not self._turnstile.is_open():
+                        await self._turnstile.turn()
+                    self._begun = True
+                    await self._wire.write(message)
