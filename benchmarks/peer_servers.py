@@ -47,7 +47,7 @@ def triton(folder: Path, cores: set[int], *models: str, instances: int = 1) -> C
         "http-port": http,
         "grpc-port": grpc,
         "allow-metrics": "false",
-        "exit-timeout-secs": 1,
+        "exit-timeout-secs": 20,
     }
     command = [str(server / "bin" / "tritonserver")]
     environment = _environment("triton")

@@ -18,9 +18,11 @@ from types import TracebackType
 from typing import Self
 
 START_SECONDS = 60.0
-STOP_SECONDS = 2.0
+# Triton needs two to put its shared memory away.
+STOP_SECONDS = 3.0
 POLL_SECONDS = 0.05
 LOG_CHARACTERS = 3000
+TRACKER = b"multiprocessing.resource_tracker"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -152,10 +154,12 @@ class Contender:
         self._process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        # Its workers too, which may not have heard.
+        # Its workers too, which may not have heard; multiprocessing's tracker, which cleans up
+        # after them, ends by itself.
         for pid in members:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(OSError):
+                if TRACKER not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
 

@@ -27,19 +27,24 @@ def started(
     Raises:
         ContenderError: the needed one does not run.
     """
-    with ExitStack() as stack:
+    entered: list[Contender] = []
 
-        def start(name: str) -> Contender | ContenderError:
-            own = folder / "".join(c if c.isalnum() else "-" for c in name)
-            try:
-                contender = starts[name](own, cores).__enter__()
-            except ContenderError as error:
-                return error
-            stack.push(contender)
-            return contender
+    def start(name: str) -> Contender | ContenderError:
+        own = folder / "".join(c if c.isalnum() else "-" for c in name)
+        try:
+            contender = starts[name](own, cores).__enter__()
+        except ContenderError as error:
+            return error
+        entered.append(contender)
+        return contender
 
-        with ThreadPoolExecutor(len(starts)) as pool:
-            found = dict(zip(starts, pool.map(start, starts), strict=True))
+    def stop(contender: Contender) -> None:
+        contender.__exit__(None, None, None)
+
+    with ThreadPoolExecutor(len(starts)) as pool, ExitStack() as stack:
+        # All at once too: each takes its seconds.
+        stack.callback(lambda: list(pool.map(stop, entered)))
+        found = dict(zip(starts, pool.map(start, starts), strict=True))
         running, absent = {}, {}
         for name, each in found.items():
             if isinstance(each, Contender):
