@@ -50,7 +50,7 @@ EXTENSIONS = ("sequence", "sequence(string_id)")
 # How long a stream that never waits may go on before the others, and its client, get a turn; and
 # how long a round of all streams may take: a new one needs some ten of them to its first response.
 TURN_SECONDS = 0.0005
-ROUND_SECONDS = 0.003
+ROUND_SECONDS = 0.004
 
 
 class StreamingDataPlane(DataPlane):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 # How long a model that never waits may go on before others, and what it made, get a turn.
-TURN_SECONDS = 0.0002
+TURN_SECONDS = 0.0005
 
 
 class Exchange:
@@ -82,8 +82,7 @@ class Answering(Exchange):
         if self._tells_last:
             found = with_final(found)
         kind = say.RESPONSE
-        # What is made in the first turn leaves in one frame, with the stream's end if it is short.
-        turn_due = monotonic() + TURN_SECONDS
+        turn_due = 0.0
         try:
             with session.answering(model):
                 async with aclosing(found) as responses:
