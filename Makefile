@@ -54,7 +54,7 @@ test: setup
 
 # The live tests once more, with every model in two worker processes.
 test-parallel: setup
-	TEST_WORKERS=2 $(BIN)/python -m pytest tests/live
+	TEST_WORKERS=2 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/live
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
 SECONDS ?= 300

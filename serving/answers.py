@@ -22,6 +22,12 @@ def is_decoupled(model: MLModel) -> bool:
     return found
 
 
+def is_unary(model: MLModel) -> bool:
+    """Whether a model has a `predict` of its own; one in workers says so itself."""
+    found: bool = getattr(model, "is_unary", overrides(model, "predict"))
+    return found
+
+
 async def predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
     """The one answer to a request; a stream-only model's responses are collected into one.
 

@@ -47,8 +47,9 @@ class SequencesSeen:
         """The model has answered this request, and not with a failure."""
         given = _given(request)
         sequence = given.get(SEQUENCE_ID)
-        self._asked.pop(sequence, None)
-        if given.get("sequence_end"):
+        was_live = self._asked.pop(sequence, None) is not None
+        # Answers may overtake one another: one that comes behind its sequence's END begins nothing.
+        if given.get("sequence_end") or not (was_live or given.get("sequence_start")):
             return
         self._asked[sequence] = self._clock()
         if len(self._asked) > self._limit:

@@ -90,7 +90,7 @@ class StreamCache:
             BadRequestError: the request has a wish that there is not.
             whatever `answers.predict` raises.
         """
-        kind = PREDICT if answers.overrides(model, "predict") else STREAM
+        kind = PREDICT if answers.is_unary(model) else STREAM
         answer = await self._begin(model, request, Declared.by(model), kind)
         try:
             async with aclosing(answer.responses()) as responses:
@@ -116,7 +116,7 @@ class StreamCache:
             whatever `answers.stream` raises.
         """
         declared = Declared.by(model)
-        kind = STREAM if answers.overrides(model, "predict_stream") else PREDICT
+        kind = STREAM if answers.is_decoupled(model) else PREDICT
 
         async def begin(request: InferenceRequest) -> Answer:
             return await self._begin(model, request, declared, kind)

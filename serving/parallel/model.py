@@ -34,7 +34,7 @@ class WorkerModel(ParallelModel):
     model in this process (answers.py), so a model's kind makes no difference.
 
     Attributes:
-        is_decoupled: whether the model has a `predict_stream` of its own.
+        is_decoupled, is_unary: whether the model has a `predict_stream`, a `predict` of its own.
         sequences: how many of its sequences live, where the model tells.
     """
 
@@ -44,6 +44,7 @@ class WorkerModel(ParallelModel):
         super().__init__(model, self._pool)
         self.key: say.ModelKey = (self.name, self.version)
         self.is_decoupled = description.is_decoupled
+        self.is_unary = description.is_unary
         self.sequences = SequenceCount(pool, self.key) if description.holds_sequences else None
         # What the model has set when it was loaded.
         if description.inputs is not None:

@@ -36,6 +36,7 @@ class Description:
     """What the service must know of a model that it has not loaded itself."""
 
     is_decoupled: bool
+    is_unary: bool
     holds_sequences: bool
     inputs: list[MetadataTensor] | None
     outputs: list[MetadataTensor] | None
@@ -44,6 +45,7 @@ class Description:
     def of(cls, model: MLModel) -> "Description":
         return cls(
             overrides(model, "predict_stream"),
+            overrides(model, "predict"),
             holds_sequences(model),
             model.inputs,
             model.outputs,

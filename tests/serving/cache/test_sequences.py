@@ -59,3 +59,11 @@ def test_no_more_are_remembered_than_may_live():
     for sequence in range(1, 6):
         seen.asked(of(sequence, sequence_start=True))
     assert [seen.may_pass_by(of(each)) for each in range(1, 6)] == [False, False, True, True, True]
+
+
+def test_an_answer_that_comes_behind_the_end_begins_nothing():
+    seen = SequencesSeen(10, 30, Clock())
+    seen.asked(of(1, sequence_start=True))
+    seen.asked(of(1, sequence_end=True))
+    seen.asked(of(1))
+    assert not seen.may_pass_by(of(1))
