@@ -105,8 +105,8 @@ class StreamingDataPlane(DataPlane):
         variables belong to that task.
 
         Args:
-            take_turns: let the event loop go round now and then. Not needed by who waits for
-                something at each response.
+            take_turns: let the event loop go round now and then. Not needed by who sees to that
+                itself.
         """
         model = await self.model(name, version)
         requests = Requests(payloads, self, model)
@@ -127,7 +127,12 @@ class StreamingDataPlane(DataPlane):
                     # A turn costs as much as all else of a small response, hence not at each.
                     if monotonic() >= turn_due:
                         await asyncio.sleep(0)
-                        turn_due = monotonic() + min(TURN_SECONDS, ROUND_SECONDS / self._at_work)
+                        turn_due = monotonic() + self.turn_seconds
+
+    @property
+    def turn_seconds(self) -> float:
+        """How long a stream that never waits may go on now before the loop goes round."""
+        return min(TURN_SECONDS, ROUND_SECONDS / max(1, self._at_work))
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.

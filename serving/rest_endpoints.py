@@ -97,7 +97,10 @@ class InferenceEndpoints:
                 sent.inc(size)
 
             return EventStreamResponse(
-                self._data_plane.infer_stream(One(question.payload), name, version),
+                self._data_plane.infer_stream(
+                    One(question.payload), name, version, take_turns=False
+                ),
+                turn_seconds=lambda: self._data_plane.turn_seconds,
                 # Events are text: outputs that were wanted as bytes come as JSON.
                 encode=question.encode,
                 grace=streaming.first_response_grace_seconds,

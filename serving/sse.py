@@ -7,6 +7,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
+from time import monotonic
 
 import orjson
 from mlserver.logging import logger
@@ -62,6 +63,7 @@ class EventStreamResponse(Response):
         call: AsyncExitStack | None = None,
         touch: Callable[[int], None] = lambda size: None,
         headers: Mapping[str, str] | None = None,
+        turn_seconds: Callable[[], float] = lambda: 0.0,
     ):
         """
         Args:
@@ -73,6 +75,8 @@ class EventStreamResponse(Response):
             call: the open call, closed when the response is done.
             touch: told of the bytes of each event.
             headers: more headers of the response.
+            turn_seconds: how long a stream that never waits may go on before the event loop goes
+                round.
         """
         self.background = None
         self.status_code = 200
@@ -94,6 +98,8 @@ class EventStreamResponse(Response):
         self._last_sent = 0.0
         self._ready: list[bytes] = []
         self._ready_bytes = 0
+        self._turn_seconds = turn_seconds
+        self._waited = True
         # The stream and the keep-alive take turns: gzip's output must leave in the order in which
         # it was made. Two fields, not a lock, since this is on the path of every event.
         self._writing = False
@@ -156,7 +162,10 @@ class EventStreamResponse(Response):
         for response in (first, second):
             if response is not None:
                 self._add(response)
-        await with_pauses(self._add_all(responses), self._flush)
+        await self._flush()
+        # A turn for the first event to leave, whatever the model does next.
+        await asyncio.sleep(0)
+        await with_pauses(self._add_all(responses), self._pause)
 
     async def _keep_alive(self) -> None:
         await asyncio.sleep(self._grace)
@@ -186,10 +195,25 @@ class EventStreamResponse(Response):
         return self._started or bool(self._ready)
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
+        turn_due = 0.0
         async for response in responses:
             self._add(response)
+            now = monotonic()
+            if self._waited:
+                # The loop has just gone round.
+                self._waited = False
+                turn_due = now + self._turn_seconds()
             if self._ready_bytes >= READY_BYTES:
                 await self._flush()
+            elif now >= turn_due:
+                # A model that never awaits must not starve the others, nor outlive its client. A
+                # turn costs as much as all else of a small event, hence not at each.
+                await asyncio.sleep(0)
+
+    async def _pause(self) -> None:
+        """The stream waits: what is ready leaves."""
+        self._waited = True
+        await self._flush()
 
     def _add(self, response: InferenceResponse) -> None:
         """Have an event written with those that are ready beside it."""

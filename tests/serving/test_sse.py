@@ -81,21 +81,38 @@ async def words(*items, ready=False):
 
 
 async def test_events_that_are_ready_together_leave_together():
-    client = await sent(words("a", "b", "c", ready=True))
-    assert client.bodies == [event("a") + event("b") + event("c")]
+    client = await sent(words("a", "b", "c", ready=True), turn_seconds=lambda: LONG)
+    assert client.bodies == [event("a"), event("b") + event("c")], "the first waits for no other"
+
+
+async def test_a_stream_that_never_waits_makes_room_for_others():
+    rounds = 0
+
+    async def others():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    client = await sent(words(*"abcdef", ready=True), turn_seconds=lambda: 0.0)
+    task.cancel()
+    assert client.bodies == [*map(event, "abcdef"), b""]
+    assert rounds >= 6
 
 
 async def test_many_ready_events_leave_in_pieces():
     long = "a" * READY_BYTES
-    client = await sent(words("a", long, long, "b", ready=True))
-    assert client.bodies == [event("a") + event(long), event(long), event("b")]
+    responses = words("a", "b", long, long, "c", ready=True)
+    client = await sent(responses, turn_seconds=lambda: LONG)
+    assert client.bodies == [event("a"), event("b") + event(long), event(long), event("c")]
 
 
 async def test_an_error_behind_a_ready_response_is_an_event():
     client = await sent(words("a", BadRequestError("no more"), ready=True))
     assert client.messages[0]["status"] == 200
     error = b'event: error\ndata: {"error":"no more"}\n\n'
-    assert client.bodies == [event("a") + error]
+    assert client.bodies == [event("a"), error]
 
 
 async def test_an_event_that_the_stream_waits_after_leaves_at_once():
@@ -200,7 +217,7 @@ async def test_silence_after_the_grace_starts_the_stream_with_comments():
 
     await sent(silent(), client, grace=0.001, keepalive=0.001)
     assert client.bodies[:3] == [KEEP_ALIVE] * 3
-    assert client.bodies[-1] == event("late")
+    assert client.bodies[-2:] == [event("late"), b""]
 
 
 async def test_an_error_after_the_grace_is_an_event():
