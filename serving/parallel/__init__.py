@@ -3,5 +3,5 @@
 The service's end of it:  registry -> pool -> link (one a worker) <- stream <- model
 Between the two:          channel, frames, payloads, messages
 The worker's end:         worker -> session -> answering
-Pure:                     frames, payloads, window, sequence_table, pauses
+Pure:                     frames, payloads, window, sequence_table, restarts
 """

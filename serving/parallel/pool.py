@@ -23,7 +23,7 @@ from ..settings import StreamingSettings
 from . import messages as say
 from .link import PING_SECONDS, UNANSWERED_SECONDS, Link, key_of, told
 from .model import WorkerModel
-from .pauses import Pauses
+from .restarts import Pauses
 from .sequence_table import Flags, SequenceTable
 from .session import Description
 from .worker import StreamingWorker, signals_held_back

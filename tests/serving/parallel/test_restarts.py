@@ -1,6 +1,6 @@
 """How long a worker's place stays empty."""
 
-from serving.parallel.pauses import LONGEST_SECONDS, STEADY_SECONDS, Pauses
+from serving.parallel.restarts import LONGEST_SECONDS, STEADY_SECONDS, Pauses
 
 
 def test_a_sound_worker_is_replaced_at_once():
