@@ -63,9 +63,11 @@ async def vitals(service: Service) -> Vitals:
 
 
 async def trimmed(client: httpx.AsyncClient, count: int) -> set[int]:
-    """Let so many workers, each in its turn, give back the memory that nothing uses; which did."""
+    """Let so many workers give back the memory that nothing uses; which did."""
     body = probe(trim=True)
-    answers = [await client.post(path("process", "infer"), json=body) for _ in range(2 * count)]
+    # At once: one after another they would all go to the worker that was given least so far.
+    asked = (client.post(path("process", "infer"), json=body) for _ in range(2 * count))
+    answers = await asyncio.gather(*asked)
     return {answer.json()["outputs"][0]["data"][0] for answer in answers}
 
 
