@@ -1,7 +1,7 @@
 """Streams of server-sent events over bare asyncio sockets: events are counted, not parsed.
 
 The first stream of each connection is parsed whole and must be the prompt again; all later ones
-must have as many events and as many bytes.
+must have as many events and, but for chunk framing, as many bytes.
 """
 
 import asyncio
