@@ -4,9 +4,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -
 WORKDIR /app
 COPY Makefile pyproject.toml constraints.txt README.md ./
 COPY runtimes runtimes
-COPY vision vision
-COPY audio audio
-COPY serving serving
+COPY mlserver_streaming mlserver_streaming
 COPY clients clients
 # Other runtimes' libraries too: docker build --build-arg EXTRAS=video,speech .
 ARG EXTRAS=
@@ -24,5 +22,5 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 \
 USER service
 EXPOSE 8080 8081 8082 8001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-m", "serving.ready"]
+    CMD ["python", "-m", "mlserver_streaming.ready"]
 CMD ["mlserver", "start", "."]

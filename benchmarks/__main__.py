@@ -9,18 +9,18 @@ from pathlib import Path
 
 import click
 
-from . import machine, plots, report
-from .cache_rows import cache
-from .contenders import HERE
-from .cost_rows import costs
-from .jpeg_rows import jpeg
-from .paced_rows import paced
-from .process import ContenderError
-from .publish import publish
-from .rows import AnyRow, Plan, RowMaker
-from .tensor_rows import tensor_rows
-from .text_rows import fairness, text
-from .worker_rows import workers
+from .contenders.contenders import HERE
+from .contenders.process import ContenderError
+from .report import machine, plots, report
+from .report.publish import publish
+from .rows.cache_rows import cache
+from .rows.cost_rows import costs
+from .rows.jpeg_rows import jpeg
+from .rows.paced_rows import paced
+from .rows.rows import AnyRow, Plan, RowMaker
+from .rows.tensor_rows import tensor_rows
+from .rows.text_rows import fairness, text
+from .rows.worker_rows import workers
 
 WORKLOADS: dict[str, RowMaker] = {
     "text": text,

@@ -22,8 +22,8 @@ from tests.live.service import Service
 from tests.live.sockets import Connection, connections, stream_request
 from tests.live.vitals import MIB, resident, vitals
 
-from .machine import describe
-from .process import usage
+from .contenders.process import usage
+from .report.machine import describe
 
 KIB = 1024
 # The streams begin spread over one period, as clients do; all at once is another case.

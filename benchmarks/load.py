@@ -23,21 +23,15 @@ from clients.address import join_address
 from clients.command import reported
 from clients.tls import hang_up_hint, read_pem, tls_error
 
-from .frames import frames as sample_frames
+from .contenders.process import ContenderError
+from .inputs.frames import frames as sample_frames
+from .inputs.text_prompt import prompt as sample_prompt
 from .load_options import MAX_STREAMS, Wanted, load_options
-from .pace import Pace, Paced, find_most
-from .paced_links import GrpcLink, SseLink
-from .paced_load import Link, run_paced
-from .paced_requests import (
-    as_text,
-    flat_body,
-    grpc_requests,
-    http_request,
-    v2_body,
-)
-from .paced_table import as_table
-from .process import ContenderError
-from .text_prompt import prompt as sample_prompt
+from .loads.pace import Pace, Paced, find_most
+from .loads.paced_links import GrpcLink, SseLink
+from .loads.paced_load import Link, run_paced
+from .loads.paced_requests import as_text, flat_body, grpc_requests, http_request, v2_body
+from .report.paced_table import as_table
 
 
 @click.group()

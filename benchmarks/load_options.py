@@ -12,7 +12,7 @@ from clients.command import option, server_options
 from clients.credentials import Credentials
 from clients.tls import Tls
 
-from .paced_requests import Value
+from .loads.paced_requests import Value
 
 # What each wire is, and the port that it has where none is named.
 PORTS = {"grpc": 8081, "triton": 8001, "sse": 8080, "generate": 8080}

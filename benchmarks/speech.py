@@ -23,13 +23,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from clients.audio_source import Clip, find_clips
-from clients.speech_calls import GrpcSpeech
+from clients.speech.audio_source import Clip, find_clips
+from clients.speech.calls import GrpcSpeech
 from clients.speech_client import Mode, run_mode
 
-from . import machine
-from .contenders import HERE
-from .process import Contender, free_ports
+from .contenders.contenders import HERE
+from .contenders.process import Contender, free_ports
+from .report import machine
 
 RATE, CHUNK = 16_000, 1600
 SILENCE_SECONDS = 1.0

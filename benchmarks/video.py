@@ -25,15 +25,15 @@ import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
 from clients.errors import SourceError
-from clients.frame_source import FrameSource, SourceFrame
-from clients.stream_settings import StreamSettings
-from clients.video_watch import COUNTS, WatchReport, watch_video
+from clients.video.frame_source import FrameSource, SourceFrame
+from clients.video.stream_settings import StreamSettings
+from clients.video.watch import COUNTS, WatchReport, watch_video
 
-from . import machine
-from .contenders import ROOT, ours
-from .frames import frames
-from .process import Contender
-from .video_loops import detector_loop, frames_per_second, motion_loop
+from .contenders.contenders import ROOT, ours
+from .contenders.process import Contender
+from .inputs.frames import frames
+from .report import machine
+from .rows.video_loops import detector_loop, frames_per_second, motion_loop
 
 DATA = ROOT.parent / "shared" / "data"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"

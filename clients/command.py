@@ -10,9 +10,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from clients.credentials import Credentials
-from clients.errors import ClientError
-from clients.tls import Tls
+from .credentials import Credentials
+from .errors import ClientError
+from .tls import Tls
 
 P = ParamSpec("P")
 R = TypeVar("R")

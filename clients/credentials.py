@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clients.errors import SourceError
+from .errors import SourceError
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,18 @@ from pathlib import Path
 
 import click
 
-from clients.command import option, reported
-from clients.errors import ClientError
-from clients.frame_source import FrameSource
-from clients.grpc_client import GrpcTextClient
-from clients.jpeg_stream import JpegStream
-from clients.service import HOST, Service, ServiceError
-from clients.sse_client import SseClient
-from clients.stream_settings import StreamSettings
-from clients.video_client import run_video
-from clients.video_report import VideoReport
-from clients.video_source import SAMPLE, open_source
-from clients.video_watch import ANNOTATED, COUNTS, WatchReport, watch_video
+from .command import option, reported
+from .errors import ClientError
+from .grpc_client import GrpcTextClient
+from .jpeg_stream import JpegStream
+from .service import HOST, Service, ServiceError
+from .sse_client import SseClient
+from .video.frame_source import FrameSource
+from .video.report import VideoReport
+from .video.source import SAMPLE, open_source
+from .video.stream_settings import StreamSettings
+from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
+from .video_client import run_video
 
 PROMPT = "What is the capital of France?"
 

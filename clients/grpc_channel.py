@@ -8,9 +8,9 @@ from pathlib import Path
 
 import grpc
 
-from clients.address import is_loopback, join_address
-from clients.errors import ClientError, RefusedError, StreamCutError, UnreachableError
-from clients.tls import Tls, hang_up_hint, read_pem, tls_error
+from .address import is_loopback, join_address
+from .errors import ClientError, RefusedError, StreamCutError, UnreachableError
+from .tls import Tls, hang_up_hint, read_pem, tls_error
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 

@@ -22,14 +22,14 @@ import grpc
 from mlserver.grpc.dataplane_pb2 import ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from clients.address import join_address
-from clients.command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
-from clients.credentials import ANONYMOUS, Credentials
-from clients.errors import ItemError, NoResponseError
-from clients.grpc_channel import call_error, open_channel
-from clients.grpc_messages import Parameter, bytes_output, bytes_request, response_error
-from clients.prompts import checked_prompt, read_lines, read_prompt
-from clients.tls import Tls
+from .address import join_address
+from .command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from .credentials import ANONYMOUS, Credentials
+from .errors import ItemError, NoResponseError
+from .grpc_channel import call_error, open_channel
+from .grpc_messages import Parameter, bytes_output, bytes_request, response_error
+from .prompts import checked_prompt, read_lines, read_prompt
+from .tls import Tls
 
 
 @dataclass(frozen=True)

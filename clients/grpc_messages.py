@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mlserver.grpc.dataplane_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 
-from clients.errors import ProtocolError
+from .errors import ProtocolError
 
 Parameter = bool | int | float | str
 

@@ -13,10 +13,10 @@ import grpc
 from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from clients.errors import ClientError, ProtocolError, StreamCutError
-from clients.grpc_channel import call_error
-from clients.grpc_messages import Parameter, bytes_request
-from clients.tls import Tls
+from .errors import ClientError, ProtocolError, StreamCutError
+from .grpc_channel import call_error
+from .grpc_messages import Parameter, bytes_request
+from .tls import Tls
 
 
 @dataclass(frozen=True)

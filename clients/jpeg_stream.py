@@ -21,15 +21,16 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
-from clients.address import join_address
-from clients.command import GRPC_PORT, TIMEOUT_S
-from clients.credentials import ANONYMOUS, Credentials
-from clients.errors import ClientError, FrameError, NoResponseError, RefusedError
-from clients.grpc_channel import open_channel
-from clients.grpc_messages import Parameter, bytes_output, response_error
-from clients.infer_call import InferCall, Sent
-from clients.tls import Tls
-from vision.jpeg import Image, JpegError, decode, encode
+from mlserver_streaming.vision.jpeg import Image, JpegError, decode, encode
+
+from .address import join_address
+from .command import GRPC_PORT, TIMEOUT_S
+from .credentials import ANONYMOUS, Credentials
+from .errors import ClientError, FrameError, NoResponseError, RefusedError
+from .grpc_channel import open_channel
+from .grpc_messages import Parameter, bytes_output, response_error
+from .infer_call import InferCall, Sent
+from .tls import Tls
 
 # What goes in is what comes out: pixels or JPEG bytes.
 FrameT = TypeVar("FrameT", Image, bytes)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import click
 
-from clients.errors import SourceError
+from .errors import SourceError
 
 # Lines read ahead of the stream; enough to never wait for a file, too few to fill memory.
 LINES_AHEAD = 64

@@ -15,8 +15,8 @@ from typing import Self
 
 import httpx
 
-from clients.address import join_address
-from clients.errors import ClientError
+from .address import join_address
+from .errors import ClientError
 
 HOST = "127.0.0.1"
 PROJECT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import click
 
-from clients.audio_source import (
+from .command import GRPC_PORT, REST_PORT, TIMEOUT_S, option, reported
+from .errors import ClientError, RefusedError, ResultError
+from .speech.audio_source import (
     CHUNK_SECONDS,
     MICROPHONE_RATE,
     Clip,
@@ -26,10 +28,8 @@ from clients.audio_source import (
     paced,
     standard_input,
 )
-from clients.command import GRPC_PORT, REST_PORT, TIMEOUT_S, option, reported
-from clients.errors import ClientError, RefusedError, ResultError
-from clients.speech_calls import GrpcSpeech, Heard, HttpSpeech, SpeechCalls
-from clients.speech_report import SpeechReport, table
+from .speech.calls import GrpcSpeech, Heard, HttpSpeech, SpeechCalls
+from .speech.report import SpeechReport, table
 
 MICROPHONE, STDIN = "microphone", "-"
 # Requests, or streams, that --async has open at once.

@@ -19,10 +19,10 @@ import click
 import httpx
 import httpx_sse
 
-from clients.address import is_loopback, join_address
-from clients.command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
-from clients.credentials import ANONYMOUS, Credentials
-from clients.errors import (
+from .address import is_loopback, join_address
+from .command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from .credentials import ANONYMOUS, Credentials
+from .errors import (
     ClientError,
     ErrorEventError,
     ItemError,
@@ -32,8 +32,8 @@ from clients.errors import (
     StreamCutError,
     UnreachableError,
 )
-from clients.prompts import read_prompt
-from clients.tls import Tls, hang_up_hint, tls_error
+from .prompts import read_prompt
+from .tls import Tls, hang_up_hint, tls_error
 
 # An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
 ERROR_BODY_LIMIT = 64 * 1024

@@ -9,7 +9,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.errors import TlsError
+from .errors import TlsError
 
 # Words that OpenSSL, BoringSSL (inside gRPC) and gRPC have for the same fault, and ours.
 _FAULTS = (

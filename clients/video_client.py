@@ -14,20 +14,21 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from clients.command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
-from clients.credentials import Credentials
-from clients.errors import SourceError
-from clients.frame_buffer import Policy
-from clients.frame_source import FrameSource
-from clients.jpeg_stream import IN_FLIGHT, JpegStream
-from clients.tls import Tls
-from clients.video_options import stream_settings, watch_options, watch_settings
-from clients.video_report import VideoReport
-from clients.video_source import SAMPLE, VideoSource, open_source
-from clients.video_watch import ANNOTATED, COUNTS, WatchReport, default_policy, watch_video
-from clients.video_writer import VideoWriter
-from clients.window import Window
-from vision.jpeg import Image
+from mlserver_streaming.vision.jpeg import Image
+
+from .command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
+from .credentials import Credentials
+from .errors import SourceError
+from .jpeg_stream import IN_FLIGHT, JpegStream
+from .tls import Tls
+from .video.frame_buffer import Policy
+from .video.frame_source import FrameSource
+from .video.options import stream_settings, watch_options, watch_settings
+from .video.report import VideoReport
+from .video.source import SAMPLE, VideoSource, open_source
+from .video.watch import ANNOTATED, COUNTS, WatchReport, default_policy, watch_video
+from .video.window import Window
+from .video.writer import VideoWriter
 
 # The exit status of a program ended by Ctrl-C, as shells count it.
 INTERRUPTED = 130

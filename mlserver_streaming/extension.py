@@ -11,23 +11,18 @@ import sys
 import mlserver
 import mlserver.parallel.registry
 import mlserver.server
+from mlserver.registry import MultiModelRegistry
+from mlserver.settings import Settings
 
-from .data_plane import StreamingDataPlane
-from .grpc_server import StreamingGRPCServer
-from .metrics_server import StreamingMetricsServer
+from .cache import StreamCache
 from .parallel.pool import StreamingPool
-from .parallel.registry import StreamingPools
-from .repository_handlers import GuardedRepositoryHandlers
-from .rest_server import StreamingRESTServer
+from .parallel.registry import StreamingPools, pools_of
+from .rest.metrics_server import StreamingMetricsServer
+from .rest.server import StreamingRESTServer
+from .rpc.server import StreamingGRPCServer
+from .streams.data_plane import StreamingDataPlane
+from .streams.repository_handlers import GuardedRepositoryHandlers
 
-OURS = {
-    "DataPlane": StreamingDataPlane,
-    "RESTServer": StreamingRESTServer,
-    "GRPCServer": StreamingGRPCServer,
-    "MetricsServer": StreamingMetricsServer,
-    "ModelRepositoryHandlers": GuardedRepositoryHandlers,
-    "InferencePoolRegistry": StreamingPools,
-}
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
 # "module:object.attribute" of all, here and in the subclasses, that MLServer does not document;
@@ -110,6 +105,24 @@ BORROWED = (
     "mlserver.utils:extract_headers",
     "mlserver.utils:insert_headers",
 )
+
+
+def data_plane(settings: Settings, model_registry: MultiModelRegistry) -> StreamingDataPlane:
+    """The core, with the cache before it, and the worker pools that end after its streams."""
+    plane = StreamingDataPlane(settings, model_registry, StreamCache)
+    if pools := pools_of(model_registry):
+        pools.before_close.append(plane.drain)
+    return plane
+
+
+OURS = {
+    "DataPlane": data_plane,
+    "RESTServer": StreamingRESTServer,
+    "GRPCServer": StreamingGRPCServer,
+    "MetricsServer": StreamingMetricsServer,
+    "ModelRepositoryHandlers": GuardedRepositoryHandlers,
+    "InferencePoolRegistry": StreamingPools,
+}
 
 
 def install() -> None:

@@ -1,4 +1,4 @@
-"""Exit status 0 when the service on this machine is ready: `python -m serving.ready`.
+"""Exit status 0 when the service on this machine is ready: `python -m mlserver_streaming.ready`.
 
 A container's health check, run in the folder that is served: it finds the port and TLS where the
 service does. The certificate is not checked: it is for the hosts that clients know. Where clients

@@ -14,15 +14,15 @@ from mlserver.types import InferenceRequest, MetadataTensor, Parameters
 from mlserver.utils import get_model_uri
 from numpy.typing import NDArray
 
-from vision.detections import Detections, clipped, select
-from vision.layouts import Layout, read
-from vision.letterbox import Letterbox, to_tensor
+from mlserver_streaming.models.errors import MLServerError, RequestError
+from mlserver_streaming.vision.detections import Detections, clipped, select
+from mlserver_streaming.vision.layouts import Layout, read
+from mlserver_streaming.vision.letterbox import Letterbox, to_tensor
 
-from .batches import Batches
-from .detection import DATATYPES, DetectionModel, Found, Memory
-from .errors import MLServerError, RequestError
-from .frames import JPEG_INPUT, TENSOR_INPUT, Frame
-from .onnx_detector import OnnxDetector, OnnxSettings, Outputs
+from .detection.batches import Batches
+from .detection.frames import JPEG_INPUT, TENSOR_INPUT, Frame
+from .detection.model import DATATYPES, DetectionModel, Found, Memory
+from .detection.onnx_detector import OnnxDetector, OnnxSettings, Outputs
 
 WELL_KNOWN_FILES = ["model.onnx"]
 # What a model's file may be called; anything else is the caller's to look at.
@@ -44,7 +44,7 @@ class DetectorModel(DetectionModel):
     see DetectionModel for what goes in and out. Its raw outputs are given when asked for by name.
 
     Names of classes, input size and stride are read from the file; the layout of its outputs is
-    told by their shapes (`vision.layouts`).
+    told by their shapes (`mlserver_streaming.vision.layouts`).
 
     Settings beside those of DetectionModel: `layout` of the outputs, `labels` (a list) and
     `image_size`, where the file does not say; `providers` (["CPUExecutionProvider"]) and

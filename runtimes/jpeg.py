@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from vision.jpeg import JpegError, recode
-
-from .base import StreamingModel
-from .errors import ContentError, MLServerError, RequestError
-from .memory import keep_freed_memory
-from .ordered import ordered
-from .parameters import integer
-from .sequences import Sequence
-from .tensors import (
+from mlserver_streaming.models.errors import ContentError, MLServerError, RequestError
+from mlserver_streaming.models.ordered import ordered
+from mlserver_streaming.models.parameters import integer
+from mlserver_streaming.models.sequences import Sequence
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.models.tensors import (
     BASE64,
     bytes_output,
     content_type,
@@ -27,6 +24,9 @@ from .tensors import (
     from_base64,
     is_placeholder,
 )
+from mlserver_streaming.vision.jpeg import JpegError, recode
+
+from .memory import keep_freed_memory
 
 DEFAULT_QUALITY = 95
 DEFAULT_MAX_MEGAPIXELS = 50

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import fields
 from typing import Any
 
-from vision.detections import select
-from vision.jpeg import Image
-from vision.motion import Background, MotionSettings
+from mlserver_streaming.vision.detections import select
+from mlserver_streaming.vision.jpeg import Image
+from mlserver_streaming.vision.motion import Background, MotionSettings
 
-from .detection import DetectionModel, Found, Memory
-from .frames import Frame
+from .detection.frames import Frame
+from .detection.model import DetectionModel, Found, Memory
 
 
 class MotionModel(DetectionModel):
@@ -19,7 +19,8 @@ class MotionModel(DetectionModel):
     frames in their order; a frame of another size begins a new one. The first frame finds nothing.
     A score is the share of its box that moves; the one class, 0, is `moving`.
 
-    Settings beside those of DetectionModel: the fields of `vision.motion.MotionSettings`.
+    Settings beside those of DetectionModel: the fields of
+    `mlserver_streaming.vision.motion.MotionSettings`.
     """
 
     labels = ("moving",)

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from .base import StreamingModel
-from .parameters import number
-from .sequences import Sequence
-from .tensors import TEXT, bytes_output, text_elements
+from mlserver_streaming.models.parameters import number
+from mlserver_streaming.models.sequences import Sequence
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.models.tensors import TEXT, bytes_output, text_elements
 
 DEFAULT_DELAY = 0.5  # seconds before each word
 MAX_DELAY = 10.0

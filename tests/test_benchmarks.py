@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import machine, peer_servers
-from benchmarks.contender_settings import settings_table
-from benchmarks.measured import RATE, Target, measure_row
-from benchmarks.overview import verdict
-from benchmarks.pace import Pace, Paced, StreamLog
-from benchmarks.paced_rows import compared
-from benchmarks.plots import bars, curves
-from benchmarks.process import ContenderError, Usage, family
-from benchmarks.publish import BEGIN, END, MarkerError, publish
-from benchmarks.publish import replace as replace_marked
-from benchmarks.rows import Found, PacedRow, Row
-from benchmarks.samples import Sample, Spread, alternate, judged, percentile, ratio
-from benchmarks.sse_load import said
-from benchmarks.started import started
+from benchmarks.contenders import peer_servers
+from benchmarks.contenders.contender_settings import settings_table
+from benchmarks.contenders.process import ContenderError, Usage, family
+from benchmarks.contenders.started import started
+from benchmarks.loads.pace import Pace, Paced, StreamLog
+from benchmarks.loads.samples import Sample, Spread, alternate, judged, percentile, ratio
+from benchmarks.loads.sse_load import said
+from benchmarks.report import machine
+from benchmarks.report.overview import verdict
+from benchmarks.report.plots import bars, curves
+from benchmarks.report.publish import BEGIN, END, MarkerError, publish
+from benchmarks.report.publish import replace as replace_marked
+from benchmarks.rows.measured import RATE, Target, measure_row
+from benchmarks.rows.paced_rows import compared
+from benchmarks.rows.rows import Found, PacedRow, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 from mlserver.grpc import dataplane_pb2 as pb
 
-from benchmarks.event_stream import EventSplitter, error_text
 from benchmarks.load import main as load_command
-from benchmarks.pace import Anchor, Pace, Paced, StreamLog, TokenClock, find_most
-from benchmarks.paced_table import as_table
-from benchmarks.triton_dialect import ReplyError, split_reply
+from benchmarks.loads.event_stream import EventSplitter, error_text
+from benchmarks.loads.pace import Anchor, Pace, Paced, StreamLog, TokenClock, find_most
+from benchmarks.loads.triton_dialect import ReplyError, split_reply
+from benchmarks.report.paced_table import as_table
 from tests.live.conftest import make_folder
 from tests.live.service import Service
 

@@ -8,11 +8,10 @@ import pytest
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceResponse, Parameters
 
-from serving import errors
-from serving.errors import InternalError, NoSuchModelError, NotReadyError, failure_of
-from serving.grpc_errors import abort, answers_errors, status_of
-
-from .planes import answer, failure
+from mlserver_streaming import errors
+from mlserver_streaming.errors import InternalError, NoSuchModelError, NotReadyError, failure_of
+from mlserver_streaming.rpc.errors import abort, answers_errors, status_of
+from tests.streams.planes import answer, failure
 
 Code = grpc.StatusCode
 

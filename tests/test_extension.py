@@ -11,16 +11,15 @@ import mlserver
 import mlserver.server
 import pytest
 
-import serving
-from serving import extension
-from serving.data_plane import StreamingDataPlane
-from serving.grpc_server import StreamingGRPCServer
-from serving.rest_server import StreamingRESTServer
+import mlserver_streaming
+from mlserver_streaming import extension
+from mlserver_streaming.rest.server import StreamingRESTServer
+from mlserver_streaming.rpc.server import StreamingGRPCServer
 
+ROOT = Path(mlserver_streaming.__file__).parent
 MODULES = [
-    importlib.import_module(f"serving{package}.{path.stem}")
-    for package in ("", ".parallel")
-    for path in sorted(Path(serving.__file__).parent.joinpath(package[1:]).glob("[a-z]*.py"))
+    importlib.import_module(".".join(path.relative_to(ROOT.parent).with_suffix("").parts))
+    for path in sorted(ROOT.rglob("[a-z]*.py"))
 ]
 
 
@@ -42,12 +41,14 @@ def test_what_is_borrowed_is_still_there(borrowed: str) -> None:
     owner = importlib.import_module(module)
     for name in path:
         owner = getattr(owner, name)
-    assert is_there(owner, last), f"MLServer has moved {borrowed}, on which serving/ relies"
+    assert is_there(owner, last), (
+        f"MLServer has moved {borrowed}, on which mlserver_streaming/ relies"
+    )
 
 
 def of_others(cls: type) -> bool:
     """Whether a class of ours extends one that is not."""
-    return (cls.__module__ or "").startswith("serving.") and any(
+    return (cls.__module__ or "").startswith("mlserver_streaming.") and any(
         parent.__module__.partition(".")[0] in {"mlserver", "opentelemetry", "py_grpc_prometheus"}
         for parent in cls.__mro__
     )
@@ -84,7 +85,7 @@ def test_every_private_name_that_a_class_borrows_is_listed(cls: type) -> None:
 def test_our_classes_take_their_places_and_twice_is_as_good_as_once() -> None:
     extension.install()
     extension.install()
-    assert mlserver.server.DataPlane is StreamingDataPlane
+    assert mlserver.server.DataPlane is extension.data_plane
     assert mlserver.server.RESTServer is StreamingRESTServer
     assert mlserver.server.GRPCServer is StreamingGRPCServer
 

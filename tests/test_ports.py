@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from serving.ports import require_free
+from mlserver_streaming.ports import require_free
 
 
 def complaint(**ports: int | None) -> str:

@@ -10,10 +10,10 @@ from mlserver.errors import ModelNotFound
 from mlserver.repository import ModelRepositoryFactory
 from mlserver.settings import Settings
 
-from runtimes.base import StreamingModel
-from serving.repository import ModelSettingsRepository
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.repository import ModelSettingsRepository
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def put_model(folder: Path, name: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from serving.settings import LimitSettings, StreamingSettings, reference
+from mlserver_streaming.settings import LimitSettings, StreamingSettings, reference
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 COUNTS = ("streams", "streams_per_model", "streams_per_key", "buffered_responses", "sequences")
 
 

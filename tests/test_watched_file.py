@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlserver.logging import logger
 
-from serving import watched_file
-from serving.watched_file import LOOK_SECONDS, WatchedFile
+from mlserver_streaming import watched_file
+from mlserver_streaming.watched_file import LOOK_SECONDS, WatchedFile
 
 
 class Clock:

@@ -1,0 +1,1 @@
+"""Who is measured: the processes of this service, of its peers, and of bare limits."""

@@ -1,8 +1,9 @@
 """The bare limit of text over SSE: events encoded beforehand, written to an asyncio socket.
 
-`python -m benchmarks.bare_sse_writer PORT WORDS [turns]`: whatever is asked, the same WORDS events
-of this project's size, chunk framing and all. asyncio's own loop sends each event as it is written
-(uvloop would gather all 200 and send them once, which no stream of a model's words can); `turns`
+`python -m benchmarks.contenders.bare_sse_writer PORT WORDS [turns]`: whatever is asked, the same
+WORDS events of this project's size, chunk framing and all. asyncio's own loop sends each event
+as it is written (uvloop would gather all 200 and send them once, which no stream of a model's words
+can); `turns`
 gives the loop a turn after each, as a server must that is fair to its other streams.
 """
 
@@ -10,7 +11,7 @@ import asyncio
 import json
 import sys
 
-from .text_prompt import prompt
+from ..inputs.text_prompt import prompt
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"

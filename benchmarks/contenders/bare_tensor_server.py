@@ -1,6 +1,6 @@
 """The least that a grpc.aio server can do with a tensor: look at its bytes, answer three numbers.
 
-Started by contenders.bare as `python -m benchmarks.bare_tensor_server PORT`.
+Started by contenders.bare as `python -m benchmarks.contenders.bare_tensor_server PORT`.
 """
 
 import sys
@@ -11,8 +11,8 @@ import grpc
 import numpy as np
 import uvloop
 
+from ..inputs.tensor_request import ELEMENTS, tensor_response
 from .contenders import MAX_MESSAGE_BYTES
-from .tensor_request import ELEMENTS, tensor_response
 
 ITEM_BYTES = 4
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .process import Contender, free_ports
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
 MODELS = HERE / "models"
 
@@ -65,7 +65,7 @@ def bare(folder: Path, cores: set[int]) -> Contender:
     """A grpc.aio server that only reads the tensor: see bare_tensor_server.py."""
     folder.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "benchmarks.bare_tensor_server", str(port)]
+    command = [sys.executable, "-m", "benchmarks.contenders.bare_tensor_server", str(port)]
     return Contender(command, folder, {"PYTHONPATH": str(ROOT)}, (0, port), cores)
 
 

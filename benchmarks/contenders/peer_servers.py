@@ -8,9 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from ..inputs.text_prompt import WORDS
 from .contenders import HERE, ROOT
 from .process import Contender, ContenderError, free_ports
-from .text_prompt import WORDS
 
 PEERS = HERE / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"
@@ -119,7 +119,7 @@ def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
 def bare_sse(folder: Path, cores: set[int], turns: bool) -> Contender:
     """The bare limit: see bare_sse_writer.py."""
     (http,) = free_ports(1)
-    command = ["-m", "benchmarks.bare_sse_writer", str(http), str(WORDS)]
+    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]
     return _ours(folder, cores, [*command, *(["turns"] if turns else [])], (http, 0), "")
 
 

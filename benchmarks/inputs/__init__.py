@@ -1,0 +1,1 @@
+"""What is sent in every row: prompts, frames, tensors."""

@@ -1,0 +1,1 @@
+"""The clients that load a contender, check every answer, and count."""

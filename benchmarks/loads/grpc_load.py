@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
-from .contenders import MAX_MESSAGE_BYTES
+from ..contenders.contenders import MAX_MESSAGE_BYTES
+from ..contenders.process import Target
 from .load_window import AnswerError, Tally
-from .process import Target
 from .samples import Sample
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
+from ..contenders.process import Target
 from .grpc_load import Check
 from .load_window import AnswerError, Tally
-from .process import Target
 from .samples import Sample
 
 BOUNDARY = b"----a-boundary-that-no-jpeg-holds"

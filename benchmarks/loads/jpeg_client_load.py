@@ -5,9 +5,9 @@ from itertools import cycle
 
 from clients.jpeg_stream import JpegStream
 
-from .frames import frames, is_right_frame
+from ..contenders.process import Target
+from ..inputs.frames import frames, is_right_frame
 from .load_window import AnswerError, Tally
-from .process import Target
 from .samples import Sample
 
 

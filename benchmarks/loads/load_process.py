@@ -7,8 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ..contenders.process import Contender
 from .load_window import run
-from .process import Contender
 
 Found = TypeVar("Found")
 

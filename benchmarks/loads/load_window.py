@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from .process import ContenderError, usage
+from ..contenders.process import ContenderError, usage
 from .samples import Sample
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
-from .contenders import MAX_MESSAGE_BYTES
+from ..contenders.contenders import MAX_MESSAGE_BYTES
 from .event_stream import EventStream
 from .grpc_load import STREAM, UNARY
 from .http_load import HttpConnection

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from ..contenders.process import Target
 from .pace import Pace, Paced
 from .paced_links import GrpcLink, HttpLink, SseLink, UnaryLink
 from .paced_load import Link, run_paced
-from .process import Target
 
 # All streams begin within this time.
 RAMP_SECONDS = 0.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from statistics import median
 
-from .process import ContenderError, Usage
+from ..contenders.process import ContenderError, Usage
 
 
 @dataclass(frozen=True)

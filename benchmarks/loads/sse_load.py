@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ..contenders.process import Target
 from .http_load import post
 from .load_window import AnswerError, Tally
-from .process import Target
 from .samples import Sample
 
 # Neither ends can stand inside an event: its JSON is compact and escapes line breaks.

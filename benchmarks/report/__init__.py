@@ -1,0 +1,1 @@
+"""What comes of it: tables, plots, the machine they are of."""

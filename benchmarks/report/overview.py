@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from .contenders import BARE, OURS, STOCK
-from .jpeg_rows import LOOP, TWO_LOOPS
-from .measured import FIRST_P99, RATE
-from .peer_servers import (
+from ..contenders.contenders import BARE, OURS, STOCK
+from ..contenders.peer_servers import (
     BARE_SSE,
     BENTOML,
     BY_HAND_GRPC,
@@ -14,8 +12,10 @@ from .peer_servers import (
     LITSERVE,
     TRITON,
 )
-from .rows import AnyRow, PacedRow, Row
-from .samples import Ratio, spreads
+from ..loads.samples import Ratio, spreads
+from ..rows.jpeg_rows import LOOP, TWO_LOOPS
+from ..rows.measured import FIRST_P99, RATE
+from ..rows.rows import AnyRow, PacedRow, Row
 
 # A column, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {

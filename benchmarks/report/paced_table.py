@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from .pace import Paced
+from ..loads.pace import Paced
 
 COLUMNS = (
     *("streams", "answered", "rate/s", "missing", "late p50 ms", "late p99 ms", "late max ms"),

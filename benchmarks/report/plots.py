@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .contenders import BARE, OURS, STOCK
-from .jpeg_rows import LOOP, TWO_LOOPS
-from .measured import FIRST_P99, RATE
-from .peer_servers import (
+from ..contenders.contenders import BARE, OURS, STOCK
+from ..contenders.peer_servers import (
     BARE_SSE,
     BARE_SSE_TURNS,
     BENTOML,
@@ -19,8 +17,10 @@ from .peer_servers import (
     LITSERVE,
     TRITON,
 )
-from .rows import AnyRow, PacedRow, Row
-from .samples import spreads
+from ..loads.samples import spreads
+from ..rows.jpeg_rows import LOOP, TWO_LOOPS
+from ..rows.measured import FIRST_P99, RATE
+from ..rows.rows import AnyRow, PacedRow, Row
 
 COLORS = {
     OURS: "#1f6feb",

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .contenders import HERE, ROOT
+from ..contenders.contenders import HERE, ROOT
+from ..rows.rows import AnyRow
 from .overview import overview, tally, targets
 from .plots import draw
-from .rows import AnyRow
 
 IMAGES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"

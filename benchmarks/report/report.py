@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..contenders.contender_settings import settings_table
+from ..loads.samples import Ratio, Spread, spreads
+from ..rows.rows import AnyRow, PacedRow, Row
 from . import paced_table
-from .contender_settings import settings_table
 from .overview import tally, targets, verdict
-from .rows import AnyRow, PacedRow, Row
-from .samples import Ratio, Spread, spreads
 
 # Heading of a column: the figure that it shows, and how.
 COLUMNS = {

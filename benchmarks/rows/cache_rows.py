@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .cache_load import frame_stream, text_once, text_streams
-from .contenders import ours
-from .frames import frame_requests
-from .load_process import LoadProcess
-from .process import Contender, free_ports, on_cores
+from ..contenders.contenders import ours
+from ..contenders.process import Contender, free_ports, on_cores
+from ..inputs.frames import frame_requests
+from ..loads.cache_load import frame_stream, text_once, text_streams
+from ..loads.load_process import LoadProcess
+from ..loads.samples import Sample, alternate, ratio
 from .rows import PINNED, Plan, Row
-from .samples import Sample, alternate, ratio
 from .text_rows import PROMPT
 
 OFF, NEVER = "computed", "computed, cache on, no hit ever"

@@ -1,7 +1,7 @@
 """The bare limit of the JPEG rows: decode and encode frames with cv2, no server, no wire.
 
-`python -m benchmarks.codec_loop SECONDS THREADS [kept]` prints frames, seconds, CPU seconds and
-page faults, as JSON; `kept` raises glibc's thresholds first, as the project's jpeg-model does.
+`python -m benchmarks.rows.codec_loop SECONDS THREADS [kept]` prints frames, seconds, CPU seconds
+and page faults, as JSON; `kept` raises glibc's thresholds first, as the project's jpeg-model does.
 """
 
 import json
@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .frames import QUALITY, frames
-from .process import Usage, on_cores
-from .samples import Sample
+from ..contenders.process import Usage, on_cores
+from ..inputs.frames import QUALITY, frames
+from ..loads.samples import Sample
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def recode_until(until: float, coded: Sequence[bytes], counts: list[int]) -> None:
@@ -67,7 +67,7 @@ def loop(
 
 def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int]) -> Sample:
     """Run it in a fresh process, as servers run."""
-    command = [sys.executable, "-m", "benchmarks.codec_loop", str(seconds), str(threads)]
+    command = [sys.executable, "-m", "benchmarks.rows.codec_loop", str(seconds), str(threads)]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
     }

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .certificate import make_certificate
-from .contenders import ROOT, ours
-from .load_process import LoadProcess
+from ..contenders.contenders import ROOT, ours
+from ..contenders.started import started
+from ..inputs.certificate import make_certificate
+from ..inputs.text_prompt import prompt
+from ..loads.load_process import LoadProcess
+from ..loads.sse_load import sse_streams, text_call
 from .measured import RATE, SERVER_TIME, Target, measure_row
 from .rows import PINNED, Plan, Row
-from .sse_load import sse_streams, text_call
-from .started import started
-from .text_prompt import prompt
 
 OPEN, GUARDED, SECURED = "open, unmeasured", "keys + metrics", "TLS"
 CLIENTS, MANY = 8, 32
@@ -88,7 +88,8 @@ def costs(plan: Plan) -> list[Row]:
 
 
 def _new_key(file: Path) -> str:
-    command = [sys.executable, "-m", "serving.keys", "add", "bench", "--role", "infer"]
+    keys = (sys.executable, "-m", "mlserver_streaming.access.keys")
+    command = [*keys, "add", "bench", "--role", "infer"]
     done = subprocess.run(
         [*command, "--file", str(file)], cwd=ROOT, capture_output=True, text=True, check=True
     )

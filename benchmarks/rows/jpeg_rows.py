@@ -9,15 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .codec_loop import measure_loop
-from .contenders import OURS, STOCK, ours, stock
-from .frames import frame_requests, frames, is_right_answer, is_right_frame
-from .grpc_load import grpc_messages, grpc_unary
-from .http_load import http_calls, post, post_file
-from .jpeg_client_load import client_frames
-from .load_process import LoadProcess
-from .measured import Target, measure_row
-from .peer_servers import (
+from ..contenders.contenders import OURS, STOCK, ours, stock
+from ..contenders.peer_servers import (
     BENTOML,
     BY_HAND_GRPC,
     KSERVE,
@@ -29,10 +22,17 @@ from .peer_servers import (
     litserve,
     triton,
 )
+from ..contenders.started import Start, started
+from ..inputs.frames import frame_requests, frames, is_right_answer, is_right_frame
+from ..loads.grpc_load import grpc_messages, grpc_unary
+from ..loads.http_load import http_calls, post, post_file
+from ..loads.jpeg_client_load import client_frames
+from ..loads.load_process import LoadProcess
+from ..loads.samples import Sample
+from ..loads.triton_dialect import plain, unwrapped
+from .codec_loop import measure_loop
+from .measured import Target, measure_row
 from .rows import PINNED, SHARED, Plan, Row
-from .samples import Sample
-from .started import Start, started
-from .triton_dialect import plain, unwrapped
 
 LOOP, TWO_LOOPS = "bare cv2 loop, 1 thread", "bare cv2 loop, 2 threads"
 CLIENT, SEED = f"{OURS}, JpegStream", f"{STOCK}, base64, unary"

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from .contenders import OURS
-from .process import ContenderError
+from ..contenders.contenders import OURS
+from ..contenders.process import ContenderError
+from ..contenders.started import reason
+from ..loads.samples import Ratio, Sample, alternate, ratio
 from .rows import Row
-from .samples import Ratio, Sample, alternate, ratio
-from .started import reason
 
 RATE = "responses_per_second"
 FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"

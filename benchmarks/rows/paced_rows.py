@@ -6,14 +6,8 @@ all.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .contenders import OURS, STOCK, ours, stock
-from .frames import frames
-from .http_load import post, post_file
-from .load_process import LoadProcess
-from .pace import Paced, find_most
-from .paced_requests import grpc_requests
-from .paced_window import paced_window
-from .peer_servers import (
+from ..contenders.contenders import OURS, STOCK, ours, stock
+from ..contenders.peer_servers import (
     BENTOML,
     BY_HAND_GRPC,
     BY_HAND_SSE,
@@ -27,11 +21,17 @@ from .peer_servers import (
     litserve,
     triton,
 )
-from .process import Contender, ContenderError
+from ..contenders.process import Contender, ContenderError
+from ..contenders.started import Start, reason, started
+from ..inputs.frames import frames
+from ..loads.http_load import post, post_file
+from ..loads.load_process import LoadProcess
+from ..loads.pace import Paced, find_most
+from ..loads.paced_requests import grpc_requests
+from ..loads.paced_window import paced_window
+from ..loads.samples import Ratio, Spread
+from ..loads.sse_load import flat_call, v2_request
 from .rows import SHARED, Found, PacedRow, Plan
-from .samples import Ratio, Spread
-from .sse_load import flat_call, v2_request
-from .started import Start, reason, started
 
 FPS, TOKENS_A_SECOND = 25.0, 30.0
 LIMIT_SECONDS = 0.1

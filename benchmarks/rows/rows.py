@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .pace import Paced
-from .samples import Ratio, Sample
+from ..loads.pace import Paced
+from ..loads.samples import Ratio, Sample
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,8 @@
 
 from functools import partial
 
-from .contenders import BARE, OURS, STOCK, bare, ours, stock
-from .grpc_load import grpc_messages, grpc_unary
-from .http_load import http_calls, post, post_file
-from .load_process import LoadProcess
-from .measured import Target, measure_row
-from .peer_servers import (
+from ..contenders.contenders import BARE, OURS, STOCK, bare, ours, stock
+from ..contenders.peer_servers import (
     BENTOML,
     BY_HAND_GRPC,
     KSERVE,
@@ -19,11 +15,15 @@ from .peer_servers import (
     litserve,
     triton,
 )
+from ..contenders.started import Start, started
+from ..inputs.tensor_request import are_ends, is_right_answer, tensor, tensor_request
+from ..loads.grpc_load import grpc_messages, grpc_unary
+from ..loads.http_load import http_calls, post, post_file
+from ..loads.load_process import LoadProcess
+from ..loads.samples import Sample
+from ..loads.triton_dialect import plain, unwrapped
+from .measured import Target, measure_row
 from .rows import PINNED, Plan, Row
-from .samples import Sample
-from .started import Start, started
-from .tensor_request import are_ends, is_right_answer, tensor, tensor_request
-from .triton_dialect import plain, unwrapped
 
 MODEL = "tensor"
 MODES = {"lockstep": 1, "8 in flight": 8}

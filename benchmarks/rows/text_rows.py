@@ -4,11 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from .contenders import OURS, STOCK, ours, stock
-from .grpc_load import grpc_streams
-from .load_process import LoadProcess
-from .measured import FIRST_P50, FIRST_P99, SERVER_TIME, Target, measure_row
-from .peer_servers import (
+from ..contenders.contenders import OURS, STOCK, ours, stock
+from ..contenders.peer_servers import (
     BARE_SSE,
     BARE_SSE_TURNS,
     BENTOML,
@@ -24,13 +21,16 @@ from .peer_servers import (
     litserve,
     triton,
 )
-from .process import Contender
+from ..contenders.process import Contender
+from ..contenders.started import Start, started
+from ..inputs.text_prompt import prompt
+from ..loads.grpc_load import grpc_streams
+from ..loads.load_process import LoadProcess
+from ..loads.samples import Sample
+from ..loads.sse_load import flat_call, sse_streams, text_call
+from ..loads.triton_dialect import plain, unwrapped
+from .measured import FIRST_P50, FIRST_P99, SERVER_TIME, Target, measure_row
 from .rows import PINNED, Plan, Row
-from .samples import Sample
-from .sse_load import flat_call, sse_streams, text_call
-from .started import Start, started
-from .text_prompt import prompt
-from .triton_dialect import plain, unwrapped
 
 PROMPT = prompt()
 MANY = 32

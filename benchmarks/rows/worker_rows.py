@@ -5,19 +5,28 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .contenders import OURS, STOCK, ours, stock
-from .grpc_load import grpc_messages, grpc_streams, grpc_unary, text_call, word
-from .http_load import http_calls, post
-from .load_process import LoadProcess
+from ..contenders.contenders import OURS, STOCK, ours, stock
+from ..contenders.peer_servers import (
+    BENTOML,
+    BY_HAND_GRPC,
+    KSERVE,
+    LITSERVE,
+    TRITON,
+    bentoml,
+    litserve,
+    triton,
+)
+from ..contenders.started import Start, started
+from ..inputs.text_prompt import prompt
+from ..loads.grpc_load import grpc_messages, grpc_streams, grpc_unary, text_call, word
+from ..loads.http_load import http_calls, post
+from ..loads.load_process import LoadProcess
+from ..loads.samples import Sample, Spread, judged
+from ..loads.sse_load import sse_streams
+from ..loads.sse_load import text_call as sse_call
+from ..loads.triton_dialect import plain, unwrapped
 from .measured import FIRST_P50, FIRST_P99, SERVER_TIME, Target, measure_row
-from .peer_servers import BENTOML, BY_HAND_GRPC, KSERVE, LITSERVE, TRITON, bentoml, litserve, triton
 from .rows import SHARED, Plan, Row
-from .samples import Sample, Spread, judged
-from .sse_load import sse_streams
-from .sse_load import text_call as sse_call
-from .started import Start, started
-from .text_prompt import prompt
-from .triton_dialect import plain, unwrapped
 
 WORKERS = f"{OURS}, 2 workers"
 STOCK_WORKERS = f"{STOCK}, 2 workers, unary"

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import av.error
 
-from clients.errors import SourceError
+from ..errors import SourceError
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".webm"}
 CHUNK_SECONDS = 0.1

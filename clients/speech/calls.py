@@ -21,8 +21,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from mlserver.grpc.dataplane_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from clients.address import is_loopback, join_address
-from clients.errors import (
+from ..address import is_loopback, join_address
+from ..errors import (
     ErrorEventError,
     ItemError,
     NoResponseError,
@@ -31,8 +31,8 @@ from clients.errors import (
     StreamCutError,
     UnreachableError,
 )
-from clients.grpc_channel import call_error, open_channel
-from clients.grpc_messages import response_error
+from ..grpc_channel import call_error, open_channel
+from ..grpc_messages import response_error
 
 _LENGTH = struct.Struct("<I")
 _DOUBLE_PARAM = 4  # Triton's kind of parameter, which MLServer's message does not have

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import jiwer
 import numpy as np
 
-from clients.audio_source import Clip
+from .audio_source import Clip
 
 HEADERS = ("mode", "recordings", "failed", "WER", "RTF", "partials p50/p95", "finals p50/p95")
 

@@ -1,0 +1,1 @@
+"""Objects in video: sources, the stream of detections, and what is written of them."""

@@ -20,7 +20,10 @@ import grpc
 from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from clients.errors import (
+from mlserver_streaming.vision.jpeg import Image, encode
+from mlserver_streaming.vision.letterbox import Letterbox, to_tensor
+
+from ..errors import (
     ClientError,
     FrameError,
     ItemError,
@@ -31,20 +34,12 @@ from clients.errors import (
     StreamCutError,
     UnreachableError,
 )
-from clients.grpc_channel import call_error, open_channel
-from clients.grpc_detections import (
-    Sight,
-    in_sequence,
-    jpeg_request,
-    read_sight,
-    tensor_request,
-)
-from clients.grpc_messages import response_error
-from clients.infer_call import InferCall
-from clients.send_order import SendOrder
-from clients.stream_settings import StreamSettings
-from vision.jpeg import Image, encode
-from vision.letterbox import Letterbox, to_tensor
+from ..grpc_channel import call_error, open_channel
+from ..grpc_messages import response_error
+from ..infer_call import InferCall
+from .grpc_detections import Sight, in_sequence, jpeg_request, read_sight, tensor_request
+from .send_order import SendOrder
+from .stream_settings import StreamSettings
 
 # How long one attempt to connect may take, and the pause before the next.
 ATTEMPT_S, PAUSE_S = 2.0, 0.25

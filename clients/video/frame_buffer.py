@@ -8,8 +8,8 @@ import time
 from collections import deque
 from enum import StrEnum
 
-from clients.errors import ClientError
-from clients.frame_source import FrameSource, SourceFrame
+from ..errors import ClientError
+from .frame_source import FrameSource, SourceFrame
 
 # Enough to hide the time that it takes to read one.
 WAITING = 4

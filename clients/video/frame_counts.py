@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from clients.detection_stream import Answer
-from clients.errors import ResultError
-from clients.frame_source import SourceFrame
+from ..errors import ResultError
+from .detection_stream import Answer
+from .frame_source import SourceFrame
 
 
 class FrameCounts:

@@ -14,10 +14,11 @@ from typing import BinaryIO, Protocol
 
 import cv2
 
-from clients.errors import SourceError
-from clients.video_source import DEFAULT_FPS, SAMPLE, open_source
-from vision.jpeg import Image, JpegError, decode
-from vision.mjpeg import MjpegError, MjpegSplitter
+from mlserver_streaming.vision.jpeg import Image, JpegError, decode
+from mlserver_streaming.vision.mjpeg import MjpegError, MjpegSplitter
+
+from ..errors import SourceError
+from .source import DEFAULT_FPS, SAMPLE, open_source
 
 STDIN = "-"
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})

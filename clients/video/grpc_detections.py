@@ -11,12 +11,13 @@ import numpy as np
 from mlserver.grpc.dataplane_pb2 import ModelInferRequest, ModelInferResponse
 from numpy.typing import NDArray
 
-from clients.errors import ProtocolError
-from clients.grpc_messages import Parameter, bytes_output, bytes_request
-from vision.detections import Detections, clipped, nothing, select
-from vision.jpeg import Image, JpegError, decode
-from vision.layouts import Layout, LayoutError, find_layout, read
-from vision.letterbox import Letterbox
+from mlserver_streaming.vision.detections import Detections, clipped, nothing, select
+from mlserver_streaming.vision.jpeg import Image, JpegError, decode
+from mlserver_streaming.vision.layouts import Layout, LayoutError, find_layout, read
+from mlserver_streaming.vision.letterbox import Letterbox
+
+from ..errors import ProtocolError
+from ..grpc_messages import Parameter, bytes_output, bytes_request
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from clients.command import option
-from clients.frame_buffer import Policy
-from clients.frame_source import CONNECT_S
-from clients.grpc_detections import Thresholds
-from clients.grpc_messages import Parameter
-from clients.stream_settings import StreamSettings
-from clients.video_watch import WatchSettings
+from ..command import option
+from ..grpc_messages import Parameter
+from .frame_buffer import Policy
+from .frame_source import CONNECT_S
+from .grpc_detections import Thresholds
+from .stream_settings import StreamSettings
+from .watch import WatchSettings
 
 RETRY_S = 60.0
 SHARE = click.FloatRange(0, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clients.errors import ItemError
+from ..errors import ItemError
 
 PERCENTILES = (50, 95, 99)
 

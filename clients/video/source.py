@@ -14,9 +14,10 @@ from typing import Protocol
 
 import cv2
 
-from clients.errors import SourceError
-from vision import scene
-from vision.jpeg import Image
+from mlserver_streaming.vision import scene
+from mlserver_streaming.vision.jpeg import Image
+
+from ..errors import SourceError
 
 SAMPLE = "sample"
 # For sources that do not know their rate (many cameras), or that claim an absurd one.

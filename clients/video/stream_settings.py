@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clients.address import join_address
-from clients.command import GRPC_PORT, TIMEOUT_S
-from clients.grpc_detections import Thresholds
-from clients.grpc_messages import Parameter
-from clients.tls import Tls
+from ..address import join_address
+from ..command import GRPC_PORT, TIMEOUT_S
+from ..grpc_messages import Parameter
+from ..tls import Tls
+from .grpc_detections import Thresholds
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clients.detection_stream import Answer, DetectionStream
-from clients.errors import LostFrameError, SourceError
-from clients.frame_buffer import FrameBuffer, Policy
-from clients.frame_counts import FrameCounts
-from clients.frame_source import FrameSource, SourceFrame
-from clients.stream_settings import StreamSettings
-from clients.video_report import VideoReport
-from clients.video_writer import VideoWriter
-from clients.window import Window
-from vision.annotate import annotate
-from vision.jpeg import Image
+from mlserver_streaming.vision.annotate import annotate
+from mlserver_streaming.vision.jpeg import Image
+
+from ..errors import LostFrameError, SourceError
+from .detection_stream import Answer, DetectionStream
+from .frame_buffer import FrameBuffer, Policy
+from .frame_counts import FrameCounts
+from .frame_source import FrameSource, SourceFrame
+from .report import VideoReport
+from .stream_settings import StreamSettings
+from .window import Window
+from .writer import VideoWriter
 
 ANNOTATED, COUNTS = "annotated.mp4", "frame_counts.jsonl"
 # Frames on the wire: enough that the model never waits, or as few as keep a live picture fresh.

@@ -8,7 +8,7 @@ import sys
 import cv2
 from tqdm import tqdm
 
-from vision.jpeg import Image
+from mlserver_streaming.vision.jpeg import Image
 
 _NAME = "video_client"
 NO_WINDOW = "No window: there is no display, or this OpenCV has none built in (headless)."

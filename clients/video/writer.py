@@ -15,8 +15,9 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
-from clients.errors import ResultError
-from vision.jpeg import Image
+from mlserver_streaming.vision.jpeg import Image
+
+from ..errors import ResultError
 
 # Visibly the same as its source, at a size fit for a web page, and faster than models are.
 ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}

@@ -15,11 +15,11 @@ from mlserver.logging import logger
 from mlserver.settings import Settings
 from prometheus_client import Counter
 
+from ..errors import UnauthenticatedError
+from ..settings import AuthSettings
 from .callers import ANYBODY, Caller
-from .errors import UnauthenticatedError
 from .issuer_keys import issuer_keys
 from .keys_file import KeysFile
-from .settings import AuthSettings
 from .tokens import Tokens
 
 API_KEY, AUTHORIZATION = "x-api-key", "authorization"

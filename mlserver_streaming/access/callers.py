@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from .errors import ForbiddenError
+from ..errors import ForbiddenError
 
 # An admin may do what an `infer` caller may, and load and unload models.
 INFER, ADMIN = "infer", "admin"

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import jwt
 from mlserver.logging import logger
 
-from .errors import IssuerError
-from .watched_file import WatchedFile
+from ..errors import IssuerError
+from ..watched_file import WatchedFile
 
 # Checks signatures: a key bound to its algorithm, or a bare public key where the set names none.
 PublicKey = Any

@@ -1,6 +1,6 @@
 """Make, list and remove API keys.
 
-python -m serving.keys add camera-7 --role infer --file keys.json
+python -m mlserver_streaming.access.keys add camera-7 --role infer --file keys.json
 
 A key is shown once, when it is made: the file holds its SHA-256 only. A running service takes a
 change of the file within a second.

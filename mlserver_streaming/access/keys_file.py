@@ -24,9 +24,9 @@ from pydantic import (
     ValidationError,
 )
 
+from ..errors import UnauthenticatedError
+from ..watched_file import WatchedFile
 from .callers import Caller
-from .errors import UnauthenticatedError
-from .watched_file import WatchedFile
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@:+-]{0,63}$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from mlserver.logging import logger
 
-from .settings import BLOCK, TlsSettings
+from ..settings import BLOCK, TlsSettings
 
 MINIMUM = ssl.TLSVersion.TLSv1_2
 LOOK_SECONDS = 1.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import jwt
 
+from ..errors import UnauthenticatedError
+from ..settings import JwtSettings
 from .callers import Caller
-from .errors import UnauthenticatedError
 from .issuer_keys import IssuerKeys
-from .settings import JwtSettings
 
 # Without these a token could be for anybody, or for ever.
 REQUIRED = ["exp", "iss", "aud"]

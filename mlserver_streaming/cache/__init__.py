@@ -6,7 +6,7 @@ key         which question it is
 recording   a stream's responses as bytes, and back
 flight      one run of a model, and all who listen to it
 memory      recordings kept in this process
-stream_cache  puts these together in front of `serving.answers`
+stream_cache  puts these together in front of `streams.answers`
 """
 
 from .stream_cache import StreamCache

@@ -18,8 +18,8 @@ from types import TracebackType
 
 from mlserver.types import InferenceResponse
 
-from .. import calls
 from ..errors import MLServerError, failure_of
+from ..streams import calls
 from .recorded import Recorded
 
 # How long a model that never waits may go on before its listeners get a turn, and how long a round

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from mlserver.types import InferenceRequest, TensorData
 
-from ..raw_tensors import BYTES, DTYPES, flat
-from ..rest_codec import datatype
+from ..tensors.json_codec import datatype
+from ..tensors.raw import BYTES, DTYPES, flat
 
 # Of the keys' form, and of what they are made of: another version finds nothing of this one.
 VERSION = b"stream-cache-1"

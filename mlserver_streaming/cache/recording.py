@@ -24,8 +24,8 @@ import numpy as np
 import orjson
 from mlserver.types import Parameters, ResponseOutput, TensorData
 
-from ..raw_tensors import BYTES, flat
-from ..rest_codec import datatype
+from ..tensors.json_codec import datatype
+from ..tensors.raw import BYTES, flat
 from .recorded import Recorded, data_of, said_by
 
 # Few enough that a chunk takes no turn of the loop to encode, enough that its head says much once.

@@ -1,4 +1,4 @@
-"""The cache in front of the models: `serving.answers`, remembered.
+"""The cache in front of the models: `streams.answers`, remembered.
 
 A question is looked for among the runs that are under way, then among what is stored; the model is
 asked where it is in neither, and its answer stored when it is whole. Each response of a model that
@@ -18,11 +18,12 @@ from mlserver import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
-from .. import answers, callers
-from ..collect import collect
+from ..access import callers
 from ..errors import MLServerError, failure_of
-from ..in_use import InUse
 from ..settings import StreamingSettings
+from ..streams import answers
+from ..streams.collect import collect
+from ..streams.in_use import InUse
 from .answer import HIT, JOINED, MISS, Answer, HeardAnswer, RefusedAnswer, StoredAnswer
 from .declared import Declared
 from .figures import GET, PUT, CacheFigures
@@ -63,7 +64,7 @@ class HasRequests(Protocol):
 
 
 class StreamCache:
-    """What `serving.answers` does, for models whose settings say `cache_enabled`."""
+    """What `streams.answers` does, for models whose settings say `cache_enabled`."""
 
     def __init__(
         self, settings: StreamingSettings, registry: MultiModelRegistry, in_use: InUse

@@ -6,7 +6,7 @@ from typing import Any
 from mlserver.types import InferenceRequest
 
 from ..errors import BadRequestError
-from ..rest_codec import CACHE
+from ..tensors.json_codec import CACHE
 
 __all__ = ["CACHE", "ORDINARY", "Wishes", "take_wishes"]
 

@@ -2,23 +2,21 @@
 
 import asyncio
 from collections.abc import Container, Sized
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from .. import answers
 from ..errors import failure_of
-from ..finals import with_final
+from ..streams import answers
+from ..streams.finals import with_final
 from . import messages as say
+from .held_sequences import HeldSequences
 from .payloads import Packed, pack_response, unpack_request
 from .sequence_table import SequenceId, flags_of
 from .window import Window
-
-if TYPE_CHECKING:
-    from .session import Session
 
 # How long a model that never waits may go on before others, and what it made, get a turn.
 TURN_SECONDS = 0.0005
@@ -42,12 +40,39 @@ class Exchange:
         self.task.cancel()
 
 
+class Exchanges(Protocol):
+    """What an exchange asks of the session that it belongs to.
+
+    Attributes:
+        ahead: responses that a stream may be ahead of whoever takes them.
+        sequences: those that this worker's models hold.
+    """
+
+    ahead: int
+    sequences: HeldSequences
+
+    def send(self, message: Any, /) -> None:
+        """Tell the service something."""
+
+    async def model(self, name: str, version: str | None) -> MLModel:
+        """
+        Raises:
+            NoSuchModelError: it has been unloaded meanwhile.
+        """
+
+    def answering(self, model: MLModel) -> AbstractContextManager[None]:
+        """The model works: it is not unloaded meanwhile, and logs under its name."""
+
+    def tell_gone(self, key: say.ModelKey, ids: list[Any]) -> None:
+        """Sequences that the worker holds no more."""
+
+
 class Answering(Exchange):
     """A stream; the model iterates it for its requests."""
 
     def __init__(
         self,
-        session: "Session",
+        session: Exchanges,
         number: int,
         key: say.ModelKey,
         first: Packed | None,
@@ -156,7 +181,7 @@ class Answering(Exchange):
             self._session.tell_gone(self._key, self._session.sequences.refused(self._key, id))
 
 
-async def predict(session: "Session", name: str, version: str | None, packed: Packed) -> Packed:
+async def predict(session: Exchanges, name: str, version: str | None, packed: Packed) -> Packed:
     """The one answer to a unary call."""
     model = await session.model(name, version)
     request = unpack_request(packed)

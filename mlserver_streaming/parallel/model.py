@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from mlserver import MLModel
 from mlserver.parallel.model import ParallelModel
@@ -12,16 +12,13 @@ from . import messages as say
 from .payloads import pack_request, unpack_response
 from .sequence_table import flags_of
 from .session import Description
-from .stream import Stream
-
-if TYPE_CHECKING:
-    from .pool import StreamingPool
+from .stream import Stream, Workers
 
 
 class SequenceCount:
     """How many sequences of a model live, on all workers together."""
 
-    def __init__(self, pool: "StreamingPool", key: say.ModelKey):
+    def __init__(self, pool: Workers, key: say.ModelKey):
         self._pool = pool
         self._key = key
 
@@ -38,10 +35,10 @@ class WorkerModel(ParallelModel):
         sequences: how many of its sequences live, where the model tells.
     """
 
-    def __init__(self, model: MLModel, pool: "StreamingPool", description: Description):
-        self._pool = cast(Any, pool)
+    def __init__(self, model: MLModel, pool: Workers, description: Description):
+        self._pool: Any = pool
         self._loaded = False
-        super().__init__(model, self._pool)
+        super().__init__(model, cast(Any, pool))
         self.key: say.ModelKey = (self.name, self.version)
         self.is_decoupled = description.is_decoupled
         self.is_unary = description.is_unary

@@ -18,7 +18,7 @@ from mlserver.types import (
     TensorData,
 )
 
-from ..raw_tensors import BYTES, DTYPES
+from ..tensors.raw import BYTES, DTYPES
 
 Packed = tuple[Any, ...]
 

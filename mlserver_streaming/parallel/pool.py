@@ -30,13 +30,7 @@ from .worker import StreamingWorker, signals_held_back
 
 
 class StreamingPool(InferencePool):
-    """MLServer's pool with workers that stream.
-
-    Attributes:
-        sequences: where each sequence lives.
-        told_at_once: a worker is told of so many of a stream's responses at once that they were
-            taken.
-    """
+    """MLServer's pool with workers that stream; what a stream asks of it is `stream.Workers`."""
 
     def __init__(
         self,
@@ -69,20 +63,9 @@ class StreamingPool(InferencePool):
         atexit.register(self._kill)
 
     def has_worker(self, key: say.ModelKey) -> bool:
-        """Whether a worker is there to answer for a model."""
         return any(link.is_ready and key in link.loaded for link in self._links)
 
     def place(self, key: say.ModelKey, flags: Flags | None, home: Link | None = None) -> Link:
-        """The worker for a request: where its sequence lives, else its stream's, else the least
-        busy of those that answer.
-
-        Args:
-            home: the worker that the request's stream is on already.
-
-        Raises:
-            NoWorkerError: there is none, or none that takes more.
-            OverLimitError: it would begin one sequence too many.
-        """
         if flags is None:
             return home or self._least_busy(key)
         now = monotonic()

@@ -18,9 +18,9 @@ from mlserver.registry import MultiModelRegistry
 from mlserver.types import MetadataTensor
 from mlserver.utils import generate_uuid
 
-from ..answers import overrides
 from ..errors import InternalError, MLServerError, NoSuchModelError
-from ..in_use import InUse
+from ..streams.answers import overrides
+from ..streams.in_use import InUse
 from . import messages as say
 from .answering import Answering, Exchange, holds_sequences, predict
 from .channel import Channel
@@ -93,10 +93,6 @@ class Session:
         await asyncio.gather(looking, *tasks, return_exceptions=True)
 
     async def model(self, name: str, version: str | None) -> MLModel:
-        """
-        Raises:
-            NoSuchModelError: it has been unloaded meanwhile.
-        """
         try:
             return await self._registry.get_model(name, version)
         except ModelNotFound as error:
@@ -104,7 +100,6 @@ class Session:
 
     @contextmanager
     def answering(self, model: MLModel) -> Iterator[None]:
-        """The model works: it is not unloaded meanwhile, and logs under its name."""
         with self._in_use.hold(model), model_context(model.settings):
             yield
 

@@ -3,21 +3,46 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..errors import MLServerError, OverLimitError
-from ..finals import WANTED
+from ..streams.finals import WANTED
 from . import messages as say
 from .link import Link
 from .payloads import Packed, pack_request, unpack_response
-from .sequence_table import flags_of
-
-if TYPE_CHECKING:
-    from .pool import StreamingPool
+from .sequence_table import Flags, SequenceTable, flags_of
 
 _OVER: Any = object()
+
+
+class Workers(Protocol):
+    """What a model and its streams ask of the pool.
+
+    Attributes:
+        sequences: where each sequence lives.
+        told_at_once: a worker is told of so many of a stream's responses at once that they were
+            taken.
+    """
+
+    sequences: SequenceTable
+    told_at_once: int
+
+    def has_worker(self, key: say.ModelKey) -> bool:
+        """Whether a worker is there to answer for a model."""
+
+    def place(self, key: say.ModelKey, flags: Flags | None, home: Link | None = None) -> Link:
+        """The worker for a request: where its sequence lives, else its stream's, else the least
+        busy of those that answer.
+
+        Args:
+            home: the worker that the request's stream is on already.
+
+        Raises:
+            NoWorkerError: there is none, or none that takes more.
+            OverLimitError: it would begin one sequence too many.
+        """
 
 
 class Lane:
@@ -81,9 +106,7 @@ class Lane:
 class Stream:
     """Gives requests to workers as their models ask for them, and their responses as they come."""
 
-    def __init__(
-        self, pool: "StreamingPool", key: say.ModelKey, payloads: AsyncIterator[InferenceRequest]
-    ):
+    def __init__(self, pool: Workers, key: say.ModelKey, payloads: AsyncIterator[InferenceRequest]):
         self.key = key
         self._pool = pool
         self._payloads = payloads

@@ -13,8 +13,8 @@ from mlserver.env import Environment
 from mlserver.parallel.worker import IGNORED_SIGNALS, Worker
 from mlserver.settings import Settings
 
-from .. import stream_log
 from ..settings import StreamingSettings
+from ..watch import stream_log
 from .session import Session
 
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .errors import MLServerError
+from ..errors import MLServerError
 from .http_server import ABORT
 
 # Between two pieces the connection is waited for; one alone goes out whole.

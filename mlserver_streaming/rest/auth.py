@@ -9,10 +9,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .auth import REFUSED, Authenticator
-from .callers import INFER, NOBODY, Caller, authorise, require, set_current
-from .calls import returned_id
-from .errors import ForbiddenError, MLServerError
+from ..access.authenticator import REFUSED, Authenticator
+from ..access.callers import INFER, NOBODY, Caller, authorise, require, set_current
+from ..errors import ForbiddenError, MLServerError
+from ..streams.calls import returned_id
 
 # Probes of container platforms have no keys.
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from mlserver.types import InferenceResponse, TensorData
 
-from .errors import BadRequestError
-from .raw_tensors import encode_raw
-from .rest_codec import BINARY_SIZE, datatype, encode_response
+from ..errors import BadRequestError
+from ..tensors.json_codec import BINARY_SIZE, datatype, encode_response
+from ..tensors.raw import encode_raw
 
 HEADER = "Inference-Header-Content-Length"
 MEDIA_TYPE = "application/octet-stream"

@@ -4,7 +4,7 @@ import zlib
 
 from starlette.requests import Request
 
-from .errors import BadRequestError, TooLargeError
+from ..errors import BadRequestError, TooLargeError
 
 # Also what gRPC messages are limited to: one frame, one tensor or one prompt is far below it.
 MAX_BODY_BYTES = 64 * 1024 * 1024

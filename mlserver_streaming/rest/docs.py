@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ..streams.data_plane import StreamingDataPlane
 from . import openapi
-from .data_plane import StreamingDataPlane
 
 DOCUMENT = "dataplane.json"
 

@@ -11,19 +11,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import binary, calls
-from .answers import One
-from .auth import without_secrets
+from ..access.authenticator import without_secrets
+from ..streams import calls
+from ..streams.answers import One
+from ..streams.calls import REQUEST_ID, REST, Call
+from ..streams.data_plane import StreamingDataPlane
+from ..tensors.json_codec import decode_request, encode_response, parse_json
+from ..watch.metrics import Figures
+from . import binary
+from .answer import AnswerResponse
 from .binary import BinaryOutputs
-from .calls import REQUEST_ID, REST, Call
-from .data_plane import StreamingDataPlane
+from .body import read_body
+from .events import EventStreamResponse
+from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up
-from .metrics import Figures
-from .rest_answer import AnswerResponse
-from .rest_body import read_body
-from .rest_codec import decode_request, encode_response, parse_json
-from .rest_generate import FlatAnswers, is_flat, unflatten
-from .sse import EventStreamResponse
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")

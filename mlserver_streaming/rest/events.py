@@ -16,11 +16,11 @@ from mlserver.utils import generate_uuid
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from .errors import InternalError, MLServerError, failure_of
+from ..errors import InternalError, MLServerError, failure_of
+from ..streams.pauses import with_pauses
+from ..tensors.json_codec import encode_response
 from .hang_up import stop_on_hang_up
 from .http_server import ABORT
-from .pauses import with_pauses
-from .rest_codec import encode_response
 
 KEEP_ALIVE = b": keep-alive\n\n"
 HEADERS = {

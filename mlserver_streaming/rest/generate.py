@@ -19,9 +19,9 @@ from typing import Any
 import orjson
 from mlserver.types import InferenceResponse, MetadataTensor, ResponseOutput, TensorData
 
-from .errors import BadRequestError
-from .raw_tensors import BYTES, flat
-from .rest_codec import as_json, datatype, text_elements
+from ..errors import BadRequestError
+from ..tensors.json_codec import as_json, datatype, text_elements
+from ..tensors.raw import BYTES, flat
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 TEXT = "str"  # the content_type that says so

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .data_plane import StreamingDataPlane
+from ..streams.data_plane import StreamingDataPlane
 
 READY = "ready"
 

@@ -32,7 +32,7 @@ UNSENT_BYTES = 256 * 1024
 # After the drain: for the last bytes to leave. Whoever does not take them by then is cut off.
 CLOSE_SECONDS = 5
 # The key in an ASGI scope's extensions of a function that gives the connection up.
-ABORT = "serving.abort"
+ABORT = "mlserver_streaming.abort"
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -16,14 +16,14 @@ from mlserver.settings import Settings
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
-from . import stream_log
-from .auth import authenticator
+from ..access.authenticator import authenticator
+from ..access.tls import open_certificates, with_tls
+from ..settings import StreamingSettings
+from ..watch import stream_log
+from ..watch.metrics_folder import open_run
+from ..watch.process_metrics import ProcessMetrics
+from .auth import protect
 from .http_server import HttpServer
-from .metrics_folder import open_run
-from .process_metrics import ProcessMetrics
-from .rest_auth import protect
-from .settings import StreamingSettings
-from .tls import open_certificates, with_tls
 
 # Scrapes are short.
 IDLE_SECONDS = 60
@@ -46,7 +46,7 @@ class EveryProcess(PrometheusEndpoint):
 
 
 class StreamingMetricsServer(MetricsServer):
-    """Prometheus's endpoint; what is exported is MLServer's and serving/metrics.py's."""
+    """Prometheus's endpoint; what is exported is MLServer's and watch/metrics.py's."""
 
     def __init__(self, settings: Settings):
         if settings.parallel_workers:

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
-from .auth import API_KEY
+from ..access.authenticator import API_KEY
+from .auth import OPEN_PATHS
 from .binary import HEADER, MEDIA_TYPE
-from .rest_auth import OPEN_PATHS
 
 Schema = dict[str, Any]
 

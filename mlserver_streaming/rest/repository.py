@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .errors import BadRequestError
-from .rest_body import read_body
-from .rest_codec import parse_json
+from ..errors import BadRequestError
+from ..tensors.json_codec import parse_json
+from .body import read_body
 
 INDEX = "/v2/repository/index"
 # The only thing that can be asked is {"ready": true}.

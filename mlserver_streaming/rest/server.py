@@ -19,20 +19,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from . import openapi, stream_log
-from .auth import announce
-from .calls import REQUEST_ID, fit_id, returned_id
-from .data_plane import StreamingDataPlane
-from .errors import InternalError, MLServerError
+from ..access.authenticator import announce
+from ..access.tls import open_certificates, with_tls
+from ..errors import InternalError, MLServerError
+from ..ports import require_free
+from ..streams.calls import REQUEST_ID, fit_id, returned_id
+from ..streams.data_plane import StreamingDataPlane
+from ..watch import stream_log
+from . import openapi
+from .auth import protect
+from .docs import DOCUMENT, DocumentEndpoints
+from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+from .health import READY, HealthEndpoints
 from .http_server import HttpServer
-from .ports import require_free
-from .rest_auth import protect
-from .rest_docs import DOCUMENT, DocumentEndpoints
-from .rest_endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
-from .rest_health import READY, HealthEndpoints
-from .rest_repository import RepositoryEndpoints
-from .rest_tracing import trace_calls
-from .tls import open_certificates, with_tls
+from .repository import RepositoryEndpoints
+from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
 MAX_ERROR_CHARACTERS = 1000

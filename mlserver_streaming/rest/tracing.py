@@ -5,7 +5,7 @@ from mlserver.settings import Settings
 from mlserver.tracing import get_tracer_provider
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
-from .rest_auth import OPEN_PATHS
+from .auth import OPEN_PATHS
 
 
 def trace_calls(app: FastAPI, settings: Settings) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health
 
-from .auth import REFUSED, Authenticator
-from .callers import INFER, NOBODY, require, set_current
-from .errors import MLServerError
-from .grpc_errors import abort
+from ..access.authenticator import REFUSED, Authenticator
+from ..access.callers import INFER, NOBODY, require, set_current
+from ..errors import MLServerError
+from .errors import abort
 from .refusals import Refusals
 
 # Probes of container platforms have no keys; Triton's clients ask these first.

@@ -28,9 +28,9 @@ from mlserver.types import (
 )
 from pydantic import ValidationError
 
-from .errors import BadRequestError
-from .raw_tensors import BYTES, DTYPES, Buffer, check_shape, decode_raw, encode_raw, flat
-from .wire_format import split_raw, tag, varint
+from ..errors import BadRequestError
+from ..tensors.raw import BYTES, DTYPES, Buffer, check_shape, decode_raw, encode_raw, flat
+from ..tensors.wire_format import split_raw, tag, varint
 
 # The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
 CONTENTS = {

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, TypeVar, cast
 import grpc
 from mlserver.logging import logger
 
-from .calls import returned_id
-from .errors import InternalError, MLServerError
+from ..errors import InternalError, MLServerError
+from ..streams.calls import returned_id
 
 Call = TypeVar("Call", bound=Callable[..., Awaitable[Any]])
 Code = grpc.StatusCode

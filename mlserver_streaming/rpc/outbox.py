@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from mlserver import MLModel
 from mlserver.types import InferenceResponse
 
-from .deadlines import undisturbed
-from .turnstile import Turnstile
+from ..streams.deadlines import undisturbed
+from ..streams.turnstile import Turnstile
 
 # What may be ready and not yet written: so many messages, or so many bytes.
 READY_MESSAGES, READY_BYTES = 16, 64 * 1024

@@ -7,7 +7,7 @@ from typing import Any
 from mlserver.grpc import model_repository_pb2 as pb
 from mlserver.grpc.model_repository import ModelRepositoryServicer
 
-from .grpc_errors import answers_errors
+from .errors import answers_errors
 
 
 class RepositoryServicer(ModelRepositoryServicer):

@@ -16,15 +16,15 @@ from mlserver.grpc.model_repository_pb2_grpc import add_ModelRepositoryServiceSe
 from mlserver.tracing import get_tracer_provider
 from opentelemetry.instrumentation.grpc import filters
 
-from .data_plane import StreamingDataPlane
-from .grpc_auth import AuthInterceptor
+from ..access.tls import Certificates, open_certificates
+from ..ports import cannot_listen
+from ..streams.data_plane import StreamingDataPlane
+from .auth import AuthInterceptor
 from .health import ReadinessHealth
-from .inference_servicer import SERVICE, StreamingServicer
 from .interceptors import StreamMetrics, StreamTracing
-from .ports import cannot_listen
 from .repository_servicer import RepositoryServicer
-from .tls import Certificates, open_certificates
-from .triton import TritonServicer
+from .servicer import SERVICE, StreamingServicer
+from .triton.servicer import TritonServicer
 
 # What calls that are no inference get when the server stops.
 GRACE_SECONDS = 1
@@ -112,7 +112,7 @@ class StreamingGRPCServer(GRPCServer):
         Called again, by a second signal, it ends the drain that is under way.
         """
         await self._health.enter_graceful_shutdown()
-        await self._data_plane.calls.drain(self._data_plane.streaming.drain_seconds)
+        await self._data_plane.drain()
         await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
 
     @property

@@ -14,14 +14,14 @@ from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceResponse
 from mlserver.utils import extract_headers, insert_headers
 
-from .auth import without_secrets
-from .calls import GRPC, REQUEST_ID, Call, fit_id
+from ..access.authenticator import without_secrets
+from ..errors import MLServerError
+from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
+from ..streams.data_plane import StreamingDataPlane
+from ..watch.metrics import Figures
 from .converters import DecodedRequest, decode_message, decode_request, encode_response
-from .data_plane import StreamingDataPlane
-from .errors import MLServerError
-from .grpc_errors import abort, answers_errors
-from .grpc_errors import write as write_message
-from .metrics import Figures
+from .errors import abort, answers_errors
+from .errors import write as write_message
 from .refusals import Refusals
 from .substreams import Substreams
 

@@ -21,12 +21,12 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from mlserver.utils import generate_uuid
 
+from ..errors import InternalError, MLServerError, failure_of
+from ..streams.data_plane import StreamingDataPlane
+from ..streams.deadlines import timeout_seconds, within
+from ..streams.pauses import with_pauses
 from .converters import DecodedRequest
-from .data_plane import StreamingDataPlane
-from .deadlines import timeout_seconds, within
-from .errors import InternalError, MLServerError, failure_of
 from .outbox import Outbox, Wire
-from .pauses import with_pauses
 from .reading import Reading
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.

@@ -7,8 +7,8 @@ from typing import Any
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from ..errors import UnsupportedError
 from .collect import collect
-from .errors import UnsupportedError
 
 
 def overrides(model: MLModel, method: str) -> bool:

@@ -17,12 +17,12 @@ from typing import Any
 
 from mlserver.types import InferenceRequest
 
-from . import callers
+from ..access import callers
+from ..errors import DeadlineError, DrainingError, IdleError, MLServerError, OverLimitError
+from ..settings import StreamingSettings
+from ..watch.metrics import StreamMetrics
 from .deadlines import less_slack, request_is_late, timeout_seconds
-from .errors import DeadlineError, DrainingError, IdleError, MLServerError, OverLimitError
 from .limits import Limits
-from .metrics import StreamMetrics
-from .settings import StreamingSettings
 from .turnstile import Turnstile
 
 # The metrics' label for each edge.

@@ -7,7 +7,7 @@ import numpy as np
 from mlserver import MLModel
 from mlserver.types import InferenceResponse, ResponseOutput, TensorData
 
-from .errors import UnsupportedError, failure_of
+from ..errors import UnsupportedError, failure_of
 
 
 async def collect(model: MLModel, responses: AsyncIterator[InferenceResponse]) -> InferenceResponse:

@@ -6,7 +6,7 @@ that was opened is closed by it.
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sized
 from contextlib import aclosing, contextmanager
 from time import monotonic
 from typing import Any
@@ -26,22 +26,14 @@ from mlserver.types import (
 )
 from mlserver.utils import generate_uuid
 
+from ..access.authenticator import authenticator
+from ..access.callers import authorise, current
+from ..errors import InternalError, MLServerError, NoSuchModelError, NotReadyError, failure_of
+from ..settings import StreamingSettings
+from ..watch.metrics import StreamMetrics
 from . import answers
-from .auth import authenticator
-from .cache import StreamCache
-from .callers import authorise, current
 from .calls import Calls
-from .errors import (
-    InternalError,
-    MLServerError,
-    NoSuchModelError,
-    NotReadyError,
-    failure_of,
-)
 from .in_use import InUse
-from .metrics import StreamMetrics
-from .parallel.registry import pools_of
-from .settings import StreamingSettings
 from .streams import Streams
 
 # Triton's names for what the protocol's base does not have.
@@ -53,13 +45,23 @@ TURN_SECONDS = 0.0005
 ROUND_SECONDS = 0.004
 
 
+CacheMaker = Callable[[StreamingSettings, MultiModelRegistry, InUse], Any]
+"""Makes what has `predict` and `stream` as `streams.answers` has them."""
+
+
 class StreamingDataPlane(DataPlane):
     """MLServer's data plane with streams that keep the stream contract (ARCHITECTURE.md).
 
     Errors leave it as MLServerErrors only, their text fit for the caller.
     """
 
-    def __init__(self, settings: Settings, model_registry: MultiModelRegistry):
+    def __init__(
+        self, settings: Settings, model_registry: MultiModelRegistry, make_cache: CacheMaker
+    ):
+        """
+        Args:
+            make_cache: makes who answers for the models that are cached.
+        """
         super().__init__(settings, model_registry)
         self._at_work = 0
         self.streaming = StreamingSettings.read(settings.model_repository_root)
@@ -70,11 +72,12 @@ class StreamingDataPlane(DataPlane):
         self.streams = Streams(self.calls, metrics)
         self.metrics = metrics
         self.in_use = InUse()
-        self.cache = StreamCache(self.streaming, model_registry, self.in_use)
+        self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
-        if pools := pools_of(model_registry):
-            seconds = self.streaming.drain_seconds
-            pools.before_close.append(lambda: self.calls.drain(seconds))
+
+    async def drain(self) -> None:
+        """Take no new calls, and wait for those that run. Again, it ends the wait."""
+        await self.calls.drain(self.streaming.drain_seconds)
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None

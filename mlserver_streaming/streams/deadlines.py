@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from mlserver.types import InferenceRequest
 
-from .errors import BadRequestError, DeadlineError
+from ..errors import BadRequestError, DeadlineError
 
 MAX_TIMEOUT_DIGITS = 18
 # A client may give up a little before the deadline that it told the server: clocks and rounding.

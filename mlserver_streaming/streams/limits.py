@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-from .errors import OverLimitError
-from .settings import LimitSettings
+from ..errors import OverLimitError
+from ..settings import LimitSettings
 
 
 class Limits:

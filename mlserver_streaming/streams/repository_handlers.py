@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.types import RepositoryIndexRequest, RepositoryIndexResponse
 
-from .callers import ADMIN, authorise, current, require
+from ..access.callers import ADMIN, authorise, current, require
 
 
 class GuardedRepositoryHandlers(ModelRepositoryHandlers):

@@ -9,9 +9,7 @@ from mlserver import MLModel
 from mlserver.types import InferenceResponse
 from opentelemetry import trace
 
-from . import calls, stream_log
-from .calls import Call, Calls
-from .errors import (
+from ..errors import (
     DeadlineError,
     DrainingError,
     IdleError,
@@ -19,7 +17,10 @@ from .errors import (
     OverLimitError,
     failure_of,
 )
-from .metrics import MeasuredStream, StreamMetrics
+from ..watch import stream_log
+from ..watch.metrics import MeasuredStream, StreamMetrics
+from . import calls
+from .calls import Call, Calls
 
 REASONS: dict[type[MLServerError], str] = {
     IdleError: "idle",

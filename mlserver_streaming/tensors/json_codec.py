@@ -17,9 +17,9 @@ from mlserver.types import (
 )
 from pydantic import ValidationError
 
-from .errors import BadRequestError
-from .raw_tensors import BYTES, check_shape, decode_raw, flat
-from .rest_tensors import check_json_tensor
+from ..errors import BadRequestError
+from .json_tensors import check_json_tensor
+from .raw import BYTES, check_shape, decode_raw, flat
 
 BASE64 = "base64"
 # The parameter that says how a response came, where a model uses the cache.

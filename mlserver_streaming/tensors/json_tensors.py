@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BadRequestError
-from .raw_tensors import BYTES, DTYPES, MAX_DIMENSIONS, check_shape
+from ..errors import BadRequestError
+from .raw import BYTES, DTYPES, MAX_DIMENSIONS, check_shape
 
 # What JSON may hold for a datatype. NaN has no JSON form; orjson and others write null for it.
 _NUMBERS = {bool, int, float}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BadRequestError
+from ..errors import BadRequestError
 
 Buffer = bytes | memoryview
 

@@ -1,9 +1,27 @@
-"""Protobuf's wire format, as far as finding large fields without copying them needs it.
+"""Protobuf's wire format, without any schema: fields found without copying them, and written.
 
 https://protobuf.dev/programming-guides/encoding/
 """
 
+from collections.abc import Iterator
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 SHORT = [bytes([value]) for value in range(0x80)]
+
+
+class FieldsError(ValueError):
+    """These bytes are not such fields."""
+
+
+def fields(message: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """A message's fields: their numbers, and the bytes of those that have a length.
+
+    Raises:
+        FieldsError: it is no message, or ends too soon.
+    """
+    view = memoryview(message)
+    for number, _, _, begin, end in _bounds(message):
+        yield number, view[begin:end]
 
 
 def split_raw(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
@@ -13,48 +31,17 @@ def split_raw(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
         the message without the field, and a view of each of its values.
 
     Raises:
-        ValueError: not a well-formed message.
+        FieldsError: not a well-formed message.
     """
     view = memoryview(message)
     kept: list[memoryview] = []
     found: list[memoryview] = []
-    at, end = 0, len(message)
-    while at < end:
-        start = at
-        key, at = _read_varint(message, at)
-        kind = key & 7
-        if kind == 0:
-            _, at = _read_varint(message, at)
-        elif kind == 1:
-            at += 8
-        elif kind == 2:
-            size, at = _read_varint(message, at)
-            if key >> 3 == field:
-                found.append(view[at : at + size])
-                start = at + size
-            at += size
-        elif kind == 5:
-            at += 4
+    for number, kind, start, begin, end in _bounds(message):
+        if number == field and kind == LENGTH:
+            found.append(view[begin:end])
         else:
-            raise ValueError(f"wire type {kind}")
-        if at > end:
-            raise ValueError("a field overruns the message")
-        kept.append(view[start:at])
+            kept.append(view[start:end])
     return b"".join(kept), found
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 64:
-        if at >= len(message):
-            raise ValueError("the message ends inside a number")
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ValueError("a number is too long")
 
 
 def varint(value: int) -> bytes:
@@ -72,3 +59,36 @@ def varint(value: int) -> bytes:
 def tag(field: int, kind: int) -> bytes:
     """The key that stands before a field's value; `kind` is the wire type."""
     return varint(field << 3 | kind)
+
+
+def _bounds(message: bytes | memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+    """Each field's number and wire type; where it starts, where its bytes begin, and its end."""
+    at, end = 0, len(message)
+    while at < end:
+        start = at
+        key, at = _read_varint(message, at)
+        kind, size = key & 7, 0
+        if kind == VARINT:
+            _, at = _read_varint(message, at)
+        elif kind == LENGTH:
+            size, at = _read_varint(message, at)
+        elif kind in (FIXED64, FIXED32):
+            size = 8 if kind == FIXED64 else 4
+        else:
+            raise FieldsError("it is no protobuf message.")
+        if at + size > end:
+            raise FieldsError("it is truncated.")
+        yield key >> 3, kind, start, at, at + size
+        at += size
+
+
+def _read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(message) and shift < 64:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise FieldsError("it is truncated.")

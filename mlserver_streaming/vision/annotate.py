@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from vision.detections import Detections
-from vision.jpeg import Image
+from .detections import Detections
+from .jpeg import Image
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # OpenCV's font is 22 pixels high at scale 1.

@@ -17,7 +17,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.detections import Detections, Floats, nothing
+from .detections import Detections, Floats, nothing
 
 STRIDES = (8, 16, 32)
 # A centre in pixels of an input lies anywhere in it; one relative to its cell lies near the cell.

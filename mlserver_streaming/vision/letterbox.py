@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.detections import clipped
-from vision.jpeg import Image
+from .detections import clipped
+from .jpeg import Image
 
 GREY = 114
 

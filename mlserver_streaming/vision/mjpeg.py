@@ -6,7 +6,7 @@ picture. Markers: ITU-T T.81, annex B.
 
 from __future__ import annotations
 
-from vision.jpeg import EOI, SOI, WITHOUT_LENGTH
+from .jpeg import EOI, SOI, WITHOUT_LENGTH
 
 
 class MjpegError(ValueError):

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.detections import Detections, clipped, nothing
-from vision.jpeg import Image
+from .detections import Detections, clipped, nothing
+from .jpeg import Image
 
 
 @dataclass(frozen=True, slots=True)

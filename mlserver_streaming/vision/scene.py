@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from vision.jpeg import Image
+from .jpeg import Image
 
 WIDTH, HEIGHT = 640, 360
 FPS = 25

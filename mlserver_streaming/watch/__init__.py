@@ -1,0 +1,4 @@
+"""What an operator sees: metrics, the folder that processes share them in, one log line a stream.
+
+The server that shows the metrics is an edge: `rest/metrics_server.py`.
+"""

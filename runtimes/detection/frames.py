@@ -10,11 +10,10 @@ import numpy as np
 from mlserver.types import InferenceRequest, RequestInput, TensorData
 from numpy.typing import NDArray
 
-from vision.jpeg import Image, JpegError, decode
-
-from .errors import ContentError, ParameterError, RequestError, shown
-from .parameters import flag, integer, number, parameter
-from .tensors import elements, from_base64
+from mlserver_streaming.models.errors import ContentError, ParameterError, RequestError, shown
+from mlserver_streaming.models.parameters import flag, integer, number, parameter
+from mlserver_streaming.models.tensors import elements, from_base64
+from mlserver_streaming.vision.jpeg import Image, JpegError, decode
 
 JPEG_INPUT, TENSOR_INPUT = "image", "images"
 TENSOR_DTYPES = {"FP32": np.float32, "FP16": np.float16, "UINT8": np.uint8}
@@ -25,7 +24,7 @@ RANGE_SLACK = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a request asks of its frames; see `vision.detections.select`.
+    """What a request asks of its frames; see `mlserver_streaming.vision.detections.select`.
 
     Attributes:
         classes: only these; None is all.

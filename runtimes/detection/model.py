@@ -17,17 +17,17 @@ from mlserver.types import (
 )
 from numpy.typing import NDArray
 
-from vision.detections import Detections
+from mlserver_streaming.models.errors import MLServerError
+from mlserver_streaming.models.messages import output
+from mlserver_streaming.models.ordered import ordered
+from mlserver_streaming.models.sequences import Sequence as LiveSequence
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.models.tensors import is_placeholder
+from mlserver_streaming.vision.detections import Detections
 
-from .base import StreamingModel
-from .errors import MLServerError
+from ..memory import keep_freed_memory
 from .frames import JPEG_INPUT, TENSOR_DTYPES, TENSOR_INPUT, Frame, Wishes, split, wishes_of
 from .lane import Lane, Turn
-from .memory import keep_freed_memory
-from .messages import output
-from .ordered import ordered
-from .sequences import Sequence as LiveSequence
-from .tensors import is_placeholder
 from .tracking import Tracker
 
 DEFAULT_MAX_MEGAPIXELS = 50

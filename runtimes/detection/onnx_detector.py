@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.layouts import Layout, LayoutError, find_layout
-
-from .errors import MLServerError
+from mlserver_streaming.models.errors import MLServerError
+from mlserver_streaming.vision.layouts import Layout, LayoutError, find_layout
 
 DEFAULT_SIDE = 640
 ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")

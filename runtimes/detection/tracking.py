@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.detections import Detections
-
-from .errors import MLServerError
+from mlserver_streaming.models.errors import MLServerError
+from mlserver_streaming.vision.detections import Detections
 
 UNTRACKED = -1
 

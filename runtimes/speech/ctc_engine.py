@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from audio.ctc import CtcDecoder
-from audio.features import Features, LogMel
-from audio.samples import from_pcm
+from mlserver_streaming.audio.ctc import CtcDecoder
+from mlserver_streaming.audio.features import Features, LogMel
+from mlserver_streaming.audio.samples import from_pcm
 
 from .recogniser import Pcm, Recognition, Word
 

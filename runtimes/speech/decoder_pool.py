@@ -5,8 +5,9 @@ from typing import Any
 
 from mlserver.logging import logger
 
+from mlserver_streaming.models.errors import MLServerError
+
 from .decoder_process import DecoderProcess
-from .errors import MLServerError
 
 
 class DecoderPool:

@@ -5,7 +5,7 @@ pocketsphinx  its own options: {"hmm": ..., "lm": ..., "dict": ...}
 ctc           {"labels": "labels.txt"          beside the ONNX file, one a line,
                "blank": "last",                or a number
                "beam": 1,                      1 is greedy
-               "features": {"mels": 64, ...}}  see audio/features.py
+               "features": {"mels": 64, ...}}  see mlserver_streaming/audio/features.py
 """
 
 from collections.abc import Callable
@@ -45,8 +45,8 @@ def make_engine(setting: Setting, uri: str | None) -> Engine:
 
 
 def _ctc(model: Path, settings: dict[str, Any], workers: int | None) -> Engine:
-    from audio.ctc import CtcDecoder, read_labels
-    from audio.features import LogMel
+    from mlserver_streaming.audio.ctc import CtcDecoder, read_labels
+    from mlserver_streaming.audio.features import LogMel
 
     from .ctc_engine import CtcEngine
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from audio.endpointing import Cutting, Utterance, Voice
-from audio.errors import AudioError
-from audio.listening import Chunk, Listener, Samples
-from audio.voice import SileroVoice
+from mlserver_streaming.audio.endpointing import Cutting, Utterance, Voice
+from mlserver_streaming.audio.errors import AudioError
+from mlserver_streaming.audio.listening import Chunk, Listener, Samples
+from mlserver_streaming.audio.voice import SileroVoice
 
+from .input import unusable
 from .recogniser import Engine
 from .recording import Recording, Transcript, final
-from .speech_input import unusable
 
 T = TypeVar("T")
 

@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 from mlserver.types import InferenceRequest, RequestInput, TensorData
 
-from audio.errors import AudioError, TooLongError
-from audio.listening import Chunk, Samples
-from audio.samples import MAX_RATE, MIN_RATE, from_floats, from_pcm
-
-from .errors import ContentError, MLServerError, ParameterError, RequestError
-from .parameters import integer, parameter
-from .tensors import BASE64, content_type, elements, from_base64
+from mlserver_streaming.audio.errors import AudioError, TooLongError
+from mlserver_streaming.audio.listening import Chunk, Samples
+from mlserver_streaming.audio.samples import MAX_RATE, MIN_RATE, from_floats, from_pcm
+from mlserver_streaming.models.errors import (
+    ContentError,
+    MLServerError,
+    ParameterError,
+    RequestError,
+)
+from mlserver_streaming.models.parameters import integer, parameter
+from mlserver_streaming.models.tensors import BASE64, content_type, elements, from_base64
 
 MOST_RECORDINGS = 8
 SAMPLE_TYPES = ("INT16", "FP32")

@@ -13,15 +13,16 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import get_model_uri
 
-from .base import StreamingModel
-from .errors import BusyError, MLServerError, RequestError, shown
-from .parameters import flag, parameter
-from .sequences import Sequence
+from mlserver_streaming.models.errors import BusyError, MLServerError, RequestError, shown
+from mlserver_streaming.models.parameters import flag, parameter
+from mlserver_streaming.models.sequences import Sequence
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.models.tensors import is_placeholder
+
 from .side_by_side import side_by_side
-from .tensors import is_placeholder
 
 if TYPE_CHECKING:
-    from audio.listening import Chunk
+    from mlserver_streaming.audio.listening import Chunk
 
     from .recording import Recording, Transcript
 
@@ -80,11 +81,12 @@ class SpeechModel(StreamingModel):
         self._recordings = 0
         self._max_recordings = int(self.setting("max_recordings", DEFAULT_MAX_RECORDINGS))
         try:
-            from audio.endpointing import Cutting
+            from mlserver_streaming.audio.endpointing import Cutting
 
-            from . import speech_input, speech_output
+            from . import input as speech_input
+            from . import output as speech_output
+            from .engines import make_engine
             from .hearing import Hearing
-            from .speech_engines import make_engine
 
             named = self.settings.parameters and self.settings.parameters.uri
             uri = await get_model_uri(self.settings) if named else None

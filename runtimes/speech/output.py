@@ -7,9 +7,10 @@ from typing import Any
 
 from mlserver.types import InferenceRequest, ResponseOutput
 
+from mlserver_streaming.models.tensors import TEXT, bytes_output
+
 from .recogniser import words_json
 from .recording import Transcript
-from .tensors import TEXT, bytes_output
 
 
 def outputs(request: InferenceRequest, rows: Row[Row[Transcript]]) -> list[ResponseOutput]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MLServerError
+from mlserver_streaming.models.errors import MLServerError
 
 # One utterance, int16 [n], mono, 16 kHz.
 Pcm = NDArray[np.int16]

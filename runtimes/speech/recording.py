@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from audio.endpointing import RATE, Utterance
-from audio.errors import AudioError
-from audio.listening import Chunk, Listener, Samples
+from mlserver_streaming.audio.endpointing import RATE, Utterance
+from mlserver_streaming.audio.errors import AudioError
+from mlserver_streaming.audio.listening import Chunk, Listener, Samples
+from mlserver_streaming.models.errors import MLServerError, RequestError
 
-from .errors import MLServerError, RequestError
+from .input import unusable
 from .recogniser import DecoderDiedError, Engine, Recognition, Running, Word
-from .speech_input import unusable
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from .errors import MLServerError
+from mlserver_streaming.models.errors import MLServerError
 
 SERVICE = "/inference.GRPCInferenceService"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024

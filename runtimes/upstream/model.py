@@ -12,12 +12,13 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataModelResponse
 from mlserver.utils import to_absolute_path
 
-from .base import StreamingModel
-from .errors import MLServerError
-from .parameters import number
-from .upstream_channel import UpstreamAddress, UpstreamChannel, UpstreamSettingsError
-from .upstream_stream import Answer, UpstreamStream
-from .upstream_wire import Dialect, decode_reply, encode_request
+from mlserver_streaming.models.errors import MLServerError
+from mlserver_streaming.models.parameters import number
+from mlserver_streaming.models.streaming_model import StreamingModel
+
+from .channel import UpstreamAddress, UpstreamChannel, UpstreamSettingsError
+from .stream import Answer, UpstreamStream
+from .wire import Dialect, decode_reply, encode_request
 
 DEFAULT_TIMEOUT = 30.0
 MAX_TIMEOUT = 86_400.0

@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 
-from .errors import MLServerError
-from .upstream_channel import BAD_GATEWAY, UpstreamChannel
-from .upstream_wire import Dialect, Reply, decode_stream_reply, dialect_of
+from mlserver_streaming.models.errors import MLServerError
+
+from .channel import BAD_GATEWAY, UpstreamChannel
+from .wire import Dialect, Reply, decode_stream_reply, dialect_of
 
 # Requests that wait for their first reply; past it no more are read, which stops our client.
 MAX_WAITING = 64

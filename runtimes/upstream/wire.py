@@ -19,8 +19,16 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, ResponseOutput, TensorData
 
-from .errors import MLServerError, RequestError
-from .protobuf_fields import FIXED64, LENGTH, VARINT, FieldsError, fields, tag, varint
+from mlserver_streaming.models.errors import MLServerError, RequestError
+from mlserver_streaming.tensors.wire_format import (
+    FIXED64,
+    LENGTH,
+    VARINT,
+    FieldsError,
+    fields,
+    tag,
+    varint,
+)
 
 BYTES = "BYTES"
 DTYPES: dict[str, np.dtype[Any]] = {

@@ -12,13 +12,27 @@ import pytest
 from mlserver.logging import logger
 from mlserver.settings import Settings
 
-from serving.auth import MISSING, UNKNOWN, Authenticator, announce, authenticator, without_secrets
-from serving.callers import ANYBODY, NOBODY, Caller, authorise, key_name, require, set_current
-from serving.errors import ForbiddenError, IssuerError, UnauthenticatedError
-from serving.keys_file import digest
-from serving.settings import AuthSettings, JwtSettings
-
-from .issuer import AUDIENCE, ISSUER, key_set, token
+from mlserver_streaming.access.authenticator import (
+    MISSING,
+    UNKNOWN,
+    Authenticator,
+    announce,
+    authenticator,
+    without_secrets,
+)
+from mlserver_streaming.access.callers import (
+    ANYBODY,
+    NOBODY,
+    Caller,
+    authorise,
+    key_name,
+    require,
+    set_current,
+)
+from mlserver_streaming.access.keys_file import digest
+from mlserver_streaming.errors import ForbiddenError, IssuerError, UnauthenticatedError
+from mlserver_streaming.settings import AuthSettings, JwtSettings
+from tests.access.issuer import AUDIENCE, ISSUER, key_set, token
 
 
 @pytest.fixture

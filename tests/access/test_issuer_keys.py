@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from serving.errors import IssuerError
-from serving.issuer_keys import FRESH_SECONDS, RETRY_SECONDS, FetchedKeys, FileKeys, issuer_keys
-
-from .issuer import key_set, public_jwk
+from mlserver_streaming.access.issuer_keys import (
+    FRESH_SECONDS,
+    RETRY_SECONDS,
+    FetchedKeys,
+    FileKeys,
+    issuer_keys,
+)
+from mlserver_streaming.errors import IssuerError
+from tests.access.issuer import key_set, public_jwk
 
 
 class Issuer:

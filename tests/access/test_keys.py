@@ -1,4 +1,4 @@
-"""`python -m serving.keys`: a secret is shown once and kept nowhere."""
+"""`python -m mlserver_streaming.access.keys`: a secret is shown once and kept nowhere."""
 
 import json
 import os
@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from serving.keys import PREFIX, main
-from serving.keys_file import KeysFile, parse_keys
+from mlserver_streaming.access.keys import PREFIX, main
+from mlserver_streaming.access.keys_file import KeysFile, parse_keys
 
 ROOT = Path(__file__).resolve().parents[2]
+KEYS = (sys.executable, "-m", "mlserver_streaming.access.keys")
 
 
 @pytest.fixture
@@ -27,7 +28,13 @@ def run(path: Path, *arguments: str) -> Result:
 
 
 def test_a_key_is_printed_alone_and_only_its_hash_is_kept(path: Path) -> None:
-    command = [sys.executable, "-m", "serving.keys", "add", "cam", "--role", "infer"]
+    command = [
+        *KEYS,
+        "add",
+        "cam",
+        "--role",
+        "infer",
+    ]
     done = subprocess.run(
         [*command, "--file", str(path)], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -113,7 +120,14 @@ def test_a_file_that_others_may_read_stays_so_and_a_link_stays_a_link(path: Path
 
 def test_two_at_once_lose_no_key(path: Path) -> None:
     path.write_text("[]")
-    command = [sys.executable, "-m", "serving.keys", "add", "--role", "infer", "--file", str(path)]
+    command = [
+        *KEYS,
+        "add",
+        "--role",
+        "infer",
+        "--file",
+        str(path),
+    ]
     adding = [
         subprocess.Popen(
             [*command, f"k{index}"],

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from serving import keys_file
-from serving.callers import Caller
-from serving.errors import UnauthenticatedError
-from serving.keys_file import KeysFile, digest, parse_keys
+from mlserver_streaming.access import keys_file
+from mlserver_streaming.access.callers import Caller
+from mlserver_streaming.access.keys_file import KeysFile, digest, parse_keys
+from mlserver_streaming.errors import UnauthenticatedError
 
 
 def entry(name: str, secret: str | None = None, **fields: Any) -> dict[str, Any]:

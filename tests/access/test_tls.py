@@ -8,8 +8,14 @@ import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from serving.settings import TlsSettings
-from serving.tls import LOOK_SECONDS, Certificates, TlsFileError, open_certificates, with_tls
+from mlserver_streaming.access.tls import (
+    LOOK_SECONDS,
+    Certificates,
+    TlsFileError,
+    open_certificates,
+    with_tls,
+)
+from mlserver_streaming.settings import TlsSettings
 from tests.certificates import DAY, Authority, pem_of, replace
 
 AUTHORITY = Authority()
@@ -229,7 +235,7 @@ def test_files_that_change_while_they_are_read_are_read_again(
     server = certificates.context()
     first, new = serial(server), AUTHORITY.server()
     replace(folder / "server.pem", new.chain)
-    from serving import tls
+    from mlserver_streaming.access import tls
 
     def read(paths: dict[str, str]) -> tls.Credentials:
         replace(folder / "server.key", new.key)

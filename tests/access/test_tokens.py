@@ -11,12 +11,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from serving.errors import UnauthenticatedError
-from serving.issuer_keys import issuer_keys
-from serving.settings import JwtSettings
-from serving.tokens import Tokens
-
-from .issuer import AUDIENCE, ISSUER, claims, private_key, public_jwk, token
+from mlserver_streaming.access.issuer_keys import issuer_keys
+from mlserver_streaming.access.tokens import Tokens
+from mlserver_streaming.errors import UnauthenticatedError
+from mlserver_streaming.settings import JwtSettings
+from tests.access.issuer import AUDIENCE, ISSUER, claims, private_key, public_jwk, token
 
 KIDS = ("rsa", "ec", "ed")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audio.ctc import CtcDecoder, read_labels
+from mlserver_streaming.audio.ctc import CtcDecoder, read_labels
 
 LABELS = ("a", "b", " ")
 BLANK = 3

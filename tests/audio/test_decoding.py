@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from audio.decoding import FileReader, demuxer_of
-from audio.errors import AudioError, TooLongError
-
-from .sounds import coded, silence, tone, wav
+from mlserver_streaming.audio.decoding import FileReader, demuxer_of
+from mlserver_streaming.audio.errors import AudioError, TooLongError
+from tests.audio.sounds import coded, silence, tone, wav
 
 FORMS = {
     "flac": ("flac", "flac"),

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from audio.endpointing import WINDOW, Cutting, Endpointer, Utterance
-from audio.voice import SileroVoice
-
-from .sounds import RATE, clips, loud, needs_speech, pcm, silence, tone
+from mlserver_streaming.audio.endpointing import WINDOW, Cutting, Endpointer, Utterance
+from mlserver_streaming.audio.voice import SileroVoice
+from tests.audio.sounds import RATE, clips, loud, needs_speech, pcm, silence, tone
 
 QUIET, LOUD = silence(WINDOW / RATE), tone(WINDOW / RATE)
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from audio.features import LogMel
+from mlserver_streaming.audio.features import LogMel
 
 
 def reference(samples: list[float], log_mel: LogMel) -> np.ndarray:

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from audio.resampling import Resampler
-
-from .sounds import RATE, tone
+from mlserver_streaming.audio.resampling import Resampler
+from tests.audio.sounds import RATE, tone
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000, 96_000])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from audio.errors import AudioError
-from audio.samples import check_rate, from_floats, from_pcm, to_pcm
+from mlserver_streaming.audio.errors import AudioError
+from mlserver_streaming.audio.samples import check_rate, from_floats, from_pcm, to_pcm
 
 
 def test_pcm_and_back() -> None:

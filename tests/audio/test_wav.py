@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from audio.errors import AudioError
-from audio.wav import OtherCodecError, WavReader
-
-from .sounds import tone, wav
+from mlserver_streaming.audio.errors import AudioError
+from mlserver_streaming.audio.wav import OtherCodecError, WavReader
+from tests.audio.sounds import tone, wav
 
 SOUND = tone(0.05)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.cache.figures import CacheFigures
+from mlserver_streaming.cache.figures import CacheFigures
 
 
 @pytest.fixture

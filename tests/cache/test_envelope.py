@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.cache import envelope
-from serving.cache.envelope import seal, unseal
-from serving.cache.recording import Chunk, MalformedError, Recording
+from mlserver_streaming.cache import envelope
+from mlserver_streaming.cache.envelope import seal, unseal
+from mlserver_streaming.cache.recording import Chunk, MalformedError, Recording
 
 KEY = b"mlserver-streaming:a"
 LIMIT = 100_000

@@ -14,12 +14,11 @@ import pytest
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from serving.answers import One
-from serving.cache.memcached import PREFIX
-from serving.data_plane import StreamingDataPlane
-
-from ...memcached import FakeMemcached, Memcached, dead_port, needs_memcached
-from ..planes import answer, ask, asked, plane_of, said
+from mlserver_streaming.cache.memcached import PREFIX
+from mlserver_streaming.streams.answers import One
+from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from tests.memcached import FakeMemcached, Memcached, dead_port, needs_memcached
+from tests.streams.planes import answer, ask, asked, plane_of, said
 
 STREAMS, WORDS = 100, 20
 # No stream may hang: all of them take a tenth of a second.

@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager, nullcontext
 import pytest
 from mlserver.types import InferenceResponse
 
-from serving.cache import flight as flights
-from serving.cache.flight import RESPONSE_BYTES, Budget, Flight, LaggardError, Seat
-from serving.cache.recorded import Recorded
-
-from ..planes import answer, said
+from mlserver_streaming.cache import flight as flights
+from mlserver_streaming.cache.flight import RESPONSE_BYTES, Budget, Flight, LaggardError, Seat
+from mlserver_streaming.cache.recorded import Recorded
+from tests.streams.planes import answer, said
 
 WINDOW = 4
 

@@ -11,7 +11,7 @@ from mlserver import MLModel
 from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelParameters, ModelSettings
 
-from serving.cache.identity import Identities
+from mlserver_streaming.cache.identity import Identities
 
 
 class Model(MLModel):

@@ -10,8 +10,11 @@ import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorData
 
-from serving import binary, converters, rest_codec, rest_generate
-from serving.cache.key import PREDICT, STREAM, is_large, key_of
+from mlserver_streaming.cache.key import PREDICT, STREAM, is_large, key_of
+from mlserver_streaming.rest import binary
+from mlserver_streaming.rest import generate as rest_generate
+from mlserver_streaming.rpc import converters
+from mlserver_streaming.tensors import json_codec as rest_codec
 
 IDENTITY = b"i" * 32
 

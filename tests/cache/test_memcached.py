@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.cache import memcached as module
-from serving.cache.envelope import seal
-from serving.cache.figures import CacheFigures
-from serving.cache.memcached import PREFIX, MemcachedStore
-from serving.cache.recorded import Recorded, data_of
-from serving.cache.recording import CHUNK_RESPONSES, Chunk, Recording, encode, record
-from serving.settings import CacheSettings
-
-from ...memcached import FakeMemcached, Memcached, dead_port, needs_memcached
-from ..planes import answer
+from mlserver_streaming.cache import memcached as module
+from mlserver_streaming.cache.envelope import seal
+from mlserver_streaming.cache.figures import CacheFigures
+from mlserver_streaming.cache.memcached import PREFIX, MemcachedStore
+from mlserver_streaming.cache.recorded import Recorded, data_of
+from mlserver_streaming.cache.recording import CHUNK_RESPONSES, Chunk, Recording, encode, record
+from mlserver_streaming.settings import CacheSettings
+from tests.memcached import FakeMemcached, Memcached, dead_port, needs_memcached
+from tests.streams.planes import answer
 
 # No test waits for it: it is there for servers that are broken.
 PATIENT = {"timeout_seconds": 1.0, "retry_seconds": 60.0}

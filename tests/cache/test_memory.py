@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serving.cache.memory import ENTRY_BYTES, MemoryStore
-from serving.cache.recording import CHUNK_BYTES, Chunk, Recording
+from mlserver_streaming.cache.memory import ENTRY_BYTES, MemoryStore
+from mlserver_streaming.cache.recording import CHUNK_BYTES, Chunk, Recording
 
 
 def recording(size: int) -> Recording:

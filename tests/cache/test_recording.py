@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from serving import converters, rest_codec
-from serving.cache.recorded import Recorded, data_of
-from serving.cache.recording import (
+from mlserver_streaming.cache.recorded import Recorded, data_of
+from mlserver_streaming.cache.recording import (
     CHUNK_RESPONSES,
     Chunk,
     MalformedError,
@@ -21,6 +20,8 @@ from serving.cache.recording import (
     encode,
     record,
 )
+from mlserver_streaming.rpc import converters
+from mlserver_streaming.tensors import json_codec as rest_codec
 
 
 def output(data: Any, datatype: str = "BYTES", **parameters: Any) -> ResponseOutput:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from mlserver.types import InferenceRequest
 
-from serving.cache.sequences import SequencesSeen, in_sequence, is_flagged
-
-from ..planes import ask
+from mlserver_streaming.cache.sequences import SequencesSeen, in_sequence, is_flagged
+from tests.streams.planes import ask
 
 
 def of(sequence: Any, **flags: Any) -> InferenceRequest:

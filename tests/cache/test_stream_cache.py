@@ -17,13 +17,12 @@ from mlserver.errors import MLServerError
 from mlserver.settings import ModelParameters, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput, TensorData
 
-from serving import callers
-from serving.answers import One
-from serving.callers import Caller
-from serving.data_plane import StreamingDataPlane
-from serving.errors import BadRequestError, InternalError
-
-from ..planes import answer, ask, asked, failure, plane_of, said, stream_of
+from mlserver_streaming.access import callers
+from mlserver_streaming.access.callers import Caller
+from mlserver_streaming.errors import BadRequestError, InternalError
+from mlserver_streaming.streams.answers import One
+from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from tests.streams.planes import answer, ask, asked, failure, plane_of, said, stream_of
 
 
 class Words(MLModel):

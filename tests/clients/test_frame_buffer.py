@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from clients.errors import SourceError
-from clients.frame_buffer import FrameBuffer, Policy
-from clients.frame_source import SourceFrame
+from clients.video.frame_buffer import FrameBuffer, Policy
+from clients.video.frame_source import SourceFrame
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -101,8 +101,8 @@ async def test_a_cap_on_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(seconds: float) -> None:
         clock[0] += seconds
 
-    monkeypatch.setattr("clients.frame_buffer.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("clients.frame_buffer.time.sleep", sleep)
+    monkeypatch.setattr("clients.video.frame_buffer.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("clients.video.frame_buffer.time.sleep", sleep)
     source = Source(5)
     source.let_all()
     assert await rest(buffer_of(source, Policy.WAIT, fps_cap=10)) == [0, 1, 2, 3, 4]

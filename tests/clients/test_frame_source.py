@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from clients import frame_source
 from clients.errors import SourceError
-from clients.frame_source import FrameSource
-from clients.video_source import VideoSource
-from clients.video_writer import VideoWriter
+from clients.video import frame_source
+from clients.video.frame_source import FrameSource
+from clients.video.source import VideoSource
+from clients.video.writer import VideoWriter
+from mlserver_streaming.vision.scene import moving_scene
 from tests.vision.jpegs import jpeg, picture
-from vision.scene import moving_scene
 
 
 def read_all(source: FrameSource) -> list[frame_source.SourceFrame]:

@@ -8,13 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from clients.credentials import Credentials
-from clients.errors import (
-    ItemError,
-    NoResponseError,
-    RefusedError,
-    SourceError,
-    UnreachableError,
-)
+from clients.errors import ItemError, NoResponseError, RefusedError, SourceError, UnreachableError
 from clients.grpc_client import GrpcTextClient, main
 from tests.clients.responses import element, failed_response, raw_response
 

@@ -3,18 +3,18 @@ import pytest
 from mlserver.grpc.dataplane_pb2 import InferParameter, InferTensorContents, ModelInferResponse
 
 from clients.errors import ProtocolError
-from clients.grpc_detections import (
+from clients.video.grpc_detections import (
     Thresholds,
     in_sequence,
     jpeg_request,
     read_sight,
     tensor_request,
 )
+from mlserver_streaming.vision.letterbox import Letterbox
 from tests.clients.detections import OUTPUT, detections_response
 from tests.clients.responses import raw_response
 from tests.vision import layouts
 from tests.vision.jpegs import jpeg, picture
-from vision.letterbox import Letterbox
 
 
 def test_a_request_with_a_tensor() -> None:

@@ -17,9 +17,9 @@ from clients.errors import (
     UnreachableError,
 )
 from clients.jpeg_stream import CLOSE_S, IN_FLIGHT, JpegStream
+from mlserver_streaming.vision.jpeg import encode
+from mlserver_streaming.vision.scene import scene_frame
 from tests.clients.responses import element, failed_response, raw_response
-from vision.jpeg import encode
-from vision.scene import scene_frame
 
 FRAMES = [b"frame %d" % index for index in range(40)]
 

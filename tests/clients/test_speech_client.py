@@ -9,11 +9,11 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from clients.audio_source import Clip, find_clips, paced
 from clients.errors import ClientError, RefusedError, SourceError
-from clients.speech_calls import HttpSpeech
+from clients.speech.audio_source import Clip, find_clips, paced
+from clients.speech.calls import HttpSpeech
+from clients.speech.report import SpeechReport, table
 from clients.speech_client import Mode, every_mode, main, run_mode
-from clients.speech_report import SpeechReport, table
 from tests.audio.sounds import coded, tone, wav
 
 CLIPS = [Clip("one.wav", b"1", 2.0, "he was not"), Clip("two.wav", b"2", 2.0, "an ill man")]

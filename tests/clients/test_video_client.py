@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from clients.video.window import NO_WINDOW
+from clients.video.writer import VideoWriter
 from clients.video_client import INTERRUPTED, main
-from clients.video_writer import VideoWriter
-from clients.window import NO_WINDOW
+from mlserver_streaming.vision.scene import moving_scene, scene_frame
 from tests.clients.responses import element, failed_response, raw_response
-from vision.scene import moving_scene, scene_frame
 
 
 def echo(requests, context):

@@ -1,7 +1,7 @@
 import pytest
 
 from clients.errors import FrameError
-from clients.video_report import VideoReport
+from clients.video.report import VideoReport
 
 
 def test_percentiles():

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from clients.errors import SourceError
-from clients.video_source import DEFAULT_FPS, frame_rate, open_source
-from clients.video_writer import VideoWriter
-from vision import scene
+from clients.video.source import DEFAULT_FPS, frame_rate, open_source
+from clients.video.writer import VideoWriter
+from mlserver_streaming.vision import scene
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,17 @@ from click.testing import CliRunner, Result
 from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 from clients.errors import UnreachableError
-from clients.frame_buffer import Policy
-from clients.frame_source import FrameSource
-from clients.stream_settings import StreamSettings
+from clients.video.frame_buffer import Policy
+from clients.video.frame_source import FrameSource
+from clients.video.stream_settings import StreamSettings
+from clients.video.watch import WatchReport, WatchSettings, default_policy, watch_video
 from clients.video_client import INTERRUPTED, main
-from clients.video_watch import WatchReport, WatchSettings, default_policy, watch_video
+from mlserver_streaming.vision.annotate import colour_of
+from mlserver_streaming.vision.jpeg import decode, read_header
+from mlserver_streaming.vision.scene import scene_frame
 from tests.clients.conftest import _Servicer
 from tests.clients.detections import detections_response
 from tests.clients.responses import Handler, element, failed_response, raw_response
-from vision.annotate import colour_of
-from vision.jpeg import decode, read_header
-from vision.scene import scene_frame
 
 BOX = [100, 100, 300, 200]
 

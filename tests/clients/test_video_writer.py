@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from clients.errors import ResultError
-from clients.video_writer import VideoWriter
-from vision.scene import scene_frame
+from clients.video.writer import VideoWriter
+from mlserver_streaming.vision.scene import scene_frame
 
 
 def write(path, frames, fps=Fraction(25)):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .service import ROOT, Service
+from tests.live.service import ROOT, Service
 
 MODELS = Path(__file__).with_name("models")
 # `make test-parallel` runs these tests once more, with every model in two worker processes.

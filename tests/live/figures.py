@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from .service import Service
+from tests.live.service import Service
 
 
 def scrape(service: Service, **request: dict[str, str]) -> list[Sample]:

@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
-from serving.converters import encode_parameters
-from serving.triton_messages import ModelStreamInferResponse
+from mlserver_streaming.rpc.converters import encode_parameters
+from mlserver_streaming.rpc.triton.messages import ModelStreamInferResponse
 
 Tls = grpc.ChannelCredentials | None
 

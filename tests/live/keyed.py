@@ -12,11 +12,10 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from serving.keys import main as keys
-from tests.serving.issuer import AUDIENCE, ISSUER, key_set, private_key, token
-
-from .conftest import make_folder
-from .service import Service
+from mlserver_streaming.access.keys import main as keys
+from tests.access.issuer import AUDIENCE, ISSUER, key_set, private_key, token
+from tests.live.conftest import make_folder
+from tests.live.service import Service
 
 ROLES = {
     "infer": ("--role", "infer"),
@@ -81,7 +80,7 @@ def remove_key(keys_file: Path, name: str) -> None:
 
 
 def _keys(*arguments: str) -> str:
-    """What `python -m serving.keys` prints; in this process, since a new one takes a second."""
+    """What `mlserver-streaming keys` prints; in this process, since a new one takes a second."""
     done = CliRunner().invoke(keys, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     return done.stdout

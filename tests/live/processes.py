@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .service import Service
+from tests.live.service import Service
 
 
 def children(pid: int) -> dict[int, bytes]:

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from .rest_calls import Body, path
-from .service import Service
+from tests.live.rest_calls import Body, path
+from tests.live.service import Service
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 END = b"\r\n0\r\n\r\n"

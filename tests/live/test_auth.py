@@ -20,12 +20,19 @@ from mlserver.grpc import dataplane_pb2 as pb
 from clients.credentials import Credentials
 from clients.errors import RefusedError
 from clients.jpeg_stream import JpegStream
-from vision.jpeg import encode
-
-from .grpc_calls import SERVICE, channel, error_of, infer, jpeg_request, stream, text_request
-from .keyed import Keyed, add_key, keyed_service, remove_key
-from .rest_calls import path, prompt, tensor
-from .service import ROOT
+from mlserver_streaming.vision.jpeg import encode
+from tests.live.grpc_calls import (
+    SERVICE,
+    channel,
+    error_of,
+    infer,
+    jpeg_request,
+    stream,
+    text_request,
+)
+from tests.live.keyed import Keyed, add_key, keyed_service, remove_key
+from tests.live.rest_calls import path, prompt, tensor
+from tests.live.service import ROOT
 
 DEADLINE_SECONDS = 20
 REQUEST_ID = {"x-request-id": "an id"}

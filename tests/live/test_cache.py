@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from ..memcached import Memcached, needs_memcached
-from .conftest import make_folder
-from .figures import figure
-from .grpc_calls import infer, jpeg_request, stream, text_request, triton_stream
-from .images import jpeg
-from .rest_calls import events, path, prompt
-from .service import ROOT, Service
+from tests.live.conftest import make_folder
+from tests.live.figures import figure
+from tests.live.grpc_calls import infer, jpeg_request, stream, text_request, triton_stream
+from tests.live.images import jpeg
+from tests.live.rest_calls import events, path, prompt
+from tests.live.service import ROOT, Service
+from tests.memcached import Memcached, needs_memcached
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## The same question twice")[2].partition("\n## ")[0]

@@ -13,14 +13,13 @@ import httpx
 import promql_parser as promql
 import pytest
 
-from serving.metrics import LABELS
-
-from .conftest import make_folder
-from .figures import scrape
-from .grpc_calls import infer, stream, text_request, triton_stream
-from .keyed import add_key
-from .rest_calls import path, prompt
-from .service import ROOT, Service
+from mlserver_streaming.watch.metrics import LABELS
+from tests.live.conftest import make_folder
+from tests.live.figures import scrape
+from tests.live.grpc_calls import infer, stream, text_request, triton_stream
+from tests.live.keyed import add_key
+from tests.live.rest_calls import path, prompt
+from tests.live.service import ROOT, Service
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "streaming.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

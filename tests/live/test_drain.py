@@ -11,12 +11,12 @@ import grpc
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .grpc_calls import SERVICE, channel, jpeg_request, stream, text_request, words
-from .images import jpeg
-from .rest_calls import open_gate, probe, prompt
-from .service import Service
-from .watch import steps, wait_until
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import SERVICE, channel, jpeg_request, stream, text_request, words
+from tests.live.images import jpeg
+from tests.live.rest_calls import open_gate, probe, prompt
+from tests.live.service import Service
+from tests.live.watch import steps, wait_until
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ import grpc
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .grpc_calls import SERVICE, channel, stream, text_request, triton_stream, words
-from .http2 import rapid_reset
-from .rest_calls import open_gate, path, probe, prompt
-from .service import Service
-from .sockets import (
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import SERVICE, channel, stream, text_request, triton_stream, words
+from tests.live.http2 import rapid_reset
+from tests.live.rest_calls import open_gate, path, probe, prompt
+from tests.live.service import Service
+from tests.live.sockets import (
     END,
     Connection,
     connect,
@@ -30,8 +30,8 @@ from .sockets import (
     reset,
     stream_request,
 )
-from .vitals import EXACT_MEMORY, MIB, Vitals, at_rest, recovered, resident
-from .watch import PATIENCE, steps, wait_until
+from tests.live.vitals import EXACT_MEMORY, MIB, Vitals, at_rest, recovered, resident
+from tests.live.watch import PATIENCE, steps, wait_until
 
 STREAMS = 1000
 HANG_UPS = 300

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 
-from .grpc_calls import (
+from tests.live.grpc_calls import (
     error_of,
     infer,
     jpeg_request,
@@ -22,7 +22,7 @@ from .grpc_calls import (
     triton_stream,
     words,
 )
-from .service import Service
+from tests.live.service import Service
 
 Code = grpc.StatusCode
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .service import ROOT, Service
+from tests.live.service import ROOT, Service
 
 SCRIPTS = Path(__file__).with_name("scripts")
 # Where `make perf-analyzer` puts Triton's load generator.

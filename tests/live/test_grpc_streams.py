@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc import dataplane_pb2_grpc as rpc
 
-from .grpc_calls import (
+from tests.live.grpc_calls import (
     SERVICE,
     channel,
     error_of,
@@ -30,8 +30,8 @@ from .grpc_calls import (
     triton_stream,
     words,
 )
-from .service import Service
-from .watch import closed, steps, wait_until
+from tests.live.service import Service
+from tests.live.watch import closed, steps, wait_until
 
 
 def jpeg(shade: int = 128, size: tuple[int, int] = (24, 32)) -> bytes:

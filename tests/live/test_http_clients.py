@@ -10,9 +10,9 @@ import httpx
 import httpx_sse
 import pytest
 
-from .rest_calls import events, open_gate, path, probe, prompt, words
-from .service import Service
-from .watch import PATIENCE
+from tests.live.rest_calls import events, open_gate, path, probe, prompt, words
+from tests.live.service import Service
+from tests.live.watch import PATIENCE
 
 SCRIPTS = Path(__file__).with_name("scripts")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

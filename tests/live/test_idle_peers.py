@@ -12,14 +12,21 @@ import grpc
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .grpc_calls import SERVICE, channel, jpeg_request, stream, text_request, triton_stream
-from .images import jpeg
-from .rest_calls import path, probe, prompt
-from .service import Service
-from .sockets import connect, connections, deaf_sockets, request, reset, stream_request
-from .vitals import EXACT_MEMORY, MIB, at_rest, recovered, resident
-from .watch import PATIENCE
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import (
+    SERVICE,
+    channel,
+    jpeg_request,
+    stream,
+    text_request,
+    triton_stream,
+)
+from tests.live.images import jpeg
+from tests.live.rest_calls import path, probe, prompt
+from tests.live.service import Service
+from tests.live.sockets import connect, connections, deaf_sockets, request, reset, stream_request
+from tests.live.vitals import EXACT_MEMORY, MIB, at_rest, recovered, resident
+from tests.live.watch import PATIENCE
 
 IDLE_SECONDS = 1.5
 DEAF_READERS = 200
@@ -124,7 +131,7 @@ async def test_grpc_clients_that_open_streams_and_send_nothing(
 
 
 async def test_half_a_request_and_then_silence(service: Service):
-    # Headers that do not end have a time of their own: tests/serving/test_http_server.py.
+    # Headers that do not end have a time of their own: tests/rest/test_http_server.py.
     before = await at_rest(service)
     half = request(path("text-model", "infer"), b'{"inputs": [', length=1000)
     async with connections(service, 100) as opened:

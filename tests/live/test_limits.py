@@ -12,13 +12,13 @@ import grpc
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .figures import figure
-from .grpc_calls import infer, stream, text_request, triton_stream, words
-from .rest_calls import events, open_gate, path, probe, prompt
-from .service import Service
-from .sockets import connect, request
-from .watch import steps, wait_until
+from tests.live.conftest import make_folder
+from tests.live.figures import figure
+from tests.live.grpc_calls import infer, stream, text_request, triton_stream, words
+from tests.live.rest_calls import events, open_gate, path, probe, prompt
+from tests.live.service import Service
+from tests.live.sockets import connect, request
+from tests.live.watch import steps, wait_until
 
 Ask = Callable[[Service, dict[str, Any]], Awaitable[int]]
 KIB = 1024

@@ -11,13 +11,13 @@ import grpc
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .figures import scrape
-from .grpc_calls import SERVICE, channel, text_request, triton_stream
-from .keyed import add_key
-from .rest_calls import path, probe, prompt
-from .service import Service
-from .watch import wait_until
+from tests.live.conftest import make_folder
+from tests.live.figures import scrape
+from tests.live.grpc_calls import SERVICE, channel, text_request, triton_stream
+from tests.live.keyed import add_key
+from tests.live.rest_calls import path, probe, prompt
+from tests.live.service import Service
+from tests.live.watch import wait_until
 
 FIELDS = ("id", "model", "version", "protocol", "key", "requests", "responses", "seconds", "reason")
 HOSTILE = 'a"}\n{"message": "forged", "id": "\u2028\x85\x1b[2J'

@@ -13,15 +13,14 @@ import grpc
 import httpx
 import pytest
 
-from serving.metrics import REASONS, SECONDS
-from serving.triton_messages import ModelStreamInferResponse
-
-from .conftest import make_folder
-from .figures import figure, matching, scrape, total
-from .grpc_calls import SERVICE, channel, infer, stream, text_request, triton_stream
-from .rest_calls import open_gate, path, probe, prompt
-from .service import Service
-from .watch import steps, wait_until
+from mlserver_streaming.rpc.triton.messages import ModelStreamInferResponse
+from mlserver_streaming.watch.metrics import REASONS, SECONDS
+from tests.live.conftest import make_folder
+from tests.live.figures import figure, matching, scrape, total
+from tests.live.grpc_calls import SERVICE, channel, infer, stream, text_request, triton_stream
+from tests.live.rest_calls import open_gate, path, probe, prompt
+from tests.live.service import Service
+from tests.live.watch import steps, wait_until
 
 PROTOCOLS = ("rest", "grpc", "triton")
 HISTOGRAMS = (

@@ -14,17 +14,16 @@ import httpx
 import numpy as np
 import pytest
 
+from mlserver_streaming.vision.detections import select
+from mlserver_streaming.vision.jpeg import decode
+from mlserver_streaming.vision.motion import Background
+from mlserver_streaming.vision.scene import moving_scene
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import infer, raw_request, stream, triton_stream
+from tests.live.service import ROOT, Service
 from tests.runtimes.onnx_files import constant_detector
 from tests.vision import layouts
 from tests.vision.jpegs import jpeg
-from vision.detections import select
-from vision.jpeg import decode
-from vision.motion import Background
-from vision.scene import moving_scene
-
-from .conftest import make_folder
-from .grpc_calls import infer, raw_request, stream, triton_stream
-from .service import ROOT, Service
 
 FRAMES = [jpeg(image) for image in moving_scene(16, width=320, height=180)]
 NAMES = {"names": "{0: 'cat', 1: 'cow', 2: 'dog'}"}

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .service import Service
+from tests.live.service import Service
 
 
 @pytest.mark.parametrize("probe", ["live", "ready"])

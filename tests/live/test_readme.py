@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .grpc_calls import raw_request, stream, words
-from .service import ROOT, Service
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import raw_request, stream, words
+from tests.live.service import ROOT, Service
 
 README = (ROOT / "README.md").read_text()
 PROMPT = "What is the capital of France?"

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .figures import figure
-from .service import ROOT, Service
+from tests.live.conftest import make_folder
+from tests.live.figures import figure
+from tests.live.service import ROOT, Service
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## Put it on a network")[2].partition("\n## ")[0]

@@ -1,4 +1,4 @@
-"""The container image's health check: `python -m serving.ready` in the served folder."""
+"""The container image's health check: `python -m mlserver_streaming.ready` in the served folder."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 
-from .service import ROOT, Service, free_ports
+from tests.live.service import ROOT, Service, free_ports
 
 
 def check(service: Service, port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "serving.ready"],
+        [sys.executable, "-m", "mlserver_streaming.ready"],
         cwd=service.folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "MLSERVER_HTTP_PORT": str(port)},
         capture_output=True,

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from .rest_calls import image, path, probe, prompt, tensor
-from .service import Service
+from tests.live.rest_calls import image, path, probe, prompt, tensor
+from tests.live.service import Service
 
 CALLS = ["infer", "infer_stream", "generate", "generate_stream"]
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()

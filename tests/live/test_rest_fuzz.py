@@ -9,9 +9,9 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
-from .rest_calls import path, prompt
-from .service import Service
-from .watch import PATIENCE
+from tests.live.rest_calls import path, prompt
+from tests.live.service import Service
+from tests.live.watch import PATIENCE
 
 # For each of 16 combinations; more finds the same, only later.
 EXAMPLES = 8

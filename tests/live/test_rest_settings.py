@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .rest_calls import open_gate, path, probe, prompt
-from .service import Service
+from tests.live.conftest import make_folder
+from tests.live.rest_calls import open_gate, path, probe, prompt
+from tests.live.service import Service
 
 HERE = {"Origin": "https://here.example"}
 ASKED = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-Ours"}

@@ -12,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
-from .rest_calls import events, image, open_gate, path, probe, prompt, tensor, words
-from .service import Service
-from .watch import closed, steps, wait_until
+from tests.live.rest_calls import events, image, open_gate, path, probe, prompt, tensor, words
+from tests.live.service import Service
+from tests.live.watch import closed, steps, wait_until
 
 QUESTION = "What is  the capital\nof France? é"
 

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .figures import figure, matching, scrape
-from .rest_calls import path, prompt
-from .service import Service
-from .watch import wait_until
+from tests.live.conftest import make_folder
+from tests.live.figures import figure, matching, scrape
+from tests.live.rest_calls import path, prompt
+from tests.live.service import Service
+from tests.live.watch import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,12 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from clients.speech_calls import GrpcSpeech, Heard, HttpSpeech
+from clients.speech.calls import GrpcSpeech, Heard, HttpSpeech
 from clients.speech_client import main
 from tests.audio.sounds import clips, coded, needs_speech, pcm, silence, tone, wav
-
-from .conftest import make_folder
-from .processes import children, workers
-from .service import Service
+from tests.live.conftest import make_folder
+from tests.live.processes import children, workers
+from tests.live.service import Service
 
 # A bound for what would hang otherwise, not a timing.
 PATIENCE = 60

@@ -13,14 +13,21 @@ import httpx
 import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 
-from serving.triton_messages import ModelStreamInferResponse
-
-from .conftest import make_folder
-from .figures import figure
-from .grpc_calls import SERVICE, channel, error_of, infer, stream, text_request, triton_stream
-from .rest_calls import path, probe
-from .service import Service
-from .watch import PATIENCE, closed, steps, wait_until
+from mlserver_streaming.rpc.triton.messages import ModelStreamInferResponse
+from tests.live.conftest import make_folder
+from tests.live.figures import figure
+from tests.live.grpc_calls import (
+    SERVICE,
+    channel,
+    error_of,
+    infer,
+    stream,
+    text_request,
+    triton_stream,
+)
+from tests.live.rest_calls import path, probe
+from tests.live.service import Service
+from tests.live.watch import PATIENCE, closed, steps, wait_until
 
 # Microseconds: at once, and when even a busy machine has given a first response.
 SOON, LATER = 50_000, 500_000

@@ -23,11 +23,10 @@ from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
 from clients.sse_client import SseClient
 from clients.tls import Tls
+from mlserver_streaming.vision.jpeg import encode
 from tests.certificates import DAY, Authority
-from vision.jpeg import encode
-
-from .conftest import make_folder
-from .grpc_calls import (
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import (
     SERVICE,
     channel,
     infer,
@@ -37,11 +36,11 @@ from .grpc_calls import (
     text_request,
     triton_stream,
 )
-from .grpc_calls import words as grpc_words
-from .rest_calls import events, open_gate, path, probe, prompt, words
-from .service import Service
-from .tls import PORTS, TlsService
-from .watch import closed, wait_until
+from tests.live.grpc_calls import words as grpc_words
+from tests.live.rest_calls import events, open_gate, path, probe, prompt, words
+from tests.live.service import Service
+from tests.live.tls import PORTS, TlsService
+from tests.live.watch import closed, wait_until
 
 SCRIPTS = Path(__file__).with_name("scripts")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import make_folder
-from .service import ROOT, Service
+from tests.live.conftest import make_folder
+from tests.live.service import ROOT, Service
 
 PAGE = (ROOT / "docs" / "tls.md").read_text()
 PROMPT = "What is the capital of France?"
@@ -76,7 +76,7 @@ def test_curl(service: Service) -> None:
 
 
 def test_the_health_check_of_the_image(service: Service) -> None:
-    command = [sys.executable, "-m", "serving.ready"]
+    command = [sys.executable, "-m", "mlserver_streaming.ready"]
     environment = {
         "PYTHONPATH": str(ROOT),
         "MLSERVER_HTTP_PORT": str(service.http),

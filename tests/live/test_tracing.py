@@ -10,12 +10,12 @@ import grpc
 import httpx
 import pytest
 
-from .collector import Collector, collecting
-from .conftest import make_folder
-from .grpc_calls import infer, stream, text_request, triton_stream
-from .rest_calls import path, probe, prompt
-from .service import Service
-from .watch import wait_until
+from tests.live.collector import Collector, collecting
+from tests.live.conftest import make_folder
+from tests.live.grpc_calls import infer, stream, text_request, triton_stream
+from tests.live.rest_calls import path, probe, prompt
+from tests.live.service import Service
+from tests.live.watch import wait_until
 
 WORDS = 200
 TEXT = " ".join("w" for _ in range(WORDS))

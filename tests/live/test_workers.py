@@ -16,13 +16,13 @@ import grpc
 import httpx
 import pytest
 
-from .conftest import make_folder
-from .figures import figure
-from .grpc_calls import raw_request, stream, triton_stream
-from .processes import alive, workers
-from .rest_calls import events, open_gate, path, probe, prompt
-from .service import Service
-from .watch import PATIENCE, closed, steps, wait_until
+from tests.live.conftest import make_folder
+from tests.live.figures import figure
+from tests.live.grpc_calls import raw_request, stream, triton_stream
+from tests.live.processes import alive, workers
+from tests.live.rest_calls import events, open_gate, path, probe, prompt
+from tests.live.service import Service
+from tests.live.watch import PATIENCE, closed, steps, wait_until
 
 LOST = "The worker that answered this was lost; ask again."
 

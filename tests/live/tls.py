@@ -13,10 +13,9 @@ from cryptography import x509
 
 from clients.tls import Tls
 from tests.certificates import Authority, Issued
-
-from .conftest import make_folder
-from .service import Service
-from .watch import wait_until
+from tests.live.conftest import make_folder
+from tests.live.service import Service
+from tests.live.watch import wait_until
 
 PORTS = ("http", "grpc", "metrics", "triton")
 

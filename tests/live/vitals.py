@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 
-from .processes import workers
-from .rest_calls import path, probe, tensor
-from .service import Service
-from .watch import PATIENCE
+from tests.live.processes import workers
+from tests.live.rest_calls import path, probe, tensor
+from tests.live.service import Service
+from tests.live.watch import PATIENCE
 
 MIB = 1024 * 1024
 # For a service whose memory is looked at: all of it in one heap of glibc's, which gives back each

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from runtimes.ordered import ordered
+from mlserver_streaming.models.ordered import ordered
 
 
 class Work:

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimes.errors import ParameterError
-from runtimes.parameters import flag, integer, number, parameter
-
-from .asking import ask
+from mlserver_streaming.models.errors import ParameterError
+from mlserver_streaming.models.parameters import flag, integer, number, parameter
+from tests.runtimes.asking import ask
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from runtimes.errors import BusyError, ParameterError, RequestError
-from runtimes.sequences import MAX_ID, Flags, Move, Sequences, sequence_flags
-
-from .asking import ask
+from mlserver_streaming.models.errors import BusyError, ParameterError, RequestError
+from mlserver_streaming.models.sequences import MAX_ID, Flags, Move, Sequences, sequence_flags
+from tests.runtimes.asking import ask
 
 LIVE, ABSENT = True, False
 

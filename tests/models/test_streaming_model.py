@@ -8,12 +8,11 @@ import pytest
 from mlserver.settings import ModelParameters, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse, RequestOutput
 
-from runtimes.base import StreamingModel
-from runtimes.errors import ContentError
-from runtimes.sequences import Sequence
-from runtimes.tensors import bytes_output, is_placeholder, text_elements
-
-from .asking import answers, ask, element, error_of, stream_of
+from mlserver_streaming.models.errors import ContentError
+from mlserver_streaming.models.sequences import Sequence
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.models.tensors import bytes_output, is_placeholder, text_elements
+from tests.runtimes.asking import answers, ask, element, error_of, stream_of
 
 
 class Counter(StreamingModel):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlserver.types import RequestInput, TensorData
 
-from runtimes.errors import ContentError, RequestError
-from runtimes.tensors import (
+from mlserver_streaming.models.errors import ContentError, RequestError
+from mlserver_streaming.models.tensors import (
     byte_elements,
     bytes_output,
     elements,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.parallel.channel import Channel
+from mlserver_streaming.parallel.channel import Channel
 
 
 class End:

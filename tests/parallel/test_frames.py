@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.parallel.frames import ALIGNMENT, LARGE_BYTES, STAGE_BYTES, FrameReader, encode
+from mlserver_streaming.parallel.frames import (
+    ALIGNMENT,
+    LARGE_BYTES,
+    STAGE_BYTES,
+    FrameReader,
+    encode,
+)
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.binary(),

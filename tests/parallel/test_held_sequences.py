@@ -1,7 +1,7 @@
 """A worker's report of the sequences that its models hold no longer."""
 
-from serving.parallel.held_sequences import HeldSequences
-from serving.parallel.sequence_table import Flags
+from mlserver_streaming.parallel.held_sequences import HeldSequences
+from mlserver_streaming.parallel.sequence_table import Flags
 
 KEY = ("m", None)
 START = Flags(1, True, False)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from mlserver.types import Datatype, InferenceRequest, InferenceResponse, Parameters
 
-from serving.parallel.payloads import (
+from mlserver_streaming.parallel.payloads import (
     LONG_LIST,
     pack_request,
     pack_response,
     unpack_request,
     unpack_response,
 )
-from serving.rest_codec import encode_response
+from mlserver_streaming.tensors.json_codec import encode_response
 
 
 def tensor(data: Any, shape: list[int], datatype: str = "BYTES", **more: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How long a worker's place stays empty."""
 
-from serving.parallel.restarts import LONGEST_SECONDS, STEADY_SECONDS, Pauses
+from mlserver_streaming.parallel.restarts import LONGEST_SECONDS, STEADY_SECONDS, Pauses
 
 
 def test_a_sound_worker_is_replaced_at_once():

@@ -3,8 +3,8 @@
 import pytest
 from mlserver.types import InferenceRequest
 
-from serving.errors import OverLimitError
-from serving.parallel.sequence_table import Flags, SequenceTable, flags_of
+from mlserver_streaming.errors import OverLimitError
+from mlserver_streaming.parallel.sequence_table import Flags, SequenceTable, flags_of
 
 MODEL = ("m", None)
 START, GO_ON, END = (True, False), (False, False), (False, True)

@@ -8,14 +8,13 @@ from typing import Any, cast
 import pytest
 from mlserver.types import InferenceRequest
 
-from serving import answers
-from serving.errors import MLServerError, OverLimitError, WorkerLostError
-from serving.parallel import messages as say
-from serving.parallel.payloads import pack_response, unpack_request
-from serving.parallel.sequence_table import Flags
-from serving.parallel.stream import Stream
-
-from ..planes import answer, ask, said
+from mlserver_streaming.errors import MLServerError, OverLimitError, WorkerLostError
+from mlserver_streaming.parallel import messages as say
+from mlserver_streaming.parallel.payloads import pack_response, unpack_request
+from mlserver_streaming.parallel.sequence_table import Flags
+from mlserver_streaming.parallel.stream import Stream
+from mlserver_streaming.streams import answers
+from tests.streams.planes import answer, ask, said
 
 
 class FakeLink:

@@ -1,6 +1,6 @@
 """How far a worker may be ahead."""
 
-from serving.parallel.window import AHEAD_BYTES, Window
+from mlserver_streaming.parallel.window import AHEAD_BYTES, Window
 
 
 def test_large_responses_are_counted():

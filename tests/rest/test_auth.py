@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from serving.auth import Authenticator
-from serving.callers import current
-from serving.keys_file import digest
-from serving.rest_auth import protect
-from serving.settings import AuthSettings
+from mlserver_streaming.access.authenticator import Authenticator
+from mlserver_streaming.access.callers import current
+from mlserver_streaming.access.keys_file import digest
+from mlserver_streaming.rest.auth import protect
+from mlserver_streaming.settings import AuthSettings
 
 ORIGIN = {"Origin": "https://here.example"}
 

@@ -3,9 +3,9 @@ import orjson
 import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from serving.binary import BinaryOutputs, attach_tensors, split_body
-from serving.errors import BadRequestError
-from serving.rest_codec import decode_request, parse_json
+from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.rest.binary import BinaryOutputs, attach_tensors, split_body
+from mlserver_streaming.tensors.json_codec import decode_request, parse_json
 
 
 def decoded(inputs, tail=b"", header=None, **fields):

@@ -4,8 +4,8 @@ import zlib
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from serving.errors import BadRequestError, TooLargeError
-from serving.rest_body import read_body
+from mlserver_streaming.errors import BadRequestError, TooLargeError
+from mlserver_streaming.rest.body import read_body
 
 
 def request(*chunks, **headers):

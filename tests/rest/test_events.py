@@ -9,8 +9,8 @@ import orjson
 import pytest
 from mlserver.types import InferenceResponse, Parameters
 
-from serving.errors import BadRequestError, RequestFailedError
-from serving.sse import KEEP_ALIVE, READY_BYTES, EventStreamResponse
+from mlserver_streaming.errors import BadRequestError, RequestFailedError
+from mlserver_streaming.rest.events import KEEP_ALIVE, READY_BYTES, EventStreamResponse
 
 LONG = 3600.0  # seconds: longer than any test
 

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlserver.types import InferenceRequest, MetadataTensor
 
-from serving.binary import HEADER, BinaryOutputs, attach_tensors, split_body
-from serving.errors import MLServerError
-from serving.raw_tensors import BYTES, DTYPES
-from serving.rest_codec import decode_request, parse_json
-from serving.rest_generate import FlatAnswers, is_flat, unflatten
+from mlserver_streaming.errors import MLServerError
+from mlserver_streaming.rest.binary import HEADER, BinaryOutputs, attach_tensors, split_body
+from mlserver_streaming.rest.generate import FlatAnswers, is_flat, unflatten
+from mlserver_streaming.tensors.json_codec import decode_request, parse_json
+from mlserver_streaming.tensors.raw import BYTES, DTYPES
 
 DECLARED = [
     MetadataTensor(name="text", datatype="BYTES", shape=[1]),

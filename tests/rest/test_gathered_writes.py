@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from serving.gathered_writes import RECORD_BYTES, WAITING_BYTES, GatheredWrites
+from mlserver_streaming.rest.gathered_writes import RECORD_BYTES, WAITING_BYTES, GatheredWrites
 
 
 class Transport:

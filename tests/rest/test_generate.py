@@ -8,9 +8,9 @@ from mlserver.types import (
     TensorData,
 )
 
-from serving.errors import BadRequestError
-from serving.rest_codec import decode_request
-from serving.rest_generate import FlatAnswers, is_flat, unflatten
+from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.rest.generate import FlatAnswers, is_flat, unflatten
+from mlserver_streaming.tensors.json_codec import decode_request
 
 PROMPT = [MetadataTensor(name="prompt", datatype="BYTES", shape=[1])]
 SEVERAL = [

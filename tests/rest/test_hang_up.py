@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from serving.hang_up import stop_on_hang_up
+from mlserver_streaming.rest.hang_up import stop_on_hang_up
 
 
 class Connection:

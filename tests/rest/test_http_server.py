@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 
-from serving import http_server
-from serving.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
+from mlserver_streaming.rest import http_server
+from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
 
 PATIENCE = 20  # seconds
 END = b"\r\n0\r\n\r\n"

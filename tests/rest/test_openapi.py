@@ -3,7 +3,7 @@
 import pytest
 from schemathesis import openapi as schemathesis
 
-from serving import openapi
+from mlserver_streaming.rest import openapi
 
 CALLS = ["infer", "generate", "infer_stream", "generate_stream"]
 

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.rest_server import EXCEPTION_HANDLERS, MAX_ERROR_CHARACTERS
+from mlserver_streaming.rest.server import EXCEPTION_HANDLERS, MAX_ERROR_CHARACTERS
 
 
 async def asked(error: Exception | None, method: str = "GET", path: str = "/a", **headers: str):

@@ -21,8 +21,9 @@ from mlserver.types import (
     TensorData,
 )
 
-from serving import converters
-from serving.converters import (
+from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.rpc import converters
+from mlserver_streaming.rpc.converters import (
     CONTENTS,
     SMALL_MESSAGE_BYTES,
     DecodedRequest,
@@ -32,8 +33,7 @@ from serving.converters import (
     encode_parameters,
     encode_response,
 )
-from serving.errors import BadRequestError
-from serving.raw_tensors import BYTES, DTYPES, pack_bytes
+from mlserver_streaming.tensors.raw import BYTES, DTYPES, pack_bytes
 
 # Two elements of each datatype, its limits where it has some.
 SAMPLES: dict[str, list[Any]] = {

@@ -3,10 +3,9 @@
 import asyncio
 from typing import Any
 
-from serving.outbox import READY_BYTES, Outbox
-from serving.turnstile import Turnstile
-
-from .planes import answer, said
+from mlserver_streaming.rpc.outbox import READY_BYTES, Outbox
+from mlserver_streaming.streams.turnstile import Turnstile
+from tests.streams.planes import answer, said
 
 
 class Wire:

@@ -11,19 +11,18 @@ from mlserver import MLModel
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from serving import substreams
-from serving.converters import DecodedRequest
-from serving.data_plane import StreamingDataPlane
-from serving.errors import (
+from mlserver_streaming.errors import (
     BadRequestError,
     DeadlineError,
     InternalError,
     NoSuchModelError,
     RequestFailedError,
 )
-from serving.substreams import REQUESTS_AHEAD, Substreams
-
-from .planes import answer, ask, asked, failure, plane_of
+from mlserver_streaming.rpc import substreams
+from mlserver_streaming.rpc.converters import DecodedRequest
+from mlserver_streaming.rpc.substreams import REQUESTS_AHEAD, Substreams
+from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from tests.streams.planes import answer, ask, asked, failure, plane_of
 
 SECRET = "a secret that no client may see"
 

@@ -14,7 +14,7 @@ from mlserver.types import InferenceRequest, MetadataTensor, Parameters, Request
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from audio.features import LogMel
+from mlserver_streaming.audio.features import LogMel
 from tests.audio.sounds import RATE, pcm, silence, tone
 
 HERTZ = {"a": 500.0, "b": 1500.0, " ": 3500.0}

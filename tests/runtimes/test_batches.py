@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runtimes.batches import Batches
+from runtimes.detection.batches import Batches
 
 
 @pytest.fixture

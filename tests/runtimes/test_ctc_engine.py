@@ -8,11 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from runtimes.ctc_engine import CtcEngine, padded_frames
-from runtimes.speech_engines import make_engine
+from runtimes.speech.ctc_engine import CtcEngine, padded_frames
+from runtimes.speech.engines import make_engine
 from tests.audio.sounds import pcm
-
-from .speech_sounds import FEATURES, spell, write_model
+from tests.runtimes.speech_sounds import FEATURES, spell, write_model
 
 SOUNDS = [pcm(spell(text)) for text in ("ab", "b", "a b", "ab", "bb a b ab ba")]
 TEXTS = ["ab", "b", "a b", "ab", "bb a b ab ba"]

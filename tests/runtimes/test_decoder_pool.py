@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from runtimes.decoder_pool import DecoderPool
-from runtimes.decoder_process import DecoderProcess
-from runtimes.pocketsphinx_engine import PocketsphinxEngine
-from runtimes.recogniser import DecoderDiedError
+from runtimes.speech.decoder_pool import DecoderPool
+from runtimes.speech.decoder_process import DecoderProcess
+from runtimes.speech.pocketsphinx_engine import PocketsphinxEngine
+from runtimes.speech.recogniser import DecoderDiedError
 from tests.audio.sounds import clips, needs_speech, pcm, silence
 
 QUIET = pcm(silence(1))
@@ -112,7 +112,7 @@ async def test_options_that_pocketsphinx_refuses() -> None:
 
 
 async def test_a_process_that_ends_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtimes.decoder_process.sys.executable", "/bin/false")
+    monkeypatch.setattr("runtimes.speech.decoder_process.sys.executable", "/bin/false")
     with pytest.raises(DecoderDiedError):
         await DecoderProcess.start({})
 

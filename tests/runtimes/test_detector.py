@@ -12,17 +12,16 @@ import pytest
 from mlserver.settings import ModelParameters, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from mlserver_streaming.vision.detections import Detections
+from mlserver_streaming.vision.jpeg import decode
+from mlserver_streaming.vision.letterbox import Letterbox, to_tensor
 from runtimes.detector import DetectorModel
+from tests.runtimes.asking import answers, ask, error_of
+from tests.runtimes.onnx_files import brightness_detector, constant_detector
 from tests.shared_data import BUS, YOLOV8N, needs
 from tests.vision import layouts
 from tests.vision.jpegs import jpeg, picture
 from tests.vision.layouts import FOUND
-from vision.detections import Detections
-from vision.jpeg import decode
-from vision.letterbox import Letterbox, to_tensor
-
-from .asking import answers, ask, error_of
-from .onnx_files import brightness_detector, constant_detector
 
 NAMES = {"names": "{0: 'cat', 1: 'cow', 2: 'dog'}"}
 

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from mlserver_streaming.vision.jpeg import decode, read_header
 from runtimes.jpeg import JpegModel
+from tests.runtimes.asking import answers, ask, element, error_of, settings_of, stream_of
 from tests.vision.jpegs import claiming, cmyk, jpeg, picture, with_exif
-from vision.jpeg import decode, read_header
-
-from .asking import answers, ask, element, error_of, settings_of, stream_of
 
 SMALL = jpeg(picture(32, 24))
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runtimes.lane import Lane
+from runtimes.detection.lane import Lane
 
 
 @pytest.fixture

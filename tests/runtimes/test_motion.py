@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from mlserver_streaming.vision.detections import select
+from mlserver_streaming.vision.jpeg import decode
+from mlserver_streaming.vision.motion import Background
+from mlserver_streaming.vision.scene import moving_scene
 from runtimes.motion import MotionModel
+from tests.runtimes.asking import answers, ask, error_of, settings_of
 from tests.vision.jpegs import jpeg, picture
-from vision.detections import select
-from vision.jpeg import decode
-from vision.motion import Background
-from vision.scene import moving_scene
-
-from .asking import answers, ask, error_of, settings_of
 
 FRAMES = [jpeg(image) for image in moving_scene(24, width=320, height=180)]
 

@@ -3,11 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtimes.onnx_detector import ModelFileError, OnnxDetector, OnnxSettings
+from mlserver_streaming.vision.layouts import Layout
+from runtimes.detection.onnx_detector import ModelFileError, OnnxDetector, OnnxSettings
+from tests.runtimes.onnx_files import brightness_detector, constant_detector, string_model
 from tests.vision import layouts
-from vision.layouts import Layout
-
-from .onnx_files import brightness_detector, constant_detector, string_model
 
 BLANK = np.zeros((1, 3, 64, 64), np.float32)
 

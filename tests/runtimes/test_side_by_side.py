@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtimes.side_by_side import side_by_side
+from runtimes.speech.side_by_side import side_by_side
 
 
 async def items(*each: tuple[Any, Any, bool]) -> AsyncIterator[tuple[Any, Any, bool]]:

@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from runtimes.errors import MLServerError
-from runtimes.recogniser import DecoderDiedError
-from runtimes.speech import SpeechModel
+from mlserver_streaming.models.errors import MLServerError
+from runtimes.speech.model import SpeechModel
+from runtimes.speech.recogniser import DecoderDiedError
 from tests.audio.sounds import coded, loud, pcm, silence, tone, wav
-
-from .speech_sounds import chunks, request, said, settings, spell, texts, words, write_model
+from tests.runtimes.speech_sounds import (
+    chunks,
+    request,
+    said,
+    settings,
+    spell,
+    texts,
+    words,
+    write_model,
+)
 
 SOUND = spell("ab ba")
 TWO = np.concatenate([spell("ab"), silence(1), spell("b a")])
@@ -277,7 +285,7 @@ async def test_a_decoder_that_dies_costs_an_utterance(
 
 
 async def test_without_the_extra_the_model_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtimes.speech_engines.find_spec", lambda name: None)
+    monkeypatch.setattr("runtimes.speech.engines.find_spec", lambda name: None)
     model = SpeechModel(settings())
     assert await model.load()
     with pytest.raises(MLServerError, match="needs the extra 'speech'") as caught:

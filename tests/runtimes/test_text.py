@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runtimes.text import TextModel, words
-
-from .asking import answers, ask, element, error_of, settings_of
+from tests.runtimes.asking import answers, ask, element, error_of, settings_of
 
 
 async def text_model(**extra: Any) -> TextModel:

@@ -3,9 +3,9 @@ import sys
 import numpy as np
 import pytest
 
-from runtimes.errors import MLServerError
-from runtimes.tracking import UNTRACKED, Tracker
-from vision.detections import Detections, nothing
+from mlserver_streaming.models.errors import MLServerError
+from mlserver_streaming.vision.detections import Detections, nothing
+from runtimes.detection.tracking import UNTRACKED, Tracker
 
 
 def at(*places: tuple[float, float], score: float = 0.8) -> Detections:

@@ -15,11 +15,10 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.settings import ModelParameters, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from runtimes.upstream import UpstreamModel
-from runtimes.upstream_channel import UpstreamAddress, UpstreamSettingsError
-
-from .asking import answers, ask, error_of
-from .test_upstream_wire import triton
+from runtimes.upstream.channel import UpstreamAddress, UpstreamSettingsError
+from runtimes.upstream.model import UpstreamModel
+from tests.runtimes.asking import answers, ask, error_of
+from tests.runtimes.test_upstream_wire import triton
 
 SERVICE = "inference.GRPCInferenceService"
 Handler = Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]

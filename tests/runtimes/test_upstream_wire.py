@@ -5,8 +5,8 @@ import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorData
 
-from runtimes.errors import RequestError
-from runtimes.upstream_wire import (
+from mlserver_streaming.models.errors import RequestError
+from runtimes.upstream.wire import (
     Dialect,
     UpstreamReplyError,
     decode_reply,
@@ -15,8 +15,7 @@ from runtimes.upstream_wire import (
     encode_request,
     raw_tensor,
 )
-
-from .asking import ask
+from tests.runtimes.asking import ask
 
 
 def tensor(datatype: str, shape: list[int], data: Any) -> RequestInput:

@@ -11,7 +11,8 @@ from mlserver.settings import ModelParameters, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from prometheus_client import REGISTRY
 
-from serving.data_plane import StreamingDataPlane
+from mlserver_streaming.extension import data_plane
+from mlserver_streaming.streams.data_plane import StreamingDataPlane
 
 
 @asynccontextmanager
@@ -34,7 +35,7 @@ async def plane_of(
         model_initialiser=lambda model: models[named(model.name, model.version)](model)
     )
     before = set(REGISTRY._collector_to_names)
-    plane = StreamingDataPlane(Settings(model_repository_root=str(root), **settings), registry)
+    plane = data_plane(Settings(model_repository_root=str(root), **settings), registry)
     try:
         for name in models:
             model, _, version = name.partition("/")

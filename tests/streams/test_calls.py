@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from serving import calls
-from serving.callers import ANYBODY, INFER, Caller, set_current
-from serving.calls import GRPC, MAX_ID_CHARACTERS, REST, Call, Calls, fit_id
-from serving.errors import (
+from mlserver_streaming.access.callers import ANYBODY, INFER, Caller, set_current
+from mlserver_streaming.errors import (
     DeadlineError,
     DrainingError,
     IdleError,
@@ -20,10 +18,11 @@ from serving.errors import (
     MLServerError,
     OverLimitError,
 )
-from serving.metrics import StreamMetrics
-from serving.settings import StreamingSettings
-
-from .planes import ask
+from mlserver_streaming.settings import StreamingSettings
+from mlserver_streaming.streams import calls
+from mlserver_streaming.streams.calls import GRPC, MAX_ID_CHARACTERS, REST, Call, Calls, fit_id
+from mlserver_streaming.watch.metrics import StreamMetrics
+from tests.streams.planes import ask
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from serving.collect import collect
-from serving.errors import RequestFailedError, UnsupportedError
+from mlserver_streaming.errors import RequestFailedError, UnsupportedError
+from mlserver_streaming.streams.collect import collect
 
 MODEL = SimpleNamespace(name="m", version="v1")
 

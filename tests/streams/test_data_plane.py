@@ -14,16 +14,15 @@ from mlserver.errors import MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse
 from prometheus_client import REGISTRY
 
-from serving.data_plane import StreamingDataPlane
-from serving.errors import (
+from mlserver_streaming.errors import (
     InternalError,
     NoSuchModelError,
     NotReadyError,
     RequestFailedError,
     UnsupportedError,
 )
-
-from .planes import answer, ask, asked, failure, plane_of, said, stream_of
+from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from tests.streams.planes import answer, ask, asked, failure, plane_of, said, stream_of
 
 SECRET = "a secret that no client may see"
 

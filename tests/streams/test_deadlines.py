@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.deadlines import (
+from mlserver_streaming.errors import BadRequestError, DeadlineError
+from mlserver_streaming.streams.deadlines import (
     less_slack,
     request_is_late,
     timeout_seconds,
     undisturbed,
     within,
 )
-from serving.errors import BadRequestError, DeadlineError
-
-from .planes import ask
+from tests.streams.planes import ask
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from serving.finals import with_final
+from mlserver_streaming.streams.finals import with_final
 
 Closed = list[str]
 

@@ -10,7 +10,7 @@ import pytest
 from mlserver import MLModel
 from mlserver.settings import ModelSettings
 
-from serving.in_use import InUse
+from mlserver_streaming.streams.in_use import InUse
 
 
 class Model(MLModel):

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from serving.errors import OverLimitError
-from serving.limits import Limits
-from serving.settings import LimitSettings
+from mlserver_streaming.errors import OverLimitError
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.streams.limits import Limits
 
 Slot = AbstractAsyncContextManager[None]
 

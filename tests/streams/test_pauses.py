@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.pauses import with_pauses
+from mlserver_streaming.streams.pauses import with_pauses
 
 
 async def noted(log, steps):

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from serving import turnstile
-from serving.turnstile import Turnstile
+from mlserver_streaming.streams import turnstile
+from mlserver_streaming.streams.turnstile import Turnstile
 
 
 async def rounds_of(gate: Turnstile, streams: int) -> list[int]:

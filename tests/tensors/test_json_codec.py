@@ -5,8 +5,8 @@ import orjson
 import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from serving.errors import BadRequestError
-from serving.rest_codec import decode_request, encode_response, parse_json
+from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.tensors.json_codec import decode_request, encode_response, parse_json
 
 
 def output(name, shape, datatype, data, **parameters):

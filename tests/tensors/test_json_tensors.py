@@ -1,7 +1,7 @@
 import pytest
 
-from serving.errors import BadRequestError
-from serving.rest_tensors import MAX_DIMENSIONS, check_json_tensor
+from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.tensors.json_tensors import MAX_DIMENSIONS, check_json_tensor
 
 
 @pytest.mark.parametrize(

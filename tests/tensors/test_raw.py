@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serving.errors import BadRequestError
-from serving.raw_tensors import (
+from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.tensors.raw import (
     BYTES,
     DTYPES,
     decode_raw,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlserver.grpc import dataplane_pb2 as pb
 
-from serving.wire_format import split_raw, tag, varint
+from mlserver_streaming.tensors.wire_format import split_raw, tag, varint
 
 RAW = 7  # raw_input_contents of a ModelInferRequest
 

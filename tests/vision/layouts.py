@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vision.detections import Detections
-from vision.layouts import STRIDES
+from mlserver_streaming.vision.detections import Detections
+from mlserver_streaming.vision.layouts import STRIDES
 
 SIDE = 64
 CLASSES = 3

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from vision.annotate import annotate, colour_of
-from vision.detections import Detections, nothing
+from mlserver_streaming.vision.annotate import annotate, colour_of
+from mlserver_streaming.vision.detections import Detections, nothing
 
 
 def found(*boxes: tuple[float, float, float, float]) -> Detections:

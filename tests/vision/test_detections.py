@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from vision.detections import MAX_CANDIDATES, Detections, clipped, nothing, select
+from mlserver_streaming.vision.detections import (
+    MAX_CANDIDATES,
+    Detections,
+    clipped,
+    nothing,
+    select,
+)
 
 
 def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:

@@ -6,10 +6,25 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vision import jpeg as module
-from vision.jpeg import JpegError, JpegHeader, decode, encode, read_header, recode
-
-from .jpegs import claiming, cmyk, jpeg, picture, segment, smuggled, start_of_frame, with_exif
+from mlserver_streaming.vision import jpeg as module
+from mlserver_streaming.vision.jpeg import (
+    JpegError,
+    JpegHeader,
+    decode,
+    encode,
+    read_header,
+    recode,
+)
+from tests.vision.jpegs import (
+    claiming,
+    cmyk,
+    jpeg,
+    picture,
+    segment,
+    smuggled,
+    start_of_frame,
+    with_exif,
+)
 
 COLOUR = jpeg()
 GREY = jpeg(picture(grey=True))

@@ -3,11 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vision.detections import select
-from vision.layouts import Layout, LayoutError, find_layout, read
-
-from . import layouts
-from .layouts import CLASSES, FOUND, SIDE
+from mlserver_streaming.vision.detections import select
+from mlserver_streaming.vision.layouts import Layout, LayoutError, find_layout, read
+from tests.vision import layouts
+from tests.vision.layouts import CLASSES, FOUND, SIDE
 
 ALL: dict[Layout, Callable[[], dict[str, np.ndarray]]] = {
     Layout.ROWS: layouts.rows,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vision.letterbox import GREY, Letterbox, to_tensor
+from mlserver_streaming.vision.letterbox import GREY, Letterbox, to_tensor
 
 
 @pytest.mark.parametrize(

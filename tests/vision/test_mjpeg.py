@@ -1,7 +1,7 @@
 import pytest
 
+from mlserver_streaming.vision.mjpeg import MjpegError, MjpegSplitter
 from tests.vision.jpegs import jpeg, picture, with_exif
-from vision.mjpeg import MjpegError, MjpegSplitter
 
 FRAMES = [jpeg(picture(32 + 8 * n, 24)) for n in range(3)]
 

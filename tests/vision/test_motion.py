@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mlserver_streaming.vision.detections import Detections, select
+from mlserver_streaming.vision.motion import Background, MotionSettings
+from mlserver_streaming.vision.scene import moving_scene
 from tests.shared_data import CAR_TRAFFIC, needs
-from vision.detections import Detections, select
-from vision.motion import Background, MotionSettings
-from vision.scene import moving_scene
 
 
 def scene(x: int, size: tuple[int, int] = (320, 180)) -> np.ndarray:

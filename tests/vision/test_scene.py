@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vision.scene import FRAMES, HEIGHT, WIDTH, moving_scene, scene_frame
+from mlserver_streaming.vision.scene import FRAMES, HEIGHT, WIDTH, moving_scene, scene_frame
 
 
 def test_size_count_and_kind():

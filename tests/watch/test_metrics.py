@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
-from serving import metrics as module
-from serving.metrics import REASONS, SECONDS, StreamMetrics
+from mlserver_streaming.watch import metrics as module
+from mlserver_streaming.watch.metrics import REASONS, SECONDS, StreamMetrics
 
 LABELS = {"model_name": "m", "model_version": "", "protocol": "rest"}
 
@@ -161,6 +161,6 @@ def test_buckets_suit_tokens_and_long_jobs():
 
 
 def test_every_reason_is_one_that_the_wire_knows():
-    from serving.streams import REASONS as MAPPED
+    from mlserver_streaming.streams.streams import REASONS as MAPPED
 
     assert set(MAPPED.values()) | {"completed", "error", "client_disconnect"} == set(REASONS)

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 
-from serving.metrics_folder import open_run
-from serving.process_metrics import ProcessMetrics, added
+from mlserver_streaming.watch.metrics_folder import open_run
+from mlserver_streaming.watch.process_metrics import ProcessMetrics, added
 
 COUNTS = """
 from prometheus_client import Counter
@@ -18,7 +18,7 @@ Counter("of_a_worker", "x", ["m"]).labels("a").inc({})
 """
 OPENS = """
 import os, sys
-from serving.metrics_folder import open_run
+from mlserver_streaming.watch.metrics_folder import open_run
 print(open_run(sys.argv[1]), flush=True)
 """
 

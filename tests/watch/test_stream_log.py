@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mlserver.logging import ModelLoggerFormatter
 from mlserver.settings import Settings
 
-from serving import stream_log
-from serving.stream_log import JsonFormatter
+from mlserver_streaming.watch import stream_log
+from mlserver_streaming.watch.stream_log import JsonFormatter
 
 FIELDS = {"model": "m", "version": "", "responses": 3, "seconds": 0.25, "reason": "completed"}
 HOSTILE = 'a"\nmlserver ERROR - "b\\\r\x1b[2J\u2028\x85\x00'

@@ -22,16 +22,16 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
 
-from . import calls
-from .answers import One, is_decoupled
-from .calls import TRITON
-from .converters import DecodedRequest, decode_message, decode_request, encode_response
-from .deadlines import timeout_seconds, undisturbed, within
-from .errors import InternalError, MLServerError, failure_of
-from .finals import with_final
-from .grpc_errors import abort, answers_errors, write
-from .inference_servicer import StreamingServicer, headers_of
-from .triton_messages import (
+from ...errors import InternalError, MLServerError, failure_of
+from ...streams import calls
+from ...streams.answers import One, is_decoupled
+from ...streams.calls import TRITON
+from ...streams.deadlines import timeout_seconds, undisturbed, within
+from ...streams.finals import with_final
+from ..converters import DecodedRequest, decode_message, decode_request, encode_response
+from ..errors import abort, answers_errors, write
+from ..servicer import StreamingServicer, headers_of
+from .messages import (
     DATA_TYPES,
     ModelConfig,
     ModelConfigResponse,
@@ -42,7 +42,7 @@ from .triton_messages import (
 )
 
 if TYPE_CHECKING:
-    from .inference_servicer import Context
+    from ..servicer import Context
 
 FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"

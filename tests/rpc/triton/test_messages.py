@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from serving import triton_messages as ours
-from serving.triton_messages import (
+from mlserver_streaming.rpc.triton import messages as ours
+from mlserver_streaming.rpc.triton.messages import (
     DATA_TYPES,
     ModelConfigResponse,
     ModelRequest,

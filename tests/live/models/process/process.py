@@ -21,8 +21,8 @@ from mlserver.handlers import custom_handler
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 from prometheus_client import REGISTRY, Counter
 
-from runtimes.base import StreamingModel
-from runtimes.sequences import Sequence
+from mlserver_streaming.models.sequences import Sequence
+from mlserver_streaming.models.streaming_model import StreamingModel
 
 POISONED = 3
 
