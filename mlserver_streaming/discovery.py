@@ -149,6 +149,11 @@ def read_model_settings(path: str) -> ModelSettings:
         settings = ModelSettings.model_validate({**given, "_source": path})
     except ValidationError as error:
         raise ValueError(_first_of(error)) from error
+    if not settings.implementation_.rpartition(".")[0].strip(".:"):
+        raise ValueError(
+            f"Field 'implementation': '{settings.implementation_}' names no module; write "
+            "MODULE.CLASS."
+        )
     folder = os.path.dirname(path)
     if not settings.name:
         settings.name = os.path.basename(folder)

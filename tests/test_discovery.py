@@ -80,6 +80,7 @@ def test_a_model_is_named_after_its_folder_and_its_files_lie_there(tmp_path: Pat
         (b"[]", "It must be an object"),
         (b"{}", "Field 'implementation' is missing."),
         (b'{"implementation": 3}', "Field 'implementation': Input should be a valid string."),
+        (b'{"implementation": "Model"}', "Field 'implementation': 'Model' names no module"),
         (b'{"implementation": "a.B", "max_batch_size": "x"}', "Field 'max_batch_size': "),
         (b'{"implementation": "a.B", "parameters": {"version": 1}}', "Field 'parameters.version'"),
     ],
