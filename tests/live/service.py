@@ -18,7 +18,8 @@ START_SECONDS = 60
 
 
 class Service:
-    """`mlserver start FOLDER` in a process of its own.
+    """`mlserver start .` in a process of its own, in a folder; or, where `served` names another
+    folder, of that one.
 
     Attributes:
         http, grpc, metrics, triton: its ports.
@@ -27,11 +28,18 @@ class Service:
     """
 
     def __init__(
-        self, folder: Path, log: Path, *, tls: ssl.SSLContext | None = None, **environment: str
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        tls: ssl.SSLContext | None = None,
+        served: str = ".",
+        **environment: str,
     ):
         self.folder = folder
         self.log = log
         self.tls = tls
+        self.served = served
         self.http, self.grpc, self.metrics, self.triton = free_ports(4)
         self._environment = {
             **os.environ,
@@ -60,7 +68,7 @@ class Service:
         """Start it and wait until it is ready."""
         self._file = self.log.open("wb")
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("mlserver")), "start", "."],
+            [str(Path(sys.executable).with_name("mlserver")), "start", self.served],
             cwd=self.folder,
             env=self._environment,
             stdout=self._file,
