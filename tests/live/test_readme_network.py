@@ -79,7 +79,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 def test_the_serve_step_serves_everywhere() -> None:
     # What it would run; to run it would set up an environment first.
-    command = [*SERVE.split(), "--dry-run", "--old-file=setup", "--no-print-directory"]
+    command = [*SERVE.split(), "--dry-run", "--old-file=ready-to-serve", "--no-print-directory"]
     # As from a shell, also where make itself runs the tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     line = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
