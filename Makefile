@@ -34,7 +34,7 @@ setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
 $(UV):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install one, or name it:" \
 		"make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -c '$(FITS)' || { echo "$(PYTHON) is no Python 3.11 or 3.12; name one that is:" \
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "$(PYTHON) is no Python 3.11 or 3.12; name one that is:" \
 		"make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments: install" \
 		"its venv module (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
