@@ -17,6 +17,7 @@ import pytest
 from tests.live.conftest import make_folder
 from tests.live.figures import figure
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## Put it on a network")[2].partition("\n## ")[0]
@@ -73,7 +74,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     context = ssl.create_default_context(cafile=folder / "secrets" / "server.pem")
     given = {name: value for name, value in environment.items() if name.startswith("STREAMING_")}
     everywhere = {"MLSERVER_HOST": "0.0.0.0"}
-    with Service(folder, folder / "server.log", tls=context, **given, **everywhere) as service:
+    with WarmService(folder, folder / "server.log", tls=context, **given, **everywhere) as service:
         yield Network(service, environment)
 
 
