@@ -173,7 +173,7 @@ def main(
     Ends with a summary line. A failed frame is counted. Ctrl-C ends the files properly.
     """
     address: dict[str, Any] = {"host": host, "port": port, "model": model, "timeout": timeout}
-    address["tls"] = tls
+    address |= {"tls": tls, "credentials": credentials}
     report: VideoReport
     if model == JPEG_MODEL:
         report = VideoReport()
@@ -182,7 +182,6 @@ def main(
             **address,
             in_flight=in_flight or IN_FLIGHT,
             sequence_id=sequence_id,
-            credentials=credentials,
         )
 
         def run() -> None:
@@ -206,7 +205,6 @@ def main(
                     **address,
                     sequence_id=sequence_id,
                     resend=resend,
-                    metadata=tuple(credentials.headers().items()),
                 )
                 watch_video(opened, stream, results_dir, seen, settings)
 

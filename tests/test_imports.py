@@ -24,7 +24,7 @@ PACKAGE_FLOORS = (
     ("rest", "rpc"),
     ("extension",),
     ("repository",),
-    ("cli", "ready"),
+    ("cli", "ready", "settings_reference"),
 )
 BENCHMARK_FLOORS = (
     ("inputs",),

@@ -20,6 +20,7 @@ from tests.live.grpc_calls import infer, jpeg_request, stream, text_request, tri
 from tests.live.images import jpeg
 from tests.live.rest_calls import events, path, prompt
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 from tests.memcached import Memcached, needs_memcached
 
 README = (ROOT / "README.md").read_text()
@@ -61,8 +62,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             "STREAMING_LIMITS__STREAMS": "1100",
         }
         with (
-            Service(folder, folder / "one.log", **given) as one,
-            Service(folder, folder / "other.log", **given) as other,
+            WarmService(folder, folder / "one.log", **given) as one,
+            WarmService(folder, folder / "other.log", **given) as other,
         ):
             yield Pair(memcached, one, other)
 

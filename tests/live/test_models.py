@@ -12,7 +12,9 @@ import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc import model_repository_pb2
 
+from clients.server_process import ServiceError
 from tests.live.service import Service
+from tests.live.warm import WarmService
 
 TEXT = """
 from mlserver import MLModel
@@ -85,9 +87,9 @@ def served(
     (root / "late.py").write_text("WORD = 'root '")
     put(root / "models" / "of-root", "unused", "", "runtimes.own.Model")
     put(root / ".venv" / "hidden", "hidden")
-    service = Service(place, place / "log", served="mine", MLSERVER_PARALLEL_WORKERS=request.param)
-    with service:
-        yield service
+    workers = {"MLSERVER_PARALLEL_WORKERS": request.param}
+    with WarmService(place, place / "log", served="mine", **workers) as running:
+        yield running
 
 
 def ask(service: Service, name: str) -> httpx.Response:
@@ -246,7 +248,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_with_one_line(
     put(tmp_path / "model-settings" / "good", "good")
     put(tmp_path / "model-settings" / name, name, text, implementation)
     service = Service(tmp_path, tmp_path / "log", MLSERVER_PARALLEL_WORKERS="0")
-    with pytest.raises(RuntimeError, match="mlserver ended with 1:"):
+    with pytest.raises(ServiceError, match="with status 1"):
         service.start()
     *before, last = service.log.read_text().splitlines()
     assert last.startswith(f"Model '{name}' ") and f"model-settings/{name}/model" in last

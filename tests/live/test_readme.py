@@ -15,6 +15,7 @@ import pytest
 from tests.live.conftest import make_folder
 from tests.live.grpc_calls import raw_request, stream, words
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 README = (ROOT / "README.md").read_text()
 PROMPT = "What is the capital of France?"
@@ -61,7 +62,7 @@ async def test_the_runtime_of_one_s_own_streams_over_both_protocols(tmp_path: Pa
     own.mkdir()
     (own / "shout.py").write_text(code)
     (own / "model-settings.json").write_text(block("json", "shout.Shout"))
-    with Service(folder, folder / "server.log") as service:
+    with WarmService(folder, folder / "server.log") as service:
         responses = await stream(
             service.grpc_address, [raw_request("shout", "text", [b"make it loud"])]
         )

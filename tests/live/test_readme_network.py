@@ -17,6 +17,7 @@ import pytest
 from tests.live.conftest import make_folder
 from tests.live.figures import figure
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## Put it on a network")[2].partition("\n## ")[0]
@@ -73,13 +74,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     context = ssl.create_default_context(cafile=folder / "secrets" / "server.pem")
     given = {name: value for name, value in environment.items() if name.startswith("STREAMING_")}
     everywhere = {"MLSERVER_HOST": "0.0.0.0"}
-    with Service(folder, folder / "server.log", tls=context, **given, **everywhere) as service:
+    with WarmService(folder, folder / "server.log", tls=context, **given, **everywhere) as service:
         yield Network(service, environment)
 
 
 def test_the_serve_step_serves_everywhere() -> None:
     # What it would run; to run it would set up an environment first.
-    command = [*SERVE.split(), "--dry-run", "--old-file=setup", "--no-print-directory"]
+    command = [*SERVE.split(), "--dry-run", "--old-file=ready-to-serve", "--no-print-directory"]
     # As from a shell, also where make itself runs the tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     line = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
