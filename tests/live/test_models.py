@@ -41,7 +41,11 @@ GOOD = ("clients/a", "serving", "audio", "vision/b", "models/c")
 MISSING = "open('/srv/my models/weights.bin')"
 # Folders of broken models: the model's code, its implementation, and what is told of it.
 BROKEN = {
-    "nowhere": (TEXT, "nowhere.Model", "ModuleNotFoundError: No module named 'nowhere'"),
+    "nowhere": (
+        TEXT,
+        "no_such_module.Model",
+        "ModuleNotFoundError: No module named 'no_such_module'",
+    ),
     "unnamed": (TEXT, "model.Nobody", "AttributeError: module 'model' has no 'Nobody'"),
     "syntax": ("class Model(:", "model.Model", "model.py, line 1: SyntaxError: invalid syntax"),
     "raises": (
@@ -54,13 +58,14 @@ BROKEN = {
 }
 
 
-def put(folder: Path, word: str, text: str = TEXT, implementation: str = "model.Model") -> None:
+def put(folder: Path, word: str, text: str = TEXT, implementation: str = "model.Model") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    settings = json.dumps({"implementation": implementation}) if implementation else "{"
-    (folder / "model-settings.json").write_text(settings)
+    settings = folder / "model-settings.json"
+    settings.write_text(json.dumps({"implementation": implementation}) if implementation else "{")
     (folder / "model.py").write_text(text.replace("{load}", "pass"))
     (folder / "helper.py").write_text(f"WORD = '{word} '")
     (folder / "late.py").write_text(f"WORD = 'late {word}'")
+    return settings
 
 
 def put_settings(folder: Path, **streaming: Any) -> None:
@@ -83,9 +88,13 @@ def served(
         put(root / name, name, text, implementation)
     # Found through the served root, by a name that this project has too.
     (root / "runtimes").mkdir()
-    (root / "runtimes" / "own.py").write_text(TEXT.replace("helper", "late"))
+    (root / "runtimes" / "__init__.py").touch()
+    of_root = TEXT.replace("helper", "late").replace("{load}", "pass")
+    (root / "runtimes" / "own.py").write_text(of_root)
     (root / "late.py").write_text("WORD = 'root '")
-    put(root / "models" / "of-root", "unused", "", "runtimes.own.Model")
+    settings = put(root / "models" / "of-root", "unused", "", "runtimes.own.Model")
+    for file in settings.parent.glob("*.py"):
+        file.unlink()
     put(root / ".venv" / "hidden", "hidden")
     workers = {"MLSERVER_PARALLEL_WORKERS": request.param}
     with WarmService(place, place / "log", served="mine", **workers) as running:
