@@ -17,19 +17,23 @@ from pathlib import Path
 
 import click
 
+from mlserver_streaming.extras import needed_by
+
 from .command import GRPC_PORT, REST_PORT, TIMEOUT_S, option, reported
 from .errors import ClientError, RefusedError, ResultError
-from .speech.audio_source import (
-    CHUNK_SECONDS,
-    MICROPHONE_RATE,
-    Clip,
-    find_clips,
-    microphone,
-    paced,
-    standard_input,
-)
-from .speech.calls import GrpcSpeech, Heard, HttpSpeech, SpeechCalls
-from .speech.report import SpeechReport, table
+
+with needed_by("The speech client", "clients", __name__):
+    from .speech.audio_source import (
+        CHUNK_SECONDS,
+        MICROPHONE_RATE,
+        Clip,
+        find_clips,
+        microphone,
+        paced,
+        standard_input,
+    )
+    from .speech.calls import GrpcSpeech, Heard, HttpSpeech, SpeechCalls
+    from .speech.report import SpeechReport, table
 
 MICROPHONE, STDIN = "microphone", "-"
 # Requests, or streams, that --async has open at once.

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-import httpx
-import httpx_sse
+
+from mlserver_streaming.extras import needed_by
 
 from .address import is_loopback, join_address
 from .command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
@@ -34,6 +34,10 @@ from .errors import (
 )
 from .prompts import read_prompt
 from .tls import Tls, hang_up_hint, tls_error
+
+with needed_by("The SSE client", "clients", __name__):
+    import httpx
+    import httpx_sse
 
 # An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
 ERROR_BODY_LIMIT = 64 * 1024
