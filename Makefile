@@ -14,7 +14,7 @@ SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving smoke demo serve test test-parallel soak check bench bench-quick peers \
+.PHONY: setup wheel install-serving smoke demo serve test test-parallel soak check bench bench-quick peers \
 	perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
@@ -26,6 +26,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.$(if $(EXTRAS),[$(EXTRAS)])'
 	@touch $@
+
+# What others install: dist/*.whl, made from the sources beside it.
+wheel: setup
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	@ls dist/*.whl
 
 # What the container image installs: only what serving needs. CI runs it too, into another VENV.
 install-serving:
@@ -124,4 +130,4 @@ lock:
 	  $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers results *.egg-info
+	rm -rf $(VENV) .venv-peers results build dist *.egg-info
