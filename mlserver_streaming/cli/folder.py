@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,33 @@ def read_settings(folder: Path) -> Settings:
     """
     # What the file names may lie in the folder; MLServer looks there too.
     sys.path[:0] = [str(folder), "."]
-    file = folder / SETTINGS_FILE
     try:
-        return Settings(**_read(file) if file.is_file() else {})
+        return Settings(**read_file(folder))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         message = first["msg"].partition("\n")[0]
         raise click.ClickException(
-            f'"{field}" in {file} or its environment variable: {message}.'
+            f'"{field}" in {folder / SETTINGS_FILE} or its environment variable: {message}.'
+        ) from error
+    except Exception as error:
+        # A model repository of somebody's own is imported here, and may raise anything.
+        (said, *_) = traceback.format_exception_only(error)
+        raise click.ClickException(
+            f"The model repository that {folder / SETTINGS_FILE} names cannot be imported: "
+            f"{' '.join(said.split())}"
         ) from error
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_file(folder: Path) -> dict[str, Any]:
+    """What its settings.json says; nothing where there is none.
+
+    Raises:
+        click.ClickException: it cannot be read.
+    """
+    file = folder / SETTINGS_FILE
+    if not file.is_file():
+        return {}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
