@@ -47,7 +47,7 @@ class PassedOver:
     Attributes:
         name: the model's, as far as it can be told; else its folder's.
         file: the model-settings.json, relative to the served root.
-        reason: one sentence, without a path of this machine.
+        reason: a sentence to stand behind a colon, without a path of this machine.
         is_fault: whether somebody made a mistake. Weights that are not there yet are none.
     """
 
@@ -55,6 +55,9 @@ class PassedOver:
     file: str
     reason: str
     is_fault: bool = True
+
+    def __str__(self) -> str:
+        return f"Model '{self.name}' of {self.file} is not served: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -110,7 +113,7 @@ def find_models(root: str) -> Findings:
             if missing.startswith(root + os.sep):
                 missing = os.path.relpath(missing, root)
             reason = (
-                f"There is no {missing}. Put its file there, or point "
+                f"there is no {missing}. Put its file there, or point "
                 f"parameters.uri of its {SETTINGS_FILE} at one, and start again."
             )
             found.passed_over.append(PassedOver(name, file, reason, is_fault=False))
@@ -136,22 +139,22 @@ def read_model_settings(path: str) -> ModelSettings:
             given = json.load(file)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"It is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
+            f"it is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
         ) from error
     except UnicodeDecodeError as error:
-        raise ValueError("It is not UTF-8 text.") from error
+        raise ValueError("it is not UTF-8 text.") from error
     except (OSError, RecursionError) as error:
         why = getattr(error, "strerror", None) or "it is nested too deeply"
-        raise ValueError(f"It cannot be read: {why}.") from error
+        raise ValueError(f"it cannot be read: {why}.") from error
     if not isinstance(given, dict):
-        raise ValueError("It must be an object of settings: {...}.")
+        raise ValueError("it must be an object of settings: {...}.")
     try:
         settings = ModelSettings.model_validate({**given, "_source": path})
     except ValidationError as error:
         raise ValueError(_first_of(error)) from error
     if not settings.implementation_.rpartition(".")[0].strip(".:"):
         raise ValueError(
-            f"Field 'implementation': '{settings.implementation_}' names no module; write "
+            f"field 'implementation': '{settings.implementation_}' names no module; write "
             "MODULE.CLASS."
         )
     folder = os.path.dirname(path)
@@ -179,8 +182,8 @@ def _first_of(error: ValidationError) -> str:
     names = [str(part) for part in first["loc"]]
     name = ".".join("implementation" if each == "implementation_" else each for each in names)
     if first["type"] == "missing":
-        return f"Field '{name}' is missing."
-    return f"Field '{name}': {first['msg']}."
+        return f"field '{name}' is missing."
+    return f"field '{name}': {first['msg']}."
 
 
 def _folders(top: str, root: str, all_of_them: bool = False) -> Iterator[str]:

@@ -11,16 +11,18 @@ import sys
 import mlserver
 import mlserver.parallel.registry
 import mlserver.server
-from mlserver.registry import MultiModelRegistry
+from mlserver.repository import ModelRepository
 from mlserver.settings import Settings
 
 from .cache import StreamCache
+from .isolation import make_model
 from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
 from .rpc.server import StreamingGRPCServer
 from .streams.data_plane import StreamingDataPlane
+from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
 
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
@@ -34,6 +36,16 @@ BORROWED = (
     "mlserver.server:MetricsServer",
     "mlserver.rest:RESTServer._get_config",
     "mlserver.server:ModelRepositoryHandlers",
+    "mlserver.server:MultiModelRegistry",
+    "mlserver.settings:ModelSettings._source",
+    "mlserver.settings:ModelSettings.implementation_",
+    "mlserver.repository:SchemalessModelRepository._root",
+    "mlserver.handlers:ModelRepositoryHandlers._get_state",
+    "mlserver.handlers:ModelRepositoryHandlers._model_registry",
+    "mlserver.handlers:ModelRepositoryHandlers._repository",
+    "mlserver.handlers:ModelRepositoryHandlers._to_item",
+    "mlserver.registry:SingleModelRegistry._unload_model",
+    "mlserver.parallel.registry:model_initialiser",
     "mlserver.metrics:MetricsServer._get_app",
     "mlserver.metrics:MetricsServer._get_config",
     "mlserver.handlers:DataPlane._inference_middleware",
@@ -107,20 +119,39 @@ BORROWED = (
 )
 
 
-def data_plane(settings: Settings, model_registry: MultiModelRegistry) -> StreamingDataPlane:
+def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
     plane = StreamingDataPlane(settings, model_registry, StreamCache)
+    model_registry.root = settings.model_repository_root or "."
+    model_registry.stops_on_error = (
+        settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
+    )
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane
 
 
+def repository_handlers(
+    repository: ModelRepository, model_registry: ModelRegistry
+) -> GuardedRepositoryHandlers:
+    """The repository's calls; they are made after the data plane, and before anything is loaded.
+
+    Raises:
+        SystemExit: a model could not even be read, and the service is not to be without it.
+    """
+    handlers = GuardedRepositoryHandlers(repository, model_registry)
+    if model_registry.stops_on_error and handlers.faults:
+        sys.exit(str(handlers.faults[0]))
+    return handlers
+
+
 OURS = {
+    "MultiModelRegistry": ModelRegistry,
     "DataPlane": data_plane,
     "RESTServer": StreamingRESTServer,
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
-    "ModelRepositoryHandlers": GuardedRepositoryHandlers,
+    "ModelRepositoryHandlers": repository_handlers,
     "InferencePoolRegistry": StreamingPools,
 }
 
@@ -141,3 +172,4 @@ def install() -> None:
     for name, ours in OURS.items():
         setattr(mlserver.server, name, ours)
     mlserver.parallel.registry.InferencePool = StreamingPool  # type: ignore[misc]
+    mlserver.parallel.registry.model_initialiser = make_model

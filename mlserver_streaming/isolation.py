@@ -34,7 +34,7 @@ from mlserver import MLModel
 from mlserver.settings import ModelSettings
 
 
-def make_model(settings: ModelSettings) -> MLModel:
+def make_model(model_settings: ModelSettings) -> MLModel:
     """A model of the class that its settings name; takes the place of MLServer's initialiser.
 
     The modules of its folder are read anew each time, all of them, and what was made before keeps
@@ -43,8 +43,8 @@ def make_model(settings: ModelSettings) -> MLModel:
     Raises:
         Exception: whatever the import, or the class, raises.
     """
-    implementation = _own_implementation(settings) or _implementation_elsewhere(settings)
-    model: MLModel = implementation(settings)
+    own = _own_implementation(model_settings)
+    model: MLModel = (own or _implementation_elsewhere(model_settings))(model_settings)
     return model
 
 

@@ -73,16 +73,16 @@ def test_a_model_is_named_after_its_folder_and_its_files_lie_there(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b'{"a": 1,\n}', "It is not JSON: line 2, column 1: "),
-        (b"", "It is not JSON: line 1, column 1: "),
-        (b"\xff", "It is not UTF-8 text."),
-        (b"[" * 100_000, "It cannot be read: it is nested too deeply."),
-        (b"[]", "It must be an object"),
-        (b"{}", "Field 'implementation' is missing."),
-        (b'{"implementation": 3}', "Field 'implementation': Input should be a valid string."),
-        (b'{"implementation": "Model"}', "Field 'implementation': 'Model' names no module"),
-        (b'{"implementation": "a.B", "max_batch_size": "x"}', "Field 'max_batch_size': "),
-        (b'{"implementation": "a.B", "parameters": {"version": 1}}', "Field 'parameters.version'"),
+        (b'{"a": 1,\n}', "it is not JSON: line 2, column 1: "),
+        (b"", "it is not JSON: line 1, column 1: "),
+        (b"\xff", "it is not UTF-8 text."),
+        (b"[" * 100_000, "it cannot be read: it is nested too deeply."),
+        (b"[]", "it must be an object"),
+        (b"{}", "field 'implementation' is missing."),
+        (b'{"implementation": 3}', "field 'implementation': Input should be a valid string."),
+        (b'{"implementation": "Model"}', "field 'implementation': 'Model' names no module"),
+        (b'{"implementation": "a.B", "max_batch_size": "x"}', "field 'max_batch_size': "),
+        (b'{"implementation": "a.B", "parameters": {"version": 1}}', "field 'parameters.version'"),
     ],
 )
 def test_settings_that_cannot_be_read_are_told_in_one_sentence_and_hide_no_other_model(
@@ -117,7 +117,7 @@ def test_a_model_without_its_weights_is_passed_over_and_no_fault(tmp_path: Path)
     put_model(tmp_path / "m", parameters={"uri": "./weights.bin"})
     found = find_models(str(tmp_path))
     assert (found.models, found.faults) == ([], [])
-    assert found.passed_over[0].reason.startswith("There is no m/weights.bin. Put its file there")
+    assert found.passed_over[0].reason.startswith("there is no m/weights.bin. Put its file there")
     (tmp_path / "m" / "weights.bin").touch()
     assert named(find_models(str(tmp_path))) == [("m", "m")]
 

@@ -17,7 +17,8 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 # The house's floors, from the ground up. What stands on one imports what is below it, never what is
 # above or beside it: rooms of one floor do not know one another.
 PACKAGE_FLOORS = (
-    ("settings", "errors", "extras", "watched_file", "ports", "discovery", "isolation"),
+    ("extras",),
+    ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("streams",),
     ("cache", "parallel"),

@@ -65,7 +65,5 @@ def check_tokens(auth: AuthSettings, folder: Path, report: Report) -> None:
         issuer_keys(jwks, os.path.join(folder, jwks))
     except SystemExit as error:
         said = "its key set cannot be used"
-        report.problems.append(
-            f"{error} Put the key set there, or its URL in the setting."
-        )
+        report.problems.append(f"{error} Put the key set there, or its URL in the setting.")
     report.section("Tokens", [(auth.jwt.issuer, said)])
