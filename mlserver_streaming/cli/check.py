@@ -105,7 +105,7 @@ def _check_models(folder: Path, settings: Settings, report: Report) -> None:
     report.section(f"Models, looked for {way}", rows or [("none",)])
     if passed:
         report.section("Passed over", passed)
-    report.problems += [each.error for each in made if each.error]
+    report.problems += [_with_advice(each.error) for each in made if each.error]
     if not models:
         there = f" There is one in {', '.join(elsewhere)}." if elsewhere else ""
         report.problems.append(
@@ -115,10 +115,16 @@ def _check_models(folder: Path, settings: Settings, report: Report) -> None:
     elif not settings.load_models_at_startup:
         report.notes.append("load_models_at_startup is false: each model waits for its load call.")
     report.notes += [
-        f"{' and '.join(where)} each have a module '{name}': each model gets its own, but "
-        f'importlib.import_module("{name}") gets the first.'
+        f"Each of {', '.join(where)} has a module '{name}'. Each model gets its own by an import "
+        f'statement; importlib.import_module("{name}") gets the first.'
         for name, where in shared_names(folder, models)
     ]
+
+
+def _with_advice(error: str) -> str:
+    if "No module named" in error:
+        return f"{error}. Install it where the service runs, or put it into the model's folder."
+    return f"{error.rstrip('.')}. Correct it and check again."
 
 
 def _of_repository(settings: Settings) -> list[ModelSettings]:
@@ -160,7 +166,9 @@ def _check_ports(settings: Settings, streaming: StreamingSettings | None, report
         said = "free"
         if port in by_number:
             said = "twice"
-            report.problems.append(f"'{by_number[port]}' and '{name}' are both port {port}.")
+            report.problems.append(
+                f"'{by_number[port]}' and '{name}' are both port {port}; change one."
+            )
         elif not is_free(settings.host, port):
             said = "taken"
             report.problems.append(str(cannot_listen(settings.host, port)))

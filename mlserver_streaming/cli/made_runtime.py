@@ -1,34 +1,31 @@
 """Make a model's runtime as the service would, in a process of its own.
 
 Whatever its import does, ends the process or hangs say, `check` goes on. The model is not loaded.
-
-python -m mlserver_streaming.cli.made_runtime FOLDER [MODEL_SETTINGS_FILE]
-
-prints a JSON object: `file`, where the class lies, or `error`, a sentence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mlserver.settings import ModelSettings
 
-from ..discovery import read_model_settings
 from ..isolation import make_model
 from ..load_failure import LoadFailure
 
 # The slowest imports (large libraries, a cold disk) take a minute.
 IMPORT_SECONDS = 180
+# A copy of this process, which has MLServer already: importing that anew takes seconds each time.
+FORK = multiprocessing.get_context("fork")
 
 
 class MadeRuntime(NamedTuple):
@@ -39,66 +36,58 @@ class MadeRuntime(NamedTuple):
 
 
 def make_runtimes(folder: Path, models: Sequence[ModelSettings]) -> list[MadeRuntime]:
-    """One for each model, in their order; some at a time."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(threads.map(lambda model: _ask_process(folder, model), models))
+    """One for each model, in their order."""
+    return [_ask_process(folder, model) for model in models]
 
 
 def _ask_process(folder: Path, model: ModelSettings) -> MadeRuntime:
-    command = [sys.executable, "-m", __name__, str(folder)]
-    if model._source:
-        command.append(model._source)
-    failed = f"Model '{model.name}' cannot be loaded: making a {model.implementation_}"
-    try:
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=IMPORT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return MadeRuntime("", f"{failed} takes more than {IMPORT_SECONDS} s.")
-    try:
-        return MadeRuntime(**json.loads(ended.stdout))
-    except (ValueError, TypeError):
-        return MadeRuntime("", f"{failed} ended its process {_how(ended)}.")
+    answer, to_answer = FORK.Pipe(duplex=False)
+    with answer, tempfile.TemporaryFile() as said:
+        process = FORK.Process(target=_make, args=(folder, model, to_answer, said))
+        process.start()
+        to_answer.close()
+        runtime = f"Model '{model.name}' cannot be loaded: its runtime {model.implementation_}"
+        try:
+            if answer.poll(IMPORT_SECONDS):
+                made: MadeRuntime = answer.recv()
+                return made
+            return MadeRuntime("", f"{runtime} takes more than {IMPORT_SECONDS} s to import.")
+        except EOFError:
+            process.join()
+            return MadeRuntime("", f"{runtime} ends the process {_how(process.exitcode, said)}.")
+        finally:
+            process.kill()
+            process.join()
+            process.close()
 
 
-def _how(ended: subprocess.CompletedProcess[str]) -> str:
-    if ended.returncode < 0:
-        how = f"with {signal.Signals(-ended.returncode).name}"
-    else:
-        how = f"with status {ended.returncode}"
-    last = ended.stderr.strip().splitlines()[-1:]
-    return f"{how}: {last[0]}" if last else how
-
-
-async def _make(folder: str, file: str | None) -> dict[str, str]:
-    # In a loop, as the service does.
-    settings = read_model_settings(file) if file else ModelSettings()
-    try:
-        made = type(make_model(settings))
-    except Exception as error:
-        return {"file": "", "error": LoadFailure.of(error, settings, folder).sentence}
-    try:
-        return {"file": inspect.getfile(made)}
-    except (OSError, TypeError):
-        return {"file": ""}
-
-
-def main() -> None:
-    # What a runtime prints is no answer.
-    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    folder, *file = sys.argv[1:]
-    sys.path[:0] = [os.path.abspath(folder), "."]
-    json.dump(asyncio.run(_make(folder, file[0] if file else None)), answer)
-    answer.flush()
+def _make(folder: Path, model: ModelSettings, answer: Connection, said: IO[bytes]) -> None:
+    # What a runtime prints is of interest only where it is its last word.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(said.fileno(), stream.fileno())
+    answer.send(asyncio.run(_made(folder, model)))
     # Threads that a library leaves behind would keep the process.
     os._exit(0)
 
 
-if __name__ == "__main__":
-    main()
+async def _made(folder: Path, model: ModelSettings) -> MadeRuntime:
+    # In a loop, as the service does.
+    try:
+        runtime = type(make_model(model))
+    except Exception as error:
+        return MadeRuntime("", LoadFailure.of(error, model, str(folder)).sentence)
+    try:
+        return MadeRuntime(inspect.getfile(runtime))
+    except (OSError, TypeError):
+        return MadeRuntime("")
+
+
+def _how(status: int | None, said: IO[bytes]) -> str:
+    if status is not None and status < 0:
+        how = f"with {signal.Signals(-status).name}"
+    else:
+        how = f"with status {status}"
+    said.seek(0)
+    last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+    return f"{how}: {last[0]}" if last else how

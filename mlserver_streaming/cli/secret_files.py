@@ -16,7 +16,7 @@ from .report import Report
 
 def check_tls(tls: TlsSettings, folder: Path, report: Report) -> None:
     names = {"certificate": tls.certificate, "key": tls.key, "client_ca": tls.client_ca}
-    paths = {name: os.path.join(folder, path) for name, path in names.items() if path is not None}
+    paths = {name: str(folder / path) for name, path in names.items() if path is not None}
     if not paths:
         report.section("TLS", [("none: what is sent can be read on its way",)])
         return
@@ -40,7 +40,7 @@ def check_keys(auth: AuthSettings, folder: Path, report: Report) -> None:
         if auth.jwt is None:
             report.section("Keys", [("none: whoever reaches the ports may call",)])
         return
-    path = os.path.join(folder, auth.keys_file)
+    path = str(folder / auth.keys_file)
     try:
         KeysFile(path)
     except SystemExit as error:
@@ -62,7 +62,7 @@ def check_tokens(auth: AuthSettings, folder: Path, report: Report) -> None:
     jwks = auth.jwt.jwks
     said = f"key set {jwks}"
     try:
-        issuer_keys(jwks, os.path.join(folder, jwks))
+        issuer_keys(jwks, str(folder / jwks))
     except SystemExit as error:
         said = "its key set cannot be used"
         report.problems.append(f"{error} Put the key set there, or its URL in the setting.")
