@@ -12,7 +12,6 @@ import io
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 import wave
@@ -27,8 +26,7 @@ from clients.speech.audio_source import Clip, find_clips
 from clients.speech.calls import GrpcSpeech
 from clients.speech_client import Mode, run_mode
 
-from .contenders.contenders import HERE
-from .contenders.process import Contender, free_ports
+from .contenders.contenders import ours
 from .report import machine
 
 RATE, CHUNK = 16_000, 1600
@@ -52,24 +50,11 @@ def main(manifest: Path, rounds: int, cores: int) -> None:
     """Measure speech-model on the recordings of MANIFEST."""
     clips = find_clips([], manifest)
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
-    ports = free_ports(4)
-    http, grpc, metrics, triton = ports
-    environment = {
-        "MLSERVER_HOST": "127.0.0.1",
-        "MLSERVER_HTTP_PORT": str(http),
-        "MLSERVER_GRPC_PORT": str(grpc),
-        "MLSERVER_METRICS_PORT": str(metrics),
-        "STREAMING_TRITON_PORT": str(triton),
-        "PYTHONPATH": str(HERE.parent),
-    }
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        root = Path(folder)
-        (root / "settings.json").write_text((HERE.parent / "settings.json").read_text())
-        (root / "model-settings").symlink_to(HERE.parent / "model-settings")
-        command = [str(Path(sys.executable).with_name("mlserver")), "start", "."]
-        own = os.sched_getaffinity(0)
-        with Contender(command, root, environment, (http, grpc), own):
-            found = asyncio.run(_measure(grpc, clips, rounds))
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-") as folder,
+        ours(Path(folder), os.sched_getaffinity(0)) as service,
+    ):
+        found = asyncio.run(_measure(service.grpc, clips, rounds))
     for name, value in machine.describe().items():
         click.echo(f"{name}: {value}")
     click.echo(f"\n{'figure':28}{'measured':>22}   asked")

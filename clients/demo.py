@@ -25,7 +25,8 @@ from .grpc_client import GrpcTextClient
 
 with needed_by("The demo", "clients", __name__):
     from .jpeg_stream import JpegStream
-    from .service import HOST, Service, ServiceError
+    from .server_process import HOST, ServiceError
+    from .service import Service
     from .sse_client import SseClient
     from .video.frame_source import FrameSource
     from .video.report import VideoReport
@@ -65,14 +66,14 @@ def main(video: str, results_dir: Path) -> None:
         began = time.perf_counter()
         with Service(log) as service:
             started = time.perf_counter() - began
-            sse = asyncio.run(_stream_sse(service.rest_port))
-            grpc = asyncio.run(_stream_grpc(service.grpc_port))
+            sse = asyncio.run(_stream_sse(service.http))
+            grpc = asyncio.run(_stream_grpc(service.grpc))
             click.echo("Video:")
-            stream = JpegStream(host=HOST, port=service.grpc_port)
+            stream = JpegStream(host=HOST, port=service.grpc)
             run_video(video, stream, output, report)
             click.echo("What moves in it:")
             settings = StreamSettings(
-                host=HOST, port=service.grpc_port, model="motion", parameters={"track": True}
+                host=HOST, port=service.grpc, model="motion", parameters={"track": True}
             )
             with FrameSource(video) as source:
                 watch_video(source, settings, results_dir, seen)

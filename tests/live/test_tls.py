@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from clients.errors import ClientError, ProtocolError, TlsError, UnreachableError
 from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
+from clients.server_process import ServiceError
 from clients.sse_client import SseClient
 from clients.tls import Tls
 from mlserver_streaming.vision.jpeg import encode
@@ -304,10 +305,9 @@ async def test_a_hang_up_stops_the_model(secure: TlsService, tmp_path: Path) -> 
 )
 def test_bad_files_stop_the_start(tmp_path: Path, tls: dict[str, str], said: str) -> None:
     folder = make_folder(tmp_path / "bad", streaming={"tls": tls})
-    with pytest.raises(RuntimeError, match="mlserver ended with 1") as error:
+    with pytest.raises(ServiceError, match="with status 1") as error:
         Service(folder, folder / "server.log").start()
-    # One line of complaint, after "mlserver ended with 1:".
-    _, *lines = str(error.value).strip().splitlines()
-    lines = [line for line in lines if " INFO - " not in line]
+    # One line of complaint.
+    lines = [line for line in error.value.log_lines if " INFO - " not in line]
     assert len(lines) == 1, lines
     assert said in lines[0]
