@@ -24,6 +24,7 @@ from .rpc.server import StreamingGRPCServer
 from .streams.data_plane import StreamingDataPlane
 from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
+from .streams.start import Start
 
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
@@ -123,9 +124,8 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
     """The core, with the cache before it, and the worker pools that end after its streams."""
     plane = StreamingDataPlane(settings, model_registry, StreamCache)
     model_registry.root = settings.model_repository_root or "."
-    model_registry.stops_on_error = (
-        settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
-    )
+    stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
+    model_registry.start = Start(stops, lambda: plane.calls.draining)
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane
@@ -134,14 +134,9 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
 def repository_handlers(
     repository: ModelRepository, model_registry: ModelRegistry
 ) -> GuardedRepositoryHandlers:
-    """The repository's calls; they are made after the data plane, and before anything is loaded.
-
-    Raises:
-        SystemExit: a model could not even be read, and the service is not to be without it.
-    """
+    """The repository's calls; made after the data plane, and before anything is loaded."""
     handlers = GuardedRepositoryHandlers(repository, model_registry)
-    if model_registry.stops_on_error and handlers.faults:
-        sys.exit(str(handlers.faults[0]))
+    model_registry.start.passed_over(handlers.faults)
     return handlers
 
 

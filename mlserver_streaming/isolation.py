@@ -56,7 +56,12 @@ def _own_implementation(settings: ModelSettings) -> Any:
     folder = ModelFolder.at(os.path.dirname(settings._source))
     with folder.anew():
         own = folder.name_of(module)
-        return own and getattr(importlib.import_module(own), name)
+        if own is None:
+            return None
+        found = getattr(importlib.import_module(own), name, None)
+        if found is None:
+            raise AttributeError(f"module '{module}' has no '{name}'")
+        return found
 
 
 def _implementation_elsewhere(settings: ModelSettings) -> Any:

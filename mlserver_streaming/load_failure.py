@@ -1,16 +1,18 @@
-"""Why a model could not be loaded: a line for the log, a line for callers, and the traceback. Pure.
+"""Why a model could not be loaded: a line for the log, a line for callers, and the traceback.
 
 It goes from a worker process to the service as it is.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import traceback
 from dataclasses import dataclass
 
 from mlserver.errors import MLServerError
+from mlserver.logging import logger
 from mlserver.settings import ModelSettings
 
 OURS = os.path.dirname(os.path.abspath(__file__))
@@ -69,6 +71,10 @@ class LoadFailure:
     def reason(self) -> str:
         """For the repository index."""
         return f"{self._at}{self.fit}"
+
+    def log(self, level: int = logging.ERROR) -> None:
+        """Say all of it."""
+        logger.log(level, "%s\n%s", self.sentence, self.trace.rstrip())
 
     @property
     def _at(self) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from mlserver import MLModel
 from mlserver.errors import ModelNotFound
-from mlserver.logging import logger
 from mlserver.registry import MultiModelRegistry, SingleModelRegistry
 from mlserver.settings import ModelSettings
 
 from ..errors import NotLoadedError
 from ..isolation import make_model
 from ..load_failure import LoadError, LoadFailure
+from .start import Start
 
 
 class ModelRegistry(MultiModelRegistry):
@@ -22,31 +21,22 @@ class ModelRegistry(MultiModelRegistry):
 
     Attributes:
         root: the served root.
-        stops_on_error: whether the start ends where a model cannot be loaded.
+        start: what is done about a model that cannot be loaded when the service starts.
         failures: why, by name and version, of those that were asked for and are not there.
     """
 
     def __init__(self, **collaborators: Any):
         super().__init__(**{"model_initialiser": make_model, **collaborators})
         self.root = "."
-        self.stops_on_error = True
+        self.start = Start(stops=True)
         self.failures: dict[tuple[str, str | None], LoadFailure] = {}
 
     async def load(self, model_settings: ModelSettings) -> MLModel:
-        """Load a model as the service starts: MLServer asks here for all of them at once.
-
-        Raises:
-            SystemExit: it cannot be loaded, and the service is not to be without it.
-        """
+        """Load a model as the service starts: MLServer asks here for all of them at once."""
         try:
             return await self.attempt(model_settings)
         except LoadError as error:
-            failure = error.failure
-            if self.stops_on_error:
-                # One line says it; who wants to know more sets `debug`.
-                logger.debug("%s\n%s", failure.sentence, failure.trace.rstrip())
-                sys.exit(failure.sentence)
-            self.log(failure)
+            self.start.failed(error.failure)
             return MLModel(model_settings)  # MLServer does not look at it
 
     async def attempt(self, settings: ModelSettings) -> MLModel:
@@ -70,10 +60,6 @@ class ModelRegistry(MultiModelRegistry):
         if not await self._has(*key):
             self.failures[key] = failure
         raise LoadError(failure)
-
-    def log(self, failure: LoadFailure) -> None:
-        """Say why a model could not be loaded, all of it."""
-        logger.error("%s\n%s", failure.sentence, failure.trace.rstrip())
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
         """

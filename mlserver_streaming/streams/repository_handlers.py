@@ -53,7 +53,7 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
             try:
                 loaded.add((await registry.attempt(settings)).version or None)
             except LoadError as error:
-                registry.log(error.failure)
+                error.failure.log()
                 raise
         for model in await registry.get_models(name):
             if (model.version or None) not in loaded:
