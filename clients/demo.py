@@ -17,19 +17,23 @@ from pathlib import Path
 
 import click
 
+from mlserver_streaming.extras import needed_by
+
 from .command import option, reported
 from .errors import ClientError
 from .grpc_client import GrpcTextClient
-from .jpeg_stream import JpegStream
-from .server_process import HOST, ServiceError
-from .service import Service
-from .sse_client import SseClient
-from .video.frame_source import FrameSource
-from .video.report import VideoReport
-from .video.source import SAMPLE, open_source
-from .video.stream_settings import StreamSettings
-from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
-from .video_client import run_video
+
+with needed_by("The demo", "clients", __name__):
+    from .jpeg_stream import JpegStream
+    from .server_process import HOST, ServiceError
+    from .service import Service
+    from .sse_client import SseClient
+    from .video.frame_source import FrameSource
+    from .video.report import VideoReport
+    from .video.source import SAMPLE, open_source
+    from .video.stream_settings import StreamSettings
+    from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
+    from .video_client import run_video
 
 PROMPT = "What is the capital of France?"
 

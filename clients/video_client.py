@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
+from mlserver_streaming.extras import needed_by
 from mlserver_streaming.vision.jpeg import Image
 
 from .command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
@@ -21,14 +21,18 @@ from .credentials import Credentials
 from .errors import SourceError
 from .jpeg_stream import IN_FLIGHT, JpegStream
 from .tls import Tls
-from .video.frame_buffer import Policy
-from .video.frame_source import FrameSource
-from .video.options import stream_settings, watch_options, watch_settings
-from .video.report import VideoReport
-from .video.source import SAMPLE, VideoSource, open_source
-from .video.watch import ANNOTATED, COUNTS, WatchReport, default_policy, watch_video
-from .video.window import Window
-from .video.writer import VideoWriter
+
+with needed_by("The video client", "clients", __name__):
+    from tqdm import tqdm
+
+    from .video.frame_buffer import Policy
+    from .video.frame_source import FrameSource
+    from .video.options import stream_settings, watch_options, watch_settings
+    from .video.report import VideoReport
+    from .video.source import SAMPLE, VideoSource, open_source
+    from .video.watch import ANNOTATED, COUNTS, WatchReport, default_policy, watch_video
+    from .video.window import Window
+    from .video.writer import VideoWriter
 
 # The exit status of a program ended by Ctrl-C, as shells count it.
 INTERRUPTED = 130
