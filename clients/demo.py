@@ -25,7 +25,7 @@ from .service import HOST, Service, ServiceError
 from .sse_client import SseClient
 from .video.frame_source import FrameSource
 from .video.report import VideoReport
-from .video.source import SAMPLE, open_source
+from .video.source import SAMPLE
 from .video.stream_settings import StreamSettings
 from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
 from .video_client import run_video
@@ -54,7 +54,7 @@ def main(video: str, results_dir: Path) -> None:
     # Leave the service's `with` block, and so stop it, also when this program is told to end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with reported(), _log_shown():
-        with open_source(video):
+        with FrameSource(video):
             # A bad source is told at once, not after the words.
             pass
         click.echo("Starting the service ...")
@@ -65,7 +65,8 @@ def main(video: str, results_dir: Path) -> None:
             grpc = asyncio.run(_stream_grpc(service.grpc_port))
             click.echo("Video:")
             stream = JpegStream(host=HOST, port=service.grpc_port)
-            run_video(video, stream, output, report)
+            with FrameSource(video) as source:
+                run_video(source, stream, output, report)
             click.echo("What moves in it:")
             settings = StreamSettings(
                 host=HOST, port=service.grpc_port, model="motion", parameters={"track": True}
