@@ -251,6 +251,11 @@ class StreamingSettings(BaseSettings):
     drain_seconds: SecondsOrZero = Field(
         default=30, description="How long running streams may go on after SIGTERM."
     )
+    on_load_error: Literal["stop", "serve_rest"] = Field(
+        default="stop",
+        description="Where a model cannot be loaded at the start: `stop` the service, or "
+        "`serve_rest`, the others.",
+    )
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")

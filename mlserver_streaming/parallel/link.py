@@ -13,6 +13,7 @@ from mlserver.parallel.messages import ModelUpdateMessage, ModelUpdateType
 from mlserver.settings import ModelSettings
 
 from ..errors import MLServerError, WorkerLostError
+from ..load_failure import LoadError, LoadFailure
 from . import messages as say
 from .channel import Channel
 from .exchange import Answer, Exchange
@@ -132,9 +133,12 @@ class Link:
         """Load a model, or load it again.
 
         Raises:
-            MLServerError: the worker could not, or was lost.
+            LoadError: it cannot be loaded.
+            WorkerLostError
         """
-        found: Description = await self._update(ModelUpdateType.Load, settings)
+        found: Description | LoadFailure = await self._update(ModelUpdateType.Load, settings)
+        if isinstance(found, LoadFailure):
+            raise LoadError(found)
         self.loaded[key_of(settings)] = settings, found
         return found
 
