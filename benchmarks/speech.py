@@ -21,9 +21,9 @@ from pathlib import Path
 
 import click
 import numpy as np
+from clients.speech.calls import GrpcSpeech
 
 from clients.speech.audio_source import Clip, find_clips
-from clients.speech.calls import GrpcSpeech
 from clients.speech_client import Mode, run_mode
 
 from .contenders.contenders import ours
