@@ -21,10 +21,13 @@ from pathlib import Path
 
 import click
 import numpy as np
-from clients.speech.calls import GrpcSpeech
 
+from clients.server import Server
+from clients.server_process import HOST
 from clients.speech.audio_source import Clip, find_clips
-from clients.speech_client import Mode, run_mode
+from clients.speech.grpc_speech import GrpcSpeech
+from clients.speech.mode import Mode
+from clients.speech.run import run_mode
 
 from .contenders.contenders import ours
 from .report import machine
@@ -64,7 +67,7 @@ def main(manifest: Path, rounds: int, cores: int) -> None:
 
 async def _measure(port: int, clips: list[Clip], rounds: int) -> dict[str, str]:
     found: dict[str, str] = {}
-    async with GrpcSpeech(host="127.0.0.1", port=port, model="speech-model", timeout=300) as calls:
+    async with GrpcSpeech(Server(HOST, port), "speech-model", 300) as calls:
         data = [clip.data for clip in clips]
         await calls.infer(data[:2])  # the processes start
         unary = await run_mode(calls, clips, Mode())
