@@ -21,12 +21,14 @@ class WarmService(Service):
     """`mlserver start FOLDER`, started in a fraction of the time."""
 
     def launch(self) -> Any:
-        process = ForkedProcess(target=_run, args=(self.folder, self.environment, self.log))
+        process = ForkedProcess(
+            target=_run, args=(self.command, self.folder, self.environment, self.log)
+        )
         process.start()
         return process
 
 
-def _run(folder: Path, environment: dict[str, str], log: Path) -> None:
+def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
     """Become the command, in the forked process."""
     os.setsid()
     with log.open("wb") as file:
@@ -35,11 +37,10 @@ def _run(folder: Path, environment: dict[str, str], log: Path) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    command = Path(sys.executable).with_name("mlserver")
-    sys.argv = [str(command), "start", "."]
+    sys.argv = command
     # Not pytest's: the script's folder, PYTHONPATH, and where Python and its packages are.
     own = [each for each in sys.path if each.startswith((sys.base_prefix, sys.prefix))]
-    sys.path[:] = [str(command.parent), *environment["PYTHONPATH"].split(os.pathsep), *own]
+    sys.path[:] = [os.path.dirname(command[0]), *environment["PYTHONPATH"].split(os.pathsep), *own]
     from mlserver.cli import main
 
     try:
