@@ -25,7 +25,7 @@ PYTHON ?= $(shell for needed in "import ensurepip" ""; do for p in python3 pytho
 UV_INSTALL := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}") \
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV) pip install
 
-.PHONY: setup ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak check bench bench-quick \
+.PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak check bench bench-quick \
 	peers perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
@@ -49,6 +49,12 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(UV)
 	@touch $@ $(if $(filter dev,$*),$(VENV)/.installed-$(SERVE))
 
 ready-to-serve: $(VENV)/.installed-$(SERVE)
+
+# What others install: dist/*.whl, made from the sources beside it.
+wheel: setup
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	@ls dist/*.whl
 
 # What the container image installs: only what serving needs, compiled, since it may not write there.
 # CI runs it too, into another VENV.
@@ -160,4 +166,4 @@ lock:
 	  $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers results *.egg-info
+	rm -rf $(VENV) .venv-peers results build dist *.egg-info

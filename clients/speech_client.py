@@ -13,23 +13,27 @@ from pathlib import Path
 
 import click
 
+from mlserver_streaming.extras import needed_by
+
 from .command import GRPC_PORT, REST_PORT, TIMEOUT_S, option, reported, server_options
 from .credentials import Credentials
 from .errors import ResultError
 from .server import Server
-from .speech.audio_source import (
-    MICROPHONE_RATE,
-    Clip,
-    find_clips,
-    microphone,
-    standard_input,
-)
-from .speech.grpc_speech import GrpcSpeech
-from .speech.http_speech import HttpSpeech
-from .speech.mode import MICROPHONE, STDIN, Mode, every_mode
-from .speech.report import SpeechReport, table
-from .speech.run import Lines, listen, run_mode
 from .tls import Tls
+
+with needed_by("The speech client", "clients", __name__):
+    from .speech.audio_source import (
+        MICROPHONE_RATE,
+        Clip,
+        find_clips,
+        microphone,
+        standard_input,
+    )
+    from .speech.grpc_speech import GrpcSpeech
+    from .speech.http_speech import HttpSpeech
+    from .speech.mode import MICROPHONE, STDIN, Mode, every_mode
+    from .speech.report import SpeechReport, table
+    from .speech.run import Lines, listen, run_mode
 
 PORTS = {"grpc": GRPC_PORT, "http": REST_PORT}
 Calls = Callable[[str], GrpcSpeech | HttpSpeech]
@@ -37,7 +41,7 @@ Calls = Callable[[str], GrpcSpeech | HttpSpeech]
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[FILE|FOLDER|microphone|-]...")
-@server_options(port=None, model="speech-model", timeout=TIMEOUT_S * 4)
+@server_options(port=PORTS, model="speech-model", timeout=TIMEOUT_S * 4)
 @option(
     "--protocol",
     envvar="CLIENT_PROTOCOL",

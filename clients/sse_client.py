@@ -15,16 +15,21 @@ from contextlib import aclosing
 from typing import Any
 
 import click
-import httpx
-import httpx_sse
+
+from mlserver_streaming.extras import needed_by
 
 from .command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
 from .credentials import ANONYMOUS, Credentials
 from .errors import ItemError, ProtocolError
-from .http_model import HttpModel
 from .prompts import read_prompt
 from .server import Server
 from .tls import Tls
+
+with needed_by("The SSE client", "clients", __name__):
+    import httpx
+    import httpx_sse
+
+    from .http_model import HttpModel
 
 
 class SseClient:

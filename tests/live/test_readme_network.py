@@ -21,9 +21,8 @@ from tests.live.warm import WarmService
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## Put it on a network")[2].partition("\n## ")[0]
-FIRST, KEY, CERTIFICATE, SETTINGS, SERVE, ASK = re.findall(
-    r"```shell\n(.*?)```", SECTION, re.DOTALL
-)
+[STEPS] = re.findall(r"```shell\n(.*?)```", SECTION, re.DOTALL)
+FIRST, KEY, CERTIFICATE, SETTINGS, SERVE, ASK = re.split(r"# \d\. .*\n", STEPS)
 PROMPT = "What is the capital of France?"
 WORDS = 6
 
@@ -121,9 +120,3 @@ def test_the_log_is_quiet_about_who_may_call_and_knows_the_caller(network: Netwo
 
 def test_the_file_of_keys_holds_no_key(network: Network) -> None:
     assert network.key not in (network.service.folder / "secrets" / "keys.json").read_text()
-
-
-def test_every_page_that_the_section_names_is_there() -> None:
-    for target in re.findall(r"\]\(([\w/.-]+)\)", SECTION):
-        assert (ROOT / target).is_file(), target
-    assert (ROOT / "deploy" / "grafana" / "streaming.json").is_file()

@@ -1,4 +1,4 @@
-"""Services forked from a process that has imported MLServer already: that is most of a start.
+"""Services that are forked with MLServer imported already: that is most of a start.
 
 They run what the command `mlserver` runs, in a process of their own. Tests of the command itself,
 of what only a new interpreter reads, and of what is left behind take Service, which starts the
@@ -8,17 +8,13 @@ command.
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
 import sys
 from pathlib import Path
-from subprocess import TimeoutExpired
 from typing import Any
 
+from tests.forked import ForkedProcess
 from tests.live.service import Service
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["mlserver.cli.main"])
 
 
 class WarmService(Service):
@@ -30,27 +26,6 @@ class WarmService(Service):
         )
         process.start()
         return process
-
-
-class ForkedProcess(_CONTEXT.Process):  # type: ignore[name-defined,misc]
-    """What tests ask of a subprocess.Popen."""
-
-    @property
-    def returncode(self) -> int | None:
-        return self.exitcode
-
-    def poll(self) -> int | None:
-        return self.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self.join(timeout)
-        if self.exitcode is None:
-            raise TimeoutExpired("mlserver", timeout or 0)
-        return self.exitcode
-
-    def send_signal(self, number: int) -> None:
-        if self.exitcode is None:
-            os.kill(self.pid, number)
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
