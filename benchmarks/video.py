@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
@@ -25,6 +25,7 @@ from clients.errors import SourceError
 from clients.video.frame_source import FrameSource, SourceFrame
 from clients.video.stream_settings import StreamSettings
 from clients.video.watch import COUNTS, WatchReport, watch_video
+from mlserver_streaming.vision.jpeg import Image
 
 from .contenders.contenders import ROOT, ours
 from .contenders.process import Contender, ContenderError
@@ -71,11 +72,11 @@ def main(
     """Measure motion, detector, upstream and the live policy beside their targets."""
     try:
         with FrameSource(video) as source:
-            images = [frame.image for frame in islice(iter(source.read, None), FRAMES)]
+            images = _images(islice(iter(source.read, None), FRAMES))
     except SourceError as error:
         click.echo(f"{error}; the sample scene is taken.", err=True)
         with FrameSource("sample") as source:
-            images = [frame.image for frame in iter(source.read, None)]
+            images = _images(iter(source.read, None))
     jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
@@ -99,6 +100,10 @@ def main(
     click.echo("| figure | measured | asked |\n|---|---|---|")
     for line in lines:
         click.echo(f"| {' | '.join(line)} |")
+
+
+def _images(frames: Iterable[SourceFrame]) -> list[Image]:
+    return [frame.image for frame in frames if frame.image is not None]
 
 
 def motion(folder: Path, jpegs: Sequence[bytes], rounds: int, seconds: float) -> list[Line]:

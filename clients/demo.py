@@ -30,7 +30,7 @@ with needed_by("The demo", "clients", __name__):
     from .sse_client import SseClient
     from .video.frame_source import FrameSource
     from .video.report import VideoReport
-    from .video.source import SAMPLE, open_source
+    from .video.source import SAMPLE
     from .video.stream_settings import StreamSettings
     from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
     from .video_client import run_video
@@ -59,7 +59,7 @@ def main(video: str, results_dir: Path) -> None:
     # Leave the service's `with` block, and so stop it, also when this program is told to end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with reported(), _log_shown():
-        with open_source(video):
+        with FrameSource(video):
             # A bad source is told at once, not after the words.
             pass
         click.echo("Starting the service ...")
@@ -70,7 +70,8 @@ def main(video: str, results_dir: Path) -> None:
             grpc = asyncio.run(_stream_grpc(service.grpc))
             click.echo("Video:")
             stream = JpegStream(host=HOST, port=service.grpc)
-            run_video(video, stream, output, report)
+            with FrameSource(video) as source:
+                run_video(source, stream, output, report)
             click.echo("What moves in it:")
             settings = StreamSettings(
                 host=HOST, port=service.grpc, model="motion", parameters={"track": True}
