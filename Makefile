@@ -22,8 +22,8 @@ PYTHON ?= $(shell for needed in "import ensurepip" ""; do for p in python3 pytho
 	$$p -c "$$needed"$$'\n''$(FITS)' 2>/dev/null && echo $$p && exit; done; done)
 
 # uv asks the index that pip was told of, and trusts whom pip was told to trust.
-UV_INSTALL := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}") \
-	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV) pip install
+UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}") \
+	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
 .PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak check bench bench-quick \
 	peers perf-analyzer memcached lock clean
@@ -45,15 +45,15 @@ $(UV):
 # One environment for all: what `make test` needs comes on top of what `make demo` has installed.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(UV)
 	@echo "2/2 Installing the service with $* (from half a minute, most of it the download) ..."
-	@$(UV_INSTALL) --python $(VENV) --constraint $(CONSTRAINTS) --editable '.$(patsubst %,[%],$(filter-out nothing,$*))'
+	@$(UV_RUN) pip install --python $(VENV) --constraint $(CONSTRAINTS) --editable '.$(patsubst %,[%],$(filter-out nothing,$*))'
 	@touch $@ $(if $(filter dev,$*),$(VENV)/.installed-$(SERVE))
 
 ready-to-serve: $(VENV)/.installed-$(SERVE)
 
 # What others install: dist/*.whl, made from the sources beside it.
-wheel: setup
+wheel: | $(UV)
 	rm -rf dist
-	$(BIN)/uv build --quiet --out-dir dist
+	$(UV_RUN) build --quiet --out-dir dist
 	@ls dist/*.whl
 
 # What the container image installs: only what serving needs, compiled, since it may not write there.
@@ -119,7 +119,7 @@ $(PERF)/perf_analyzer: | setup
 	rm -rf $(PERF).new && mkdir -p $(PERF).new/unpacked
 	cd $(PERF).new && { apt-get download -qq libb64-0d || { apt-get update -qq && apt-get download -qq libb64-0d; }; }
 	cd $(PERF).new && dpkg -x libb64-0d_*.deb unpacked
-	$(UV_INSTALL) --quiet --python $(VENV) --no-deps --target $(PERF).new/unpacked \
+	$(UV_RUN) pip install --quiet --python $(VENV) --no-deps --target $(PERF).new/unpacked \
 		tritonclient==2.46.0 nvidia-cuda-runtime-cu12==12.9.79
 	rm -rf $(PERF) && mkdir $(PERF)
 	find $(PERF).new/unpacked \( -name perf_analyzer -o -name 'libcudart.so.12' -o -name 'libb64.so*' \) \
@@ -145,7 +145,7 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 .venv-peers/%/.installed: benchmarks/peers/%/requirements.txt | $(UV)
 	@echo "installing $* for the benchmarks"; \
 	{ $(UV) venv --quiet --clear --seed --python "$(if $(filter triton,$*),$(TRITON_PYTHON),$(PYTHON))" .venv-peers/$* && \
-	$(UV_INSTALL) --quiet --compile-bytecode --python .venv-peers/$* --no-deps \
+	$(UV_RUN) pip install --quiet --compile-bytecode --python .venv-peers/$* --no-deps \
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 

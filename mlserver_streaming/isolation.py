@@ -122,7 +122,8 @@ class ModelFolder:
         """Take those that can be executed again out of `sys.modules`; compiled ones cannot."""
         found = {
             name: module
-            for name, module in sys.modules.items()
+            # A copy: another model may be importing a library in a thread.
+            for name, module in list(sys.modules.items())
             if isinstance(getattr(module, "__loader__", None), FolderLoader)
             and module.__loader__.folder is self  # type: ignore[union-attr]
         }

@@ -1,10 +1,4 @@
-"""Make, list and remove API keys.
-
-python -m mlserver_streaming.access.keys add camera-7 --role infer --file keys.json
-
-A key is shown once, when it is made: the file holds its SHA-256 only. A running service takes a
-change of the file within a second.
-"""
+"""Make, list and remove API keys: `mlserver-streaming keys`."""
 
 from __future__ import annotations
 
@@ -33,9 +27,13 @@ class Refused(click.ClickException):
     """What cannot be done, in one line."""
 
 
-@click.group(help=__doc__)
+@click.group()
 def main() -> None:
-    pass
+    """Make, list and remove API keys.
+
+    A key is shown once, when it is made: the file holds its SHA-256 only. A running service takes a
+    change of the file within a second.
+    """
 
 
 file_option: Callable[[Any], Any] = click.option(

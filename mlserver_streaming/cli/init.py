@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def main(folder: Path) -> None:
     DIR may be there already. Nothing in it is written over: where one of the files exists, nothing
     is written at all.
     """
-    there = [name for name in FILES if (folder / name).exists()]
+    there = [name for name in FILES if os.path.lexists(folder / name)]
     if there:
         raise click.ClickException(
             f"{folder} has {' and '.join(there)} already; nothing was written. Name another folder."
