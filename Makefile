@@ -82,9 +82,12 @@ serve: ready-to-serve
 test: setup test-aids
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# The live tests once more, with every model in two worker processes.
-test-parallel: setup
-	TEST_WORKERS=2 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/live
+# The live tests once more, with every model in two worker processes; not those that have workers
+# anyway, nor those of the commands that our pages name.
+SAME_WITH_WORKERS := workers readme_network tls_docs
+test-parallel: setup test-aids
+	TEST_WORKERS=2 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/live \
+		$(SAME_WITH_WORKERS:%=--ignore=tests/live/test_%.py)
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
 SECONDS ?= 300
