@@ -191,7 +191,7 @@ class StreamCache:
         self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
     ) -> str | None:
         identity = await self._identities.of(model)
-        caller = (callers.key_name() or "") if self._settings.per_key else ""
+        caller = callers.current().identity if self._settings.per_key else ""
         ignored = declared.ignores | OF_SEQUENCES if declared.independent else declared.ignores
         arguments = request, identity, kind, caller, ignored
         if is_large(request):
