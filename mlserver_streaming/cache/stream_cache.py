@@ -126,7 +126,7 @@ class StreamCache:
             try:
                 return await begin(request)
             except MLServerError as error:
-                return RefusedAnswer(request.id, model.name, error)
+                return RefusedAnswer(request, model.name, error)
 
         if not (requests.sole or declared.independent):
             async with aclosing(answers.stream(model, _without_wishes(requests))) as responses:
@@ -178,14 +178,14 @@ class StreamCache:
             read = recording.size if recording is not None else 0
             self._figures.waited(GET, monotonic() - began, read)
             if recording is not None:
-                return StoredAnswer(request.id, recording, wishes.paced)
+                return StoredAnswer(request, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
                 return _joining(flight, request)
         responses = _asked(model, request, kind)
         if seen is not None:
             responses = _noted(responses, seen, request)
         flight = self._start(model, responses, key)
-        return HeardAnswer(request.id, flight.join(), MISS)
+        return HeardAnswer(request, flight.join(), MISS)
 
     async def _key(
         self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
@@ -236,7 +236,7 @@ class StreamCache:
 
 def _joining(flight: Flight, request: InferenceRequest) -> Answer:
     # One that has ended is on its way to the store.
-    return HeardAnswer(request.id, flight.join(), HIT if flight.ended else JOINED)
+    return HeardAnswer(request, flight.join(), HIT if flight.ended else JOINED)
 
 
 def _asked(
