@@ -7,6 +7,7 @@ BORROWED, and a test fails, naming the one, when MLServer moves it.
 
 import re
 import sys
+from functools import partial
 
 import mlserver
 import mlserver.parallel.registry
@@ -109,7 +110,9 @@ BORROWED = (
 
 def data_plane(settings: Settings, model_registry: MultiModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
-    plane = StreamingDataPlane(settings, model_registry, StreamCache)
+    folder = settings.model_repository_root or "."
+    make_cache = partial(StreamCache, folder=folder)
+    plane = StreamingDataPlane(settings, model_registry, make_cache)
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane

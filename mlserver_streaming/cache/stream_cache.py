@@ -35,6 +35,7 @@ from .memcached import MemcachedStore
 from .memory import MemoryStore
 from .recorded import Recorded
 from .recording import Recording, record
+from .secret import secret_of
 from .sequences import OF_SEQUENCES, SequencesSeen, in_sequence, is_flagged
 from .wishes import CACHE, take_wishes
 
@@ -67,8 +68,19 @@ class StreamCache:
     """What `streams.answers` does, for models whose settings say `cache_enabled`."""
 
     def __init__(
-        self, settings: StreamingSettings, registry: MultiModelRegistry, in_use: InUse
+        self,
+        settings: StreamingSettings,
+        registry: MultiModelRegistry,
+        in_use: InUse,
+        folder: str = ".",
     ) -> None:
+        """
+        Args:
+            folder: where the settings' relative paths begin.
+
+        Raises:
+            SystemExit: the file of the secret cannot be used.
+        """
         self._settings = settings.cache
         self._limits = settings.limits
         self._identities = Identities(registry)
@@ -76,7 +88,9 @@ class StreamCache:
         self._figures = CacheFigures()
         self._store: Store
         if self._settings.backend == "memcached":
-            self._store = MemcachedStore(self._settings, self._figures)
+            self._store = MemcachedStore(
+                self._settings, self._figures, secret_of(self._settings, folder)
+            )
         else:
             self._store = memory = MemoryStore(self._settings.bytes, self._settings.seconds)
             self._figures.hold(lambda: memory.bytes)
