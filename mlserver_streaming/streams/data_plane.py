@@ -126,7 +126,7 @@ class StreamingDataPlane(DataPlane):
                 async for response in responses:
                     if not response.id:
                         response.id = requests.last_id
-                    if owner:
+                    if owner and response.parameters is not None:
                         give_back(response, owner)
                     if stream.responded(response):
                         # The Ce-* headers say the same on every response; once is enough.
