@@ -25,13 +25,17 @@ TIMEOUT_S = 30.0
 option = functools.partial(click.option, show_default=True, show_envvar=True)
 
 
-def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Add --host, --port, --model and --timeout with this client's default port and model.
+def server_options(
+    *, port: int | None, model: str, timeout: float = TIMEOUT_S
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Add --host, --port, --model and --timeout with this client's defaults; without a port, the
+    protocol's own is taken, and the command gets None.
 
     And --tls, --ca, --cert and --key, which the command gets as one `tls`: a Tls, or None; and
     --api-key and --bearer, which it gets as `credentials`.
     """
     file = click.Path(dir_okay=False, path_type=Path)
+    usual = " (left out: the protocol's own)" if port is None else ""
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         option("--host", envvar="CLIENT_HOST", default="127.0.0.1", help="Host of the server."),
         option(
@@ -39,13 +43,13 @@ def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Cal
             envvar="CLIENT_PORT",
             default=port,
             type=click.IntRange(1, 65535),
-            help="Port of the server.",
+            help=f"Port of the server{usual}.",
         ),
         option("--model", envvar="CLIENT_MODEL", default=model, help="Name of the model."),
         option(
             "--timeout",
             envvar="CLIENT_TIMEOUT",
-            default=TIMEOUT_S,
+            default=timeout,
             type=click.FloatRange(min=0, min_open=True),
             help="Seconds to wait for each response.",
         ),

@@ -8,6 +8,7 @@ MLServerError                a text for the caller and an HTTP status
   TooLargeError         413  a body or message past its limit
   UnsupportedError      501  the model cannot be asked in this way
   NotReadyError         503  the model is still loading
+  NotLoadedError        503  the model could not be loaded
   WorkerLostError       503  the worker process that was answering is gone
   NoWorkerError         503  no worker process is there to answer
   IssuerError           503  the issuer of tokens does not give its keys
@@ -33,6 +34,7 @@ __all__ = [
     "MLServerError",
     "NoSuchModelError",
     "NoWorkerError",
+    "NotLoadedError",
     "NotReadyError",
     "OverLimitError",
     "RequestFailedError",
@@ -89,6 +91,13 @@ class UnsupportedError(MLServerError):
 class NotReadyError(MLServerError):
     def __init__(self, name: str):
         super().__init__(f"Model '{name}' is not ready yet; try again in a moment.", 503)
+
+
+class NotLoadedError(MLServerError):
+    def __init__(self, name: str):
+        super().__init__(
+            f"Model '{name}' could not be loaded; POST /v2/repository/index has the reason.", 503
+        )
 
 
 class WorkerLostError(MLServerError):

@@ -12,17 +12,20 @@ from functools import partial
 import mlserver
 import mlserver.parallel.registry
 import mlserver.server
-from mlserver.registry import MultiModelRegistry
+from mlserver.repository import ModelRepository
 from mlserver.settings import Settings
 
 from .cache import StreamCache
+from .isolation import make_model
 from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
 from .rpc.server import StreamingGRPCServer
 from .streams.data_plane import StreamingDataPlane
+from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
+from .streams.start import Start
 
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
@@ -35,6 +38,16 @@ BORROWED = (
     "mlserver.server:MetricsServer",
     "mlserver.rest:RESTServer._get_config",
     "mlserver.server:ModelRepositoryHandlers",
+    "mlserver.server:MultiModelRegistry",
+    "mlserver.settings:ModelSettings._source",
+    "mlserver.settings:ModelSettings.implementation_",
+    "mlserver.repository:SchemalessModelRepository._root",
+    "mlserver.handlers:ModelRepositoryHandlers._get_state",
+    "mlserver.handlers:ModelRepositoryHandlers._model_registry",
+    "mlserver.handlers:ModelRepositoryHandlers._repository",
+    "mlserver.handlers:ModelRepositoryHandlers._to_item",
+    "mlserver.registry:SingleModelRegistry._unload_model",
+    "mlserver.parallel.registry:model_initialiser",
     "mlserver.metrics:MetricsServer._get_app",
     "mlserver.metrics:MetricsServer._get_config",
     "mlserver.handlers:DataPlane._inference_middleware",
@@ -108,22 +121,34 @@ BORROWED = (
 )
 
 
-def data_plane(settings: Settings, model_registry: MultiModelRegistry) -> StreamingDataPlane:
+def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
-    folder = settings.model_repository_root or "."
-    make_cache = partial(StreamCache, folder=folder)
-    plane = StreamingDataPlane(settings, model_registry, make_cache)
+    root = settings.model_repository_root or "."
+    plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
+    model_registry.root = root
+    stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
+    model_registry.start = Start(stops, lambda: plane.calls.draining)
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane
 
 
+def repository_handlers(
+    repository: ModelRepository, model_registry: ModelRegistry
+) -> GuardedRepositoryHandlers:
+    """The repository's calls; made after the data plane, and before anything is loaded."""
+    handlers = GuardedRepositoryHandlers(repository, model_registry)
+    model_registry.start.passed_over(handlers.faults)
+    return handlers
+
+
 OURS = {
+    "MultiModelRegistry": ModelRegistry,
     "DataPlane": data_plane,
     "RESTServer": StreamingRESTServer,
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
-    "ModelRepositoryHandlers": GuardedRepositoryHandlers,
+    "ModelRepositoryHandlers": repository_handlers,
     "InferencePoolRegistry": StreamingPools,
 }
 
@@ -144,3 +169,4 @@ def install() -> None:
     for name, ours in OURS.items():
         setattr(mlserver.server, name, ours)
     mlserver.parallel.registry.InferencePool = StreamingPool  # type: ignore[misc]
+    mlserver.parallel.registry.model_initialiser = make_model

@@ -17,14 +17,15 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 # The house's floors, from the ground up. What stands on one imports what is below it, never what is
 # above or beside it: rooms of one floor do not know one another.
 PACKAGE_FLOORS = (
-    ("settings", "errors", "watched_file", "ports"),
+    ("extras",),
+    ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("streams",),
     ("cache", "parallel"),
     ("rest", "rpc"),
     ("extension",),
     ("repository",),
-    ("cli", "ready"),
+    ("cli", "ready", "settings_reference"),
 )
 BENCHMARK_FLOORS = (
     ("inputs",),
@@ -49,8 +50,8 @@ ALLOWED = {
 }
 # The rooms of the package that programs beside it may use.
 OPEN_ROOMS = {
-    "runtimes": {"models", "tensors", "vision", "audio"},
-    "clients": {"vision", "audio"},
+    "runtimes": {"extras", "models", "tensors", "vision", "audio"},
+    "clients": {"extras", "vision", "audio"},
 }
 
 

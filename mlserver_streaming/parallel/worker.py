@@ -37,8 +37,9 @@ class StreamingWorker(Worker):
         stream_log.configure(self._settings)
         self._socket.set_inheritable(False)
         follow_the_service()
-        limits = StreamingSettings.read(self._settings.model_repository_root).limits
-        await Session(self._socket, limits.buffered_responses).run()
+        root = self._settings.model_repository_root
+        limits = StreamingSettings.read(root).limits
+        await Session(self._socket, limits.buffered_responses, root).run()
 
     def _ignore_signals(self) -> None:
         """The service decides when a worker ends, also where a terminal tells both."""

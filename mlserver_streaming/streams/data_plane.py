@@ -28,7 +28,14 @@ from mlserver.utils import generate_uuid
 
 from ..access.authenticator import authenticator
 from ..access.callers import authorise, current
-from ..errors import InternalError, MLServerError, NoSuchModelError, NotReadyError, failure_of
+from ..errors import (
+    InternalError,
+    MLServerError,
+    NoSuchModelError,
+    NotLoadedError,
+    NotReadyError,
+    failure_of,
+)
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
 from . import answers
@@ -147,7 +154,7 @@ class StreamingDataPlane(DataPlane):
         """The model that serves under this name.
 
         Raises:
-            ForbiddenError, NoSuchModelError, NotReadyError
+            ForbiddenError, NoSuchModelError, NotLoadedError, NotReadyError
         """
         authorise(name)
         try:
@@ -185,7 +192,10 @@ class StreamingDataPlane(DataPlane):
 
     async def model_ready(self, name: str, version: str | None = None) -> bool:
         authorise(name)
-        return await super().model_ready(name, version)
+        try:
+            return await super().model_ready(name, version)
+        except NotLoadedError:
+            return False
 
     async def model_metadata(self, name: str, version: str | None = None) -> MetadataModelResponse:
         authorise(name)

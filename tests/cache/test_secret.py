@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mlserver_streaming.cache.secret import MAX_BYTES, secret_of
-from mlserver_streaming.settings import StreamingSettings, reference
+from mlserver_streaming.settings import StreamingSettings
+from mlserver_streaming.settings_reference import reference
 
 SECRET = "a secret of 16 characters and more"
 MEMCACHED = {"backend": "memcached", "servers": ["127.0.0.1"]}

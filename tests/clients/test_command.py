@@ -5,7 +5,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from clients import demo, grpc_client, sse_client, video_client
+from clients import demo, grpc_client, speech_client, sse_client, video_client
 from clients.command import reported, server_options
 from clients.credentials import Credentials
 from clients.errors import SourceError
@@ -109,7 +109,7 @@ def test_bad_values_are_usage_errors(flags):
     assert CliRunner().invoke(show, flags).exit_code == 2
 
 
-@pytest.mark.parametrize("client", [sse_client, grpc_client, video_client, demo])
+@pytest.mark.parametrize("client", [sse_client, grpc_client, video_client, speech_client, demo])
 def test_help_names_an_environment_variable_for_every_flag(client):
     flags = [option for option in client.main.params if isinstance(option, click.Option)]
     assert flags

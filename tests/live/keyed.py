@@ -16,6 +16,7 @@ from mlserver_streaming.access.keys import main as keys
 from tests.access.issuer import AUDIENCE, ISSUER, key_set, private_key, token
 from tests.live.conftest import make_folder
 from tests.live.service import Service
+from tests.live.warm import WarmService
 
 ROLES = {
     "infer": ("--role", "infer"),
@@ -67,7 +68,7 @@ def keyed_service(folder: Path) -> Iterator[Keyed]:
             "jwt.forged": token(key=private_key("rsa-of-another")),
         }
         log = folder / "server.log"
-        with Service(folder, log, NO_PROXY="127.0.0.1") as service:
+        with WarmService(folder, log, NO_PROXY="127.0.0.1") as service:
             yield Keyed(service, keys_file, secrets)
 
 

@@ -8,19 +8,23 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from grpc_reflection.v1alpha import reflection_pb2
 from mlserver.grpc import dataplane_pb2 as pb
 
+from clients import speech_client
 from clients.credentials import Credentials
 from clients.errors import RefusedError
 from clients.jpeg_stream import JpegStream
 from mlserver_streaming.vision.jpeg import encode
+from tests.audio.sounds import silence, wav
 from tests.live.grpc_calls import (
     SERVICE,
     channel,
@@ -272,6 +276,24 @@ def test_the_clients_send_the_key(keyed: Keyed) -> None:
         )
         assert refused.returncode == 1
         assert "This call needs a key" in refused.stderr
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize("way", [[], ["--streaming"]], ids=["unary", "streaming"])
+def test_the_speech_client_sends_the_key(
+    keyed: Keyed, tmp_path: Path, protocol: str, way: list[str]
+) -> None:
+    recording = tmp_path / "silence.wav"
+    recording.write_bytes(wav(silence(1)))
+    port = keyed.service.http if protocol == "http" else keyed.service.grpc
+    command = ["--protocol", protocol, "--port", str(port), *way, str(recording)]
+    for variable, caller in (("CLIENT_API_KEY", "infer"), ("CLIENT_BEARER", "jwt.infer")):
+        secret = keyed.secrets[caller]
+        done = CliRunner().invoke(speech_client.main, command, env={variable: secret})
+        assert (done.exit_code, done.stderr) == (0, "")
+    refused = CliRunner().invoke(speech_client.main, command)
+    assert refused.exit_code == 1
+    assert "This call needs a key" in refused.stderr
 
 
 async def test_the_frame_stream_sends_the_key(keyed: Keyed) -> None:

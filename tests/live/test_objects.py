@@ -21,6 +21,7 @@ from mlserver_streaming.vision.scene import moving_scene
 from tests.live.conftest import make_folder
 from tests.live.grpc_calls import infer, raw_request, stream, triton_stream
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 from tests.runtimes.onnx_files import constant_detector
 from tests.vision import layouts
 from tests.vision.jpegs import jpeg
@@ -45,7 +46,7 @@ def objects(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Itera
             }
             (models / settings["name"]).mkdir()
             (models / settings["name"] / "model-settings.json").write_text(json.dumps(settings))
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 

@@ -25,7 +25,7 @@ class Models:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
 
-    async def load(self, settings: Any) -> Any:
+    async def attempt(self, settings: Any) -> Any:
         raise RuntimeError("traceback")
 
     async def get_models(self, name: str) -> list[Any]:
