@@ -69,7 +69,7 @@ def load_options(
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The options that both commands have; the command gets them as one Wanted."""
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        server_options(port=None, model=model),
+        server_options(port=PORTS, model=model),
         option("--wire", type=click.Choice(list(PORTS)), default=wire, help=f"{WIRES}."),
         option("--input", "tensor", default=tensor, help="Name of the model's input."),
         option(

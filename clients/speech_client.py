@@ -41,7 +41,7 @@ Calls = Callable[[str], GrpcSpeech | HttpSpeech]
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[FILE|FOLDER|microphone|-]...")
-@server_options(port=None, model="speech-model", timeout=TIMEOUT_S * 4)
+@server_options(port=PORTS, model="speech-model", timeout=TIMEOUT_S * 4)
 @option(
     "--protocol",
     envvar="CLIENT_PROTOCOL",

@@ -43,34 +43,26 @@ def make_model(model_settings: ModelSettings) -> MLModel:
     Raises:
         Exception: whatever the import, or the class, raises.
     """
-    own = _own_implementation(model_settings)
-    model: MLModel = (own or _implementation_elsewhere(model_settings))(model_settings)
+    implementation = _implementation(model_settings)
+    model: MLModel = implementation(model_settings)
     return model
 
 
-def _own_implementation(settings: ModelSettings) -> Any:
-    """The class, None where it does not lie in the model's folder."""
+def _implementation(settings: ModelSettings) -> Any:
     module, _, name = settings.implementation_.replace(":", ".").rpartition(".")
-    if not settings._source or not module:
-        return None
+    if not settings._source:
+        return settings.implementation
     folder = ModelFolder.at(os.path.dirname(settings._source))
     with folder.anew():
         own = folder.name_of(module)
-        if own is None:
-            return None
-        found = getattr(importlib.import_module(own), name, None)
-        if found is None:
+        known = sys.modules.get(module)
+        found = importlib.import_module(own or module)
+        if own is None and known is found:
+            # Elsewhere a change is picked up in that module only, as with MLServer.
+            importlib.reload(found)
+        if not hasattr(found, name):
             raise AttributeError(f"module '{module}' has no '{name}'")
-        return found
-
-
-def _implementation_elsewhere(settings: ModelSettings) -> Any:
-    path = list(sys.path)
-    try:
-        return settings.implementation
-    except BaseException:
-        sys.path[:] = path  # MLServer leaves the model's folder there
-        raise
+        return getattr(found, name)
 
 
 class ModelFolder:

@@ -166,6 +166,14 @@ def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters
         raise BadRequestError(f"Parameter '{field}' has the wrong type.") from error
 
 
+def with_plain_states(index: Any) -> Any:
+    """A repository's index, its states as the protocol names them. MLServer writes `State.READY`,
+    Python's name."""
+    for item in index.models:
+        item.state = item.state.removeprefix("State.")
+    return index
+
+
 def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Parameters) -> None:
     """Write parameters into a message's map; headers travel as metadata, not here."""
     values = dict(parameters.model_extra or {})

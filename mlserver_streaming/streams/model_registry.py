@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from mlserver import MLModel
@@ -45,7 +46,8 @@ class ModelRegistry(MultiModelRegistry):
         Raises:
             LoadError: it cannot be loaded.
         """
-        key = settings.name, settings.version
+        name, version = key = settings.name, settings.version
+        before = await self._found(name, version)
         try:
             model = await super().load(settings)
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -57,7 +59,12 @@ class ModelRegistry(MultiModelRegistry):
         else:
             self.failures.pop(key, None)
             return model
-        if not await self._has(*key):
+        after = await self._found(name, version)
+        if after is not before:
+            # MLServer takes back what fails with an Exception; the others would be loading forever.
+            with suppress(Exception):
+                await self.unload_version(name, version)
+        if before is None:
             self.failures[key] = failure
         raise LoadError(failure)
 
@@ -78,12 +85,12 @@ class ModelRegistry(MultiModelRegistry):
         self.failures = {key: why for key, why in self.failures.items() if key[0] != name}
         await super().unload(name)
 
-    async def _has(self, name: str, version: str | None) -> bool:
+    async def _found(self, name: str, version: str | None) -> MLModel | None:
         try:
-            await super().get_model(name, version)
+            model = await super().get_model(name, version)
         except ModelNotFound:
-            return False
-        return True
+            return None
+        return model if (model.version or None) == (version or None) else None
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -60,7 +60,7 @@ class SpeechModel(StreamingModel):
     parameters: `final`, `utterance` (its number in the recording), `start`, `end` (seconds),
     `confidence` (0 to 1) of finals, `sequence_id`.
 
-    Settings: `engine` and its own (see speech_engines.py); `workers` and `live` (one a core, at
+    Settings: `engine` and its own (see engines.py); `workers` and `live` (one a core, at
     most 8), finished utterances and utterances under way that are recognised at once;
     `pause_seconds` (0.5), `longest_utterance_seconds` (20), `max_request_seconds` (600) of one
     recording in one request, `max_recordings` (64) at once besides sequences.

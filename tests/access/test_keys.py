@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from mlserver_streaming.access.keys import PREFIX, main
 from mlserver_streaming.access.keys_file import KeysFile, parse_keys
+from tests.forked import ForkedProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = (sys.executable, "-m", "mlserver_streaming.access.keys")
@@ -118,27 +119,18 @@ def test_a_file_that_others_may_read_stays_so_and_a_link_stays_a_link(path: Path
     assert json.loads(target.read_text())[0]["name"] == "a"
 
 
+def add(path: Path, name: str) -> None:
+    main(["add", name, "--role", "infer", "--file", str(path)])
+
+
 def test_two_at_once_lose_no_key(path: Path) -> None:
     path.write_text("[]")
-    command = [
-        *KEYS,
-        "add",
-        "--role",
-        "infer",
-        "--file",
-        str(path),
-    ]
-    adding = [
-        subprocess.Popen(
-            [*command, f"k{index}"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-        )
-        for index in range(4)
-    ]
+    names = [f"k{index}" for index in range(4)]
+    adding = [ForkedProcess(target=add, args=(path, name)) for name in names]
+    for each in adding:
+        each.start()
     assert [each.wait(60) for each in adding] == [0] * 4
-    assert {key.name for key in parse_keys(path.read_bytes())} == {"k0", "k1", "k2", "k3"}
+    assert {key.name for key in parse_keys(path.read_bytes())} == set(names)
 
 
 @pytest.mark.parametrize("expires", ["2020-01-01", "2020-01-01T12:00:00Z", "2020-01-01T12:00"])

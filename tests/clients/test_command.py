@@ -26,6 +26,18 @@ def test_defaults_flags_and_environment():
     assert runner.invoke(show, ["--port", "3"], env=environment).output == "h 3 m 30.0\n"
 
 
+def test_each_of_several_protocols_has_its_own_port():
+    @click.command()
+    @server_options(port={"grpc": 1, "http": 2}, model="m")
+    def show_port(port, **_others):
+        click.echo(repr(port))
+
+    runner = CliRunner()
+    assert runner.invoke(show_port).output == "None\n"
+    assert runner.invoke(show_port, ["--port", "3"]).output == "3\n"
+    assert "grpc 1, http 2" in runner.invoke(show_port, ["--help"]).output
+
+
 @click.command()
 @server_options(port=8080, model="text-model")
 def show_tls(tls, **_others):

@@ -18,9 +18,22 @@ class Service(service.Service):
     stop_s = 20.0
 
     def __init__(
-        self, folder: Path, log: Path, *, tls: ssl.SSLContext | None = None, **environment: str
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        served: str = ".",
+        tls: ssl.SSLContext | None = None,
+        **environment: str,
     ):
-        super().__init__(log, folder=folder, tls=tls, **{"PYTHONPATH": str(ROOT), **environment})
+        """
+        Args:
+            folder: where it is started.
+            served: which folder it serves, as the command is told.
+        """
+        command = (*service.COMMAND[:-1], served)
+        environment = {"PYTHONPATH": str(ROOT), **environment}
+        super().__init__(log, folder=folder, command=command, tls=tls, **environment)
 
     @property
     def grpc_address(self) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,11 +12,11 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from grpc_reflection.v1alpha import reflection_pb2
 from mlserver.grpc import dataplane_pb2 as pb
 
-from clients import speech_client
+from clients import grpc_client, speech_client, sse_client
 from clients.credentials import Credentials
 from clients.errors import RefusedError
 from clients.jpeg_stream import JpegStream
@@ -36,7 +33,6 @@ from tests.live.grpc_calls import (
 )
 from tests.live.keyed import Keyed, add_key, keyed_service, remove_key
 from tests.live.rest_calls import path, prompt, tensor
-from tests.live.service import ROOT
 
 DEADLINE_SECONDS = 20
 REQUEST_ID = {"x-request-id": "an id"}
@@ -258,23 +254,19 @@ async def test_a_model_sees_no_secret(keyed: Keyed) -> None:
 
 
 def test_the_clients_send_the_key(keyed: Keyed) -> None:
-    for module, port in (("sse_client", keyed.service.http), ("grpc_client", keyed.service.grpc)):
-        command = [sys.executable, "-m", f"clients.{module}", "What is this?", "--delay", "0"]
-        environment = {**os.environ, "CLIENT_PORT": str(port)}
-        for variable, caller in (("CLIENT_API_KEY", "infer"), ("CLIENT_BEARER", "jwt.infer")):
-            done = subprocess.run(
-                command,
-                env=environment | {variable: keyed.secrets[caller]},
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
+    for client, port in ((sse_client, keyed.service.http), (grpc_client, keyed.service.grpc)):
+
+        def run(client: Any = client, **environment: str) -> Result:
+            return CliRunner().invoke(
+                client.main, ["What is this?", "--delay", "0"], env=environment
             )
+
+        environment = {"CLIENT_PORT": str(port)}
+        for variable, caller in (("CLIENT_API_KEY", "infer"), ("CLIENT_BEARER", "jwt.infer")):
+            done = run(**environment, **{variable: keyed.secrets[caller]})
             assert (done.stdout, done.stderr) == ("What is this?\n", "")
-        refused = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert refused.returncode == 1
+        refused = run(**environment)
+        assert refused.exit_code == 1
         assert "This call needs a key" in refused.stderr
 
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from clients import speech_client
+from clients import grpc_client, speech_client, sse_client
 from clients.errors import ClientError, ProtocolError, TlsError, UnreachableError
 from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
@@ -44,6 +44,7 @@ from tests.live.grpc_calls import words as grpc_words
 from tests.live.rest_calls import events, open_gate, path, probe, prompt, words
 from tests.live.service import Service
 from tests.live.tls import PORTS, TlsService
+from tests.live.warm import WarmService
 from tests.live.watch import closed, wait_until
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -106,28 +107,19 @@ async def test_our_clients(either: TlsService) -> None:
         assert (await frames(encode(np.zeros((48, 64, 3), np.uint8)))).startswith(b"\xff\xd8")
 
 
-@pytest.mark.parametrize("client", ["sse_client", "grpc_client"])
+@pytest.mark.parametrize("client", [sse_client, grpc_client], ids=["sse_client", "grpc_client"])
 def test_our_commands_take_the_files_from_flags_and_environment(
-    either: TlsService, client: str
+    either: TlsService, client: Any
 ) -> None:
-    port = either.service.http if client == "sse_client" else either.service.grpc
-    command = [
-        sys.executable,
-        "-m",
-        f"clients.{client}",
-        "--port",
-        str(port),
-        "--delay",
-        "0",
-        "a b",
-    ]
+    port = either.service.http if client is sse_client else either.service.grpc
+    command = ["--port", str(port), "--delay", "0", "a b"]
     tls = either.tls
     flags = {"--ca": tls.ca, "--cert": tls.certificate, "--key": tls.key}
     given = [str(part) for flag, file in flags.items() if file for part in (flag, file)]
-    done = subprocess.run([*command, *given], capture_output=True, text=True, check=False)
+    done = CliRunner().invoke(client.main, [*command, *given])
     assert (done.stdout, done.stderr) == ("a b\n", "")
-    refused = subprocess.run([*command, "--tls"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
+    refused = CliRunner().invoke(client.main, [*command, "--tls"])
+    assert refused.exit_code == 1
     assert refused.stderr == (
         f"Error: the certificate of 127.0.0.1:{port} is not trusted; pass the CA that signed it "
         "with --ca\n"
@@ -332,7 +324,7 @@ async def test_a_hang_up_stops_the_model(secure: TlsService, tmp_path: Path) -> 
 def test_bad_files_stop_the_start(tmp_path: Path, tls: dict[str, str], said: str) -> None:
     folder = make_folder(tmp_path / "bad", streaming={"tls": tls})
     with pytest.raises(ServiceError, match="with status 1") as error:
-        Service(folder, folder / "server.log").start()
+        WarmService(folder, folder / "server.log").start()
     # One line of complaint.
     lines = [line for line in error.value.log_lines if " INFO - " not in line]
     assert len(lines) == 1, lines

@@ -1,0 +1,31 @@
+"""Processes forked from one that has imported MLServer already: to import it takes seconds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from subprocess import TimeoutExpired
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["mlserver.cli.main"])
+
+
+class ForkedProcess(_CONTEXT.Process):  # type: ignore[name-defined,misc]
+    """Calls `target(*args)`, which a module must have; waited for as a subprocess.Popen is."""
+
+    @property
+    def returncode(self) -> int | None:
+        return self.exitcode
+
+    def poll(self) -> int | None:
+        return self.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.join(timeout)
+        if self.exitcode is None:
+            raise TimeoutExpired(self.name, timeout or 0)
+        return self.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.exitcode is None:
+            os.kill(self.pid, number)
