@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from multiprocessing.context import ForkServerProcess
 from subprocess import TimeoutExpired
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["mlserver.cli.main"])
+multiprocessing.get_context("forkserver").set_forkserver_preload(["mlserver.cli.main"])
 
 
-class ForkedProcess(_CONTEXT.Process):  # type: ignore[name-defined,misc]
+class ForkedProcess(ForkServerProcess):
     """Calls `target(*args)`, which a module must have; waited for as a subprocess.Popen is."""
 
     @property
@@ -27,5 +27,5 @@ class ForkedProcess(_CONTEXT.Process):  # type: ignore[name-defined,misc]
         return self.exitcode
 
     def send_signal(self, number: int) -> None:
-        if self.exitcode is None:
+        if self.exitcode is None and self.pid is not None:
             os.kill(self.pid, number)
