@@ -7,6 +7,7 @@ BORROWED, and a test fails, naming the one, when MLServer moves it.
 
 import re
 import sys
+from functools import partial
 
 import mlserver
 import mlserver.parallel.registry
@@ -124,8 +125,9 @@ BORROWED = (
 
 def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
-    plane = StreamingDataPlane(settings, model_registry, StreamCache)
-    model_registry.root = settings.model_repository_root or "."
+    root = settings.model_repository_root or "."
+    plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
+    model_registry.root = root
     stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
     model_registry.start = Start(stops, lambda: plane.calls.draining)
     if pools := pools_of(model_registry):

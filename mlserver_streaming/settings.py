@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,6 +28,7 @@ BLOCK = "streaming"
 PREFIX = "STREAMING_"
 NESTED = "__"
 MEMCACHED_PORT = 11211
+MIN_SECRET_CHARACTERS = 16
 # What Kubernetes tells a container of a Service whose name begins with `streaming`.
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$")
@@ -195,6 +197,14 @@ class CacheSettings(_Block):
         default=4096,
         description="From which size on a stream is compressed for memcached; null for never.",
     )
+    secret: SecretStr | None = Field(
+        default=None,
+        description="What seals answers in memcached, so that nobody else can plant any: "
+        f"{MIN_SECRET_CHARACTERS} characters or more. With keys or tokens there must be one.",
+    )
+    secret_file: str | None = Field(
+        default=None, description="The same in a file, read once at the start."
+    )
 
     @field_validator("servers")
     @classmethod
@@ -209,7 +219,16 @@ class CacheSettings(_Block):
     def _has_servers(self) -> "CacheSettings":
         if self.backend == "memcached" and not self.servers:
             raise ValueError("the backend memcached needs servers")
+        if self.secret is not None and self.secret_file is not None:
+            raise ValueError("secret and secret_file are two places for one secret; set one")
         return self
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
+            raise ValueError(f"a secret has {MIN_SECRET_CHARACTERS} characters or more")
+        return secret
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -260,6 +279,17 @@ class StreamingSettings(BaseSettings):
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
+
+    @model_validator(mode="after")
+    def _sealed(self) -> "StreamingSettings":
+        keyed = self.auth.keys_file is not None or self.auth.jwt is not None
+        secret = self.cache.secret or self.cache.secret_file
+        if self.cache.backend == "memcached" and keyed and secret is None:
+            raise ValueError(
+                "with keys or tokens, answers in memcached must be sealed: set cache.secret or "
+                "cache.secret_file"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
