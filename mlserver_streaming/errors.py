@@ -41,7 +41,19 @@ __all__ = [
     "UnsupportedError",
     "WorkerLostError",
     "failure_of",
+    "shown",
 ]
+
+
+# What a caller sent may be as long as a message; more than this of it helps nobody.
+MAX_SHOWN_CHARACTERS = 200
+
+
+def shown(text: str) -> str:
+    """As much of a caller's text as an error or a line of the log quotes: short, on one line."""
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        text = text[:MAX_SHOWN_CHARACTERS] + "..."
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 class BadRequestError(MLServerError):
@@ -70,7 +82,9 @@ class IssuerError(MLServerError):
 
 class NoSuchModelError(MLServerError):
     def __init__(self, name: str, version: str | None):
-        what = f"version '{version}' of model '{name}'" if version else f"model '{name}'"
+        what = f"model '{shown(name)}'"
+        if version:
+            what = f"version '{shown(version)}' of {what}"
         super().__init__(
             f"There is no {what} here; POST /v2/repository/index lists what is served.", 404
         )
@@ -122,9 +136,10 @@ class DeadlineError(MLServerError):
 
 
 class InternalError(MLServerError):
-    def __init__(self, request_id: str | None):
+    def __init__(self, request_id: str):
         super().__init__(
-            f"The service failed on request '{request_id}'; its log says why under that id.", 500
+            f"The service failed on request '{shown(request_id)}'; its log says why under that id.",
+            500,
         )
 
 

@@ -7,6 +7,7 @@ BORROWED, and a test fails, naming the one, when MLServer moves it.
 
 import re
 import sys
+from importlib import metadata
 
 import mlserver
 import mlserver.parallel.registry
@@ -23,6 +24,7 @@ from .rpc.server import StreamingGRPCServer
 from .streams.data_plane import StreamingDataPlane
 from .streams.repository_handlers import GuardedRepositoryHandlers
 
+NAME = "mlserver-streaming"
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
 # "module:object.attribute" of all, here and in the subclasses, that MLServer does not document;
@@ -109,10 +111,20 @@ BORROWED = (
 
 def data_plane(settings: Settings, model_registry: MultiModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
+    name_service(settings)
     plane = StreamingDataPlane(settings, model_registry, StreamCache)
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane
+
+
+def name_service(settings: Settings) -> None:
+    """Let the service bear its own name and version, not MLServer's, unless the settings say
+    otherwise."""
+    own = {"server_name": NAME, "server_version": metadata.version(NAME)}
+    for field, value in own.items():
+        if field not in settings.model_fields_set:
+            setattr(settings, field, value)
 
 
 OURS = {

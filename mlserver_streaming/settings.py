@@ -254,6 +254,11 @@ class StreamingSettings(BaseSettings):
     drain_seconds: SecondsOrZero = Field(
         default=30, description="How long running streams may go on after SIGTERM."
     )
+    liveness_seconds: Seconds = Field(
+        default=10,
+        description="How long the service may be stuck before `/v2/health/live` on the metrics "
+        "port says 503; a busy one answers 200.",
+    )
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")

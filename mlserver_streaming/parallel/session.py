@@ -18,7 +18,7 @@ from mlserver.registry import MultiModelRegistry
 from mlserver.types import MetadataTensor
 from mlserver.utils import generate_uuid
 
-from ..errors import InternalError, MLServerError, NoSuchModelError
+from ..errors import InternalError, MLServerError, NoSuchModelError, shown
 from ..streams.answers import overrides
 from ..streams.in_use import InUse
 from . import messages as say
@@ -151,8 +151,7 @@ class Session:
         except Exception:
             request_id = exchange.last_id or generate_uuid()
             internal = InternalError(request_id)
-            # An id is any text: %a leaves it no line breaks.
-            logger.exception("Request %a to model '%s' failed.", request_id, name)
+            logger.exception("Request '%s' to model '%s' failed.", shown(request_id), name)
             end = (say.FAILED, number, str(internal), internal.status_code)
         finally:
             del self._exchanges[number]
@@ -185,7 +184,9 @@ class Session:
         exchange = self._exchanges.get(number)
         request_id = (exchange and exchange.last_id) or generate_uuid()
         internal = InternalError(request_id)
-        logger.error("The answer to request %a cannot be sent.", request_id, exc_info=error)
+        logger.error(
+            "The answer to request '%s' cannot be sent.", shown(request_id), exc_info=error
+        )
         if exchange is not None and kind in (say.RESPONSE, say.LAST):
             exchange.cancel()
         return (say.FAILED, number, str(internal), internal.status_code)

@@ -9,11 +9,18 @@ from typing import Any
 from mlserver.logging import ModelLoggerFormatter
 from mlserver.settings import Settings
 
+from ..errors import shown
+
 logger = logging.getLogger("mlserver.streams")
 # Printable ASCII without the blank, the quote, the equals sign and the backslash.
 PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 # Who writes lines beside MLServer, each with a handler of its own.
 SERVERS = ("uvicorn", "uvicorn.access")
+# A line, and a traceback, may quote what a caller sent.
+MAX_LINE_CHARACTERS, MAX_TRACEBACK_CHARACTERS = 4096, 32 * 1024
+
+
+TRACEBACKS = logging.Formatter()
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,14 +35,35 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_text:  # bounded by now
+            line["exception"] = record.exc_text
         # ASCII: some readers take U+2028, say, for a line's end.
         return json.dumps(line, default=str)
 
 
+def bound(record: logging.LogRecord) -> bool:
+    """Cut what is too long out of a record; a filter of handlers, which lets all pass."""
+    text = record.getMessage()
+    if len(text) > MAX_LINE_CHARACTERS:
+        record.msg, record.args = _cut(text), None
+    if record.exc_info and record.exc_info[0] and not record.exc_text:
+        lines = TRACEBACKS.formatException(record.exc_info).split("\n")
+        whole = "\n".join(map(_cut, lines))
+        record.exc_text = whole[:MAX_TRACEBACK_CHARACTERS]
+    return True
+
+
+def _cut(text: str) -> str:
+    more = len(text) - MAX_LINE_CHARACTERS
+    return text if more <= 0 else f"{text[:MAX_LINE_CHARACTERS]}... ({more} characters more)"
+
+
 def configure(settings: Settings) -> None:
-    """Let all lines be JSON where the settings want that; `logging_settings` win over it."""
+    """Bound all lines, and let them be JSON where the settings want that; `logging_settings` win
+    over the latter."""
+    for name in ("mlserver", *SERVERS):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(bound)
     if not settings.use_structured_logging or settings.logging_settings:
         return
     for name in ("mlserver", *SERVERS):
@@ -48,6 +76,7 @@ def log_end(**fields: Any) -> None:
     """Write the line: id, model, version, protocol, key, requests, responses, seconds, reason."""
     if not logger.isEnabledFor(logging.INFO):
         return
+    fields = {name: shown(v) if isinstance(v, str) else v for name, v in fields.items()}
     said = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
     logger.info("stream ended: %s", said, extra={"fields": fields})
 
