@@ -15,6 +15,7 @@ MLServerError                a text for the caller and an HTTP status
   DrainingError         503  the service is about to stop
   IdleError             408  nothing came or went for too long
   DeadlineError         504  a call lasted longer than it may
+  LoadError             504  a model took longer to load than it may
   InternalError         500  everything unexpected: logged in full, answered in a fixed phrase
   RequestFailedError    any  a runtime failed this request in band (the stream contract)
 """
@@ -30,6 +31,7 @@ __all__ = [
     "IdleError",
     "InternalError",
     "IssuerError",
+    "LoadError",
     "MLServerError",
     "NoSuchModelError",
     "NoWorkerError",
@@ -41,6 +43,7 @@ __all__ = [
     "UnsupportedError",
     "WorkerLostError",
     "failure_of",
+    "shortened",
     "shown",
 ]
 
@@ -49,10 +52,14 @@ __all__ = [
 MAX_SHOWN_CHARACTERS = 200
 
 
+def shortened(text: str) -> str:
+    """A caller's text, cut where it is long."""
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."
+
+
 def shown(text: str) -> str:
-    """As much of a caller's text as an error or a line of the log quotes: short, on one line."""
-    if len(text) > MAX_SHOWN_CHARACTERS:
-        text = text[:MAX_SHOWN_CHARACTERS] + "..."
+    """A caller's text as an error or a line of the log quotes it: short, on one line."""
+    text = shortened(text)
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -133,6 +140,13 @@ class IdleError(MLServerError):
 class DeadlineError(MLServerError):
     def __init__(self, seconds: float):
         super().__init__(f"The call was ended after {seconds:g} s, the longest it may last.", 504)
+
+
+class LoadError(MLServerError):
+    def __init__(self, name: str, seconds: float):
+        super().__init__(
+            f"Model '{name}' was not loaded within {seconds:g} s (workers.load_seconds).", 504
+        )
 
 
 class InternalError(MLServerError):

@@ -146,6 +146,20 @@ class LimitSettings(_Block):
     )
 
 
+class WorkerSettings(_Block):
+    """Models in worker processes (MLServer's `parallel_workers`)."""
+
+    heartbeat_seconds: Seconds | None = Field(
+        default=60,
+        description="How long a worker may show no sign of life (stopped, or held by C code that "
+        "keeps Python's lock) before another takes its place; null for ever. Not counted while it "
+        "loads a model.",
+    )
+    load_seconds: Seconds | None = Field(
+        default=600, description="How long a worker may take to load a model; null for ever."
+    )
+
+
 class CacheSettings(_Block):
     """Streams remembered, for models whose own settings say `"cache_enabled": true`."""
 
@@ -262,6 +276,7 @@ class StreamingSettings(BaseSettings):
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
+    workers: WorkerSettings = Field(default=WorkerSettings(), description="Worker processes.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
 
     @classmethod

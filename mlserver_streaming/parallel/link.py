@@ -6,15 +6,18 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, Protocol
 
 from mlserver.parallel.messages import ModelUpdateMessage, ModelUpdateType
 from mlserver.settings import ModelSettings
 
-from ..errors import MLServerError, WorkerLostError
+from ..errors import LoadError, MLServerError, WorkerLostError
+from ..settings import WorkerSettings
 from . import messages as say
 from .channel import Channel
+from .heartbeat import Heartbeat
 from .payloads import Packed
 from .session import Description
 from .worker import StreamingWorker
@@ -85,11 +88,14 @@ class Link:
         self,
         worker: StreamingWorker,
         end: socket.socket,
+        beats: Connection,
+        settings: WorkerSettings,
         lost: Callable[["Link"], None],
         gone: Callable[["Link", say.ModelKey, list[Any]], None],
     ):
         """
         Args:
+            beats: the pipe that the worker beats into.
             lost: called once, when the worker is gone; everything asked of it has failed by then.
             gone: told of sequences that one of its models holds no longer.
         """
@@ -106,6 +112,9 @@ class Link:
         self.has_answered = self.is_held_up = False
         self._pinged: float | None = None
         self._ping_due = 0.0
+        self._heartbeat = Heartbeat(beats, settings.heartbeat_seconds)
+        self._load_seconds = settings.load_seconds
+        self._loading = 0
         self._channel = Channel(end, self._hear, self._lose, self._unsendable, self._taken)
         self._watch_process()
 
@@ -131,6 +140,11 @@ class Link:
         if self._pinged is None and now >= self._ping_due:
             self._pinged, self._ping_due = now, now + PING_SECONDS
             self._channel.send((say.PING,))
+
+    def has_stopped(self, now: float) -> bool:
+        """Whether the process has shown no sign of life for too long. Loading excuses it: that may
+        be minutes of work in C, and has a bound of its own."""
+        return self._heartbeat.has_stopped(now, excused=bool(self._loading))
 
     def begin(self, exchange: Exchange, kind: int, *rest: Any) -> int:
         """Begin an exchange; its number."""
@@ -171,9 +185,19 @@ class Link:
         """Load a model, or load it again.
 
         Raises:
+            LoadError: it took too long; where the worker does not even answer, it is ended.
             MLServerError: the worker could not, or was lost.
         """
-        found: Description = await self._update(ModelUpdateType.Load, settings)
+        self._loading += 1
+        try:
+            async with asyncio.timeout(self._load_seconds):
+                found: Description = await self._update(ModelUpdateType.Load, settings)
+        except TimeoutError:
+            if not self.answers(monotonic()):
+                self.give_up()
+            raise LoadError(settings.name, self._load_seconds or 0) from None
+        finally:
+            self._loading -= 1
         self.loaded[key_of(settings)] = settings, found
         return found
 
@@ -206,6 +230,7 @@ class Link:
     def close(self) -> None:
         """Let the worker end."""
         self._channel.close()
+        self._heartbeat.close()
         self._forget_process()
         self._fail_all()
 
@@ -213,6 +238,11 @@ class Link:
         """End the worker, whatever it does."""
         if self.worker.exitcode is None:
             self.worker.kill()
+
+    def give_up(self) -> None:
+        """End a worker that does not even hear that it should; what was asked of it fails now."""
+        self.kill()
+        self._lose()
 
     async def ended(self, seconds: float = END_SECONDS) -> int:
         """Wait for the process to end, then end it; its exit status, as multiprocessing has it."""

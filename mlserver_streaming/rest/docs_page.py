@@ -59,7 +59,8 @@ def _operations(document: Schema) -> Iterator[str]:
                 for each in operation.get("parameters", [])
                 if each.get("in") == "header"
             ]
-            rows += [("body", _content(operation["requestBody"]))] * ("requestBody" in operation)
+            if "requestBody" in operation:
+                rows.append(("body", _content(operation["requestBody"])))
             rows += [
                 (status, " ".join((escape(answer.get("description", "")), _content(answer))))
                 for status, answer in operation.get("responses", {}).items()

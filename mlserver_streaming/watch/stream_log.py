@@ -9,7 +9,7 @@ from typing import Any
 from mlserver.logging import ModelLoggerFormatter
 from mlserver.settings import Settings
 
-from ..errors import shown
+from ..errors import shortened
 
 logger = logging.getLogger("mlserver.streams")
 # Printable ASCII without the blank, the quote, the equals sign and the backslash.
@@ -35,8 +35,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_text:  # bounded by now
-            line["exception"] = record.exc_text
+        if record.exc_info:
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)
         # ASCII: some readers take U+2028, say, for a line's end.
         return json.dumps(line, default=str)
 
@@ -76,7 +76,7 @@ def log_end(**fields: Any) -> None:
     """Write the line: id, model, version, protocol, key, requests, responses, seconds, reason."""
     if not logger.isEnabledFor(logging.INFO):
         return
-    fields = {name: shown(v) if isinstance(v, str) else v for name, v in fields.items()}
+    fields = {name: shortened(v) if isinstance(v, str) else v for name, v in fields.items()}
     said = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
     logger.info("stream ended: %s", said, extra={"fields": fields})
 
