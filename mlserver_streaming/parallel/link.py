@@ -114,7 +114,7 @@ class Link:
         self._ping_due = 0.0
         self._heartbeat = Heartbeat(beats, settings.heartbeat_seconds)
         self._load_seconds = settings.load_seconds
-        self._loading = 0
+        self._loading: set[int] = set()
         self._channel = Channel(end, self._hear, self._lose, self._unsendable, self._taken)
         self._watch_process()
 
@@ -142,8 +142,8 @@ class Link:
             self._channel.send((say.PING,))
 
     def has_stopped(self, now: float) -> bool:
-        """Whether the process has shown no sign of life for too long. Loading excuses it: that may
-        be minutes of work in C, and has a bound of its own."""
+        """Whether the process has shown no sign of life for too long. A load that it has begun
+        excuses it: that may be minutes of work in C, and has a bound of its own."""
         return self._heartbeat.has_stopped(now, excused=bool(self._loading))
 
     def begin(self, exchange: Exchange, kind: int, *rest: Any) -> int:
@@ -188,7 +188,6 @@ class Link:
             LoadError: it took too long; where the worker does not even answer, it is ended.
             MLServerError: the worker could not, or was lost.
         """
-        self._loading += 1
         try:
             async with asyncio.timeout(self._load_seconds):
                 found: Description = await self._update(ModelUpdateType.Load, settings)
@@ -196,8 +195,6 @@ class Link:
             if not self.answers(monotonic()):
                 self.give_up()
             raise LoadError(settings.name, self._load_seconds or 0) from None
-        finally:
-            self._loading -= 1
         self.loaded[key_of(settings)] = settings, found
         return found
 
@@ -272,11 +269,15 @@ class Link:
                 if (exchange := exchanges.get(message[1])) is not None:
                     exchange.last(message[2])
             elif kind == say.DONE:
+                self._loading.discard(message[1])
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.done(message[2])
             elif kind == say.FAILED:
+                self._loading.discard(message[1])
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.failed(MLServerError(message[2], message[3]))
+            elif kind == say.LOADING:
+                self._loading.add(message[1])
             elif kind == say.PONG:
                 self._pinged, self.is_held_up, self.has_answered = None, False, True
             elif kind == say.GONE:

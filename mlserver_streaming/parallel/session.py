@@ -131,7 +131,7 @@ class Session:
         self._begin(Exchange(), number, name, self._called(name, version, method, arguments))
 
     def _update(self, number: int, kind: int, settings: str) -> None:
-        self._begin(Exchange(), number, "", self._updated(kind, settings))
+        self._begin(Exchange(), number, "", self._updated(number, kind, settings))
 
     def _begin(
         self, exchange: Exchange, number: int, name: str, work: Coroutine[Any, Any, Any]
@@ -163,7 +163,7 @@ class Session:
         with self.answering(model):
             return pickle.dumps(await getattr(model, method)(*positional, **named))
 
-    async def _updated(self, kind: int, serialised: str) -> Description | None:
+    async def _updated(self, number: int, kind: int, serialised: str) -> Description | None:
         message = ModelUpdateMessage(update_type=kind, serialised_model_settings=serialised)
         settings = message.model_settings
         version = settings.version
@@ -171,6 +171,8 @@ class Session:
             with suppress(ModelNotFound):
                 await self._registry.unload_version(settings.name, version)
             return None
+        self.send((say.LOADING, number))
+        await asyncio.sleep(0)  # it leaves before anything can hold the loop up
         model = await self._registry.load(settings)
         self._in_use.meet(model)
         # As in the service: what is here now stays, and need not be looked through again.
