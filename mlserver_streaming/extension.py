@@ -8,6 +8,7 @@ BORROWED, and a test fails, naming the one, when MLServer moves it.
 import re
 import sys
 from functools import partial
+from importlib import metadata
 
 import mlserver
 import mlserver.parallel.registry
@@ -27,6 +28,7 @@ from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
 from .streams.start import Start
 
+NAME = "mlserver-streaming"
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
 # "module:object.attribute" of all, here and in the subclasses, that MLServer does not document;
@@ -125,6 +127,7 @@ BORROWED = (
 
 def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
+    name_service(settings)
     root = settings.model_repository_root or "."
     plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
     model_registry.root = root
@@ -142,6 +145,15 @@ def repository_handlers(
     handlers = GuardedRepositoryHandlers(repository, model_registry)
     model_registry.start.passed_over(handlers.faults)
     return handlers
+
+
+def name_service(settings: Settings) -> None:
+    """Let the service bear its own name and version, not MLServer's, unless the settings say
+    otherwise."""
+    own = {"server_name": NAME, "server_version": metadata.version(NAME)}
+    for field, value in own.items():
+        if field not in settings.model_fields_set:
+            setattr(settings, field, value)
 
 
 OURS = {

@@ -145,6 +145,20 @@ class LimitSettings(_Block):
     )
 
 
+class WorkerSettings(_Block):
+    """Models in worker processes (MLServer's `parallel_workers`)."""
+
+    heartbeat_seconds: Seconds | None = Field(
+        default=60,
+        description="How long a worker may show no sign of life (stopped, or held by C code that "
+        "keeps Python's lock) before another takes its place; null for ever. Not counted while it "
+        "loads a model.",
+    )
+    load_seconds: Seconds | None = Field(
+        default=600, description="How long a worker may take to load a model; null for ever."
+    )
+
+
 class CacheSettings(_Block):
     """Streams remembered, for models whose own settings say `"cache_enabled": true`."""
 
@@ -275,9 +289,15 @@ class StreamingSettings(BaseSettings):
         description="Where a model cannot be loaded at the start: `stop` the service, or "
         "`serve_rest`, the others.",
     )
+    liveness_seconds: Seconds = Field(
+        default=10,
+        description="How long the service may be stuck before `/v2/health/live` on the metrics "
+        "port says 503; a busy one answers 200.",
+    )
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
+    workers: WorkerSettings = Field(default=WorkerSettings(), description="Worker processes.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ from ..errors import (
     NotLoadedError,
     NotReadyError,
     failure_of,
+    shown,
 )
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
@@ -236,8 +237,9 @@ class StreamingDataPlane(DataPlane):
                 raise
             except Exception as error:
                 request_id = requests.last_id or generate_uuid()
-                # An id is any text: %a leaves it no line breaks.
-                logger.exception("Request %a to model '%s' failed.", request_id, model.name)
+                logger.exception(
+                    "Request '%s' to model '%s' failed.", shown(request_id), model.name
+                )
                 raise InternalError(request_id) from error
             finally:
                 self._at_work -= 1

@@ -1,7 +1,7 @@
 """The wheel, as someone has it who has nothing else of this project.
 
-One environment: the first tests have the wheel alone in it, the last ones its extras too. (With two,
-most of the time would go into compiling the same packages twice.)
+One environment: the first tests have the wheel alone in it, the last ones its extras too. (With
+two, most of the time would go into compiling the same packages twice.)
 """
 
 from __future__ import annotations
