@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from mlserver_streaming.cache.secret import MAX_BYTES, secret_of
+from mlserver_streaming.cli.report import Report
+from mlserver_streaming.cli.secret_files import check_cache
 from mlserver_streaming.settings import StreamingSettings
 from mlserver_streaming.settings_reference import reference
 
@@ -101,3 +103,17 @@ def test_the_secret_is_seen_in_no_text_of_the_settings(tmp_path: Path):
         reference(),
     ):
         assert SECRET not in text
+
+
+def test_check_says_whether_answers_are_sealed_and_not_with_what(tmp_path: Path):
+    def said(**cache: Any) -> str:
+        report = Report()
+        check_cache(read(tmp_path, **cache).cache, tmp_path, report)
+        return "\n".join(report.lines())
+
+    assert "answers are not sealed" in said()
+    sealed = said(secret=SECRET)
+    assert "answers are sealed" in sealed
+    assert SECRET not in sealed
+    assert "secret_file" in said(secret_file="gone")
+    assert "memcached" not in said(backend="memory")

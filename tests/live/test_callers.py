@@ -23,6 +23,7 @@ from tests.live.grpc_calls import error_of, infer, raw_request, stream, triton_s
 from tests.live.keyed import add_key, issuer_url
 from tests.live.rest_calls import events, path, probe
 from tests.live.service import Service
+from tests.live.warm import WarmService
 
 MODELS = Path(__file__).with_name("sequence_models")
 # Their subjects begin with the same hundred characters and more.
@@ -73,7 +74,7 @@ def served(
             "boss": {"x-api-key": add_key(keys, "boss", "--role", "admin")},
         }
         log = folder / "server.log"
-        with Service(folder, log, NO_PROXY="127.0.0.1", **environment) as service:
+        with WarmService(folder, log, NO_PROXY="127.0.0.1", **environment) as service:
             yield Callers(service, headers)
 
 

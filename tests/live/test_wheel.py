@@ -1,7 +1,7 @@
 """The wheel, as someone has it who has nothing else of this project.
 
-One environment: the first tests have the wheel alone in it, the last ones its extras too. (With
-two, most of the time would go into compiling the same packages twice.)
+One environment: the first tests have the wheel alone in it, the last ones its extras too. With two,
+most of the time would go into compiling the same packages twice.
 """
 
 from __future__ import annotations
@@ -214,7 +214,8 @@ def test_start_serves_a_folder_whose_own_names_are_once_ours_with_the_runtimes_a
     brightness_detector(place / "model.onnx")
 
     command = (whole.command("mlserver-streaming"), "start", ".")
-    with Service(tmp_path / "log", folder=folder, command=command, PYTHONPATH="") as service:
+    variables = {"PYTHONPATH": "", "MLSERVER_PARALLEL_WORKERS": "0"}
+    with Service(tmp_path / "log", folder=folder, command=command, **variables) as service:
         text = ("text", "--port", str(service.http), "--model", "shouting", "hello there")
         assert whole.run("mlserver-streaming", *text).stdout == "HELLO THERE \n"
         results = ("--results-dir", str(tmp_path / "results"), "--max-frames", "5")
