@@ -14,7 +14,7 @@ SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
 
-.PHONY: setup install-serving smoke demo serve test test-parallel soak check bench bench-quick peers \
+.PHONY: setup install-serving smoke demo serve test test-parallel soak fuzz check bench bench-quick peers \
 	perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
@@ -60,6 +60,10 @@ test-parallel: setup
 SECONDS ?= 300
 soak: setup
 	$(BIN)/python -m tests.soak $(SECONDS)
+
+# Mutated input over every wire, with keys on: no fault of the service's own, no silence, a clean log.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: setup
 	$(BIN)/ruff check .
