@@ -16,12 +16,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import click
-import grpc
 import uvloop
 
 from clients.address import join_address
 from clients.command import reported
-from clients.tls import hang_up_hint, read_pem, tls_error
+from clients.grpc_channel import channel_credentials
+from clients.tls import hang_up_hint, tls_error
 
 from .contenders.process import ContenderError
 from .inputs.frames import frames as sample_frames
@@ -102,20 +102,14 @@ def token_link(wanted: Wanted, prompt: str) -> Link:
 
 
 def grpc_link(wanted: Wanted, requests: list[bytes], tokens: bool) -> GrpcLink:
-    credentials = None
-    if wanted.tls is not None:
-        wanted.tls.context()  # for its errors: gRPC takes any file and fails without a reason
-        pems = wanted.tls.ca, wanted.tls.key or wanted.tls.certificate, wanted.tls.certificate
-        credentials = grpc.ssl_channel_credentials(
-            *(None if path is None else read_pem(path) for path in pems)
-        )
+    credentials = None if wanted.tls is None else channel_credentials(wanted.tls)
     return GrpcLink(
         join_address(wanted.host, wanted.port),
         requests,
         wrapped=wanted.wire == "triton",
         tokens=tokens,
         credentials=credentials,
-        metadata=tuple(wanted.credentials.headers().items()),
+        metadata=wanted.credentials.metadata(),
     )
 
 

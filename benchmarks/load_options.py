@@ -10,9 +10,8 @@ import click
 
 from clients.command import option, server_options
 from clients.credentials import Credentials
+from clients.grpc_messages import Parameter
 from clients.tls import Tls
-
-from .loads.paced_requests import Value
 
 # What each wire is, and the port that it has where none is named.
 PORTS = {"grpc": 8081, "triton": 8001, "sse": 8080, "generate": 8080}
@@ -33,7 +32,7 @@ class Wanted:
     port: int
     model: str
     input: str
-    parameters: dict[str, Value]
+    parameters: dict[str, Parameter]
     tls: Tls | None
     credentials: Credentials
     rate: float
@@ -48,9 +47,11 @@ class Wanted:
         return self.limit_ms / 1e3
 
 
-def parameter(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Value]:
+def parameter(
+    _: click.Context, __: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Parameter]:
     """NAME=VALUE, the value as JSON has it where it can be read so, else a text."""
-    found: dict[str, Value] = {}
+    found: dict[str, Parameter] = {}
     for each in given:
         name, sign, text = each.partition("=")
         if not sign or not name:
@@ -68,7 +69,7 @@ def load_options(
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The options that both commands have; the command gets them as one Wanted."""
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        server_options(port=PORTS[wire], model=model),
+        server_options(port=PORTS, model=model),
         option("--wire", type=click.Choice(list(PORTS)), default=wire, help=f"{WIRES}."),
         option("--input", "tensor", default=tensor, help="Name of the model's input."),
         option(
@@ -109,15 +110,14 @@ def load_options(
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
-        def decorated(*, timeout: float, tensor: str, wire: str, port: int, **given: Any) -> R:
+        def decorated(
+            *, timeout: float, tensor: str, wire: str, port: int | None, **given: Any
+        ) -> R:
             del timeout  # an answer that has not come by the end of a run counts as missing
-            source = click.get_current_context().get_parameter_source("port")
-            if source is click.core.ParameterSource.DEFAULT:
-                port = PORTS[wire]
             names = Wanted.__dataclass_fields__
             own = {name: value for name, value in given.items() if name not in names}
             mine = {name: value for name, value in given.items() if name in names}
-            return command(Wanted(wire=wire, port=port, input=tensor, **mine), **own)
+            return command(Wanted(wire=wire, port=port or PORTS[wire], input=tensor, **mine), **own)
 
         for add in reversed(options):
             decorated = add(decorated)

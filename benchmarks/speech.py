@@ -12,7 +12,6 @@ import io
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 import wave
@@ -23,12 +22,14 @@ from pathlib import Path
 import click
 import numpy as np
 
+from clients.server import Server
+from clients.server_process import HOST
 from clients.speech.audio_source import Clip, find_clips
-from clients.speech.calls import GrpcSpeech
-from clients.speech_client import Mode, run_mode
+from clients.speech.grpc_speech import GrpcSpeech
+from clients.speech.mode import Mode
+from clients.speech.run import run_mode
 
-from .contenders.contenders import HERE
-from .contenders.process import Contender, free_ports
+from .contenders.contenders import ours
 from .report import machine
 
 RATE, CHUNK = 16_000, 1600
@@ -52,24 +53,11 @@ def main(manifest: Path, rounds: int, cores: int) -> None:
     """Measure speech-model on the recordings of MANIFEST."""
     clips = find_clips([], manifest)
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
-    ports = free_ports(4)
-    http, grpc, metrics, triton = ports
-    environment = {
-        "MLSERVER_HOST": "127.0.0.1",
-        "MLSERVER_HTTP_PORT": str(http),
-        "MLSERVER_GRPC_PORT": str(grpc),
-        "MLSERVER_METRICS_PORT": str(metrics),
-        "STREAMING_TRITON_PORT": str(triton),
-        "PYTHONPATH": str(HERE.parent),
-    }
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        root = Path(folder)
-        (root / "settings.json").write_text((HERE.parent / "settings.json").read_text())
-        (root / "model-settings").symlink_to(HERE.parent / "model-settings")
-        command = [str(Path(sys.executable).with_name("mlserver")), "start", "."]
-        own = os.sched_getaffinity(0)
-        with Contender(command, root, environment, (http, grpc), own):
-            found = asyncio.run(_measure(grpc, clips, rounds))
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-") as folder,
+        ours(Path(folder), os.sched_getaffinity(0)) as service,
+    ):
+        found = asyncio.run(_measure(service.grpc, clips, rounds))
     for name, value in machine.describe().items():
         click.echo(f"{name}: {value}")
     click.echo(f"\n{'figure':28}{'measured':>22}   asked")
@@ -79,7 +67,7 @@ def main(manifest: Path, rounds: int, cores: int) -> None:
 
 async def _measure(port: int, clips: list[Clip], rounds: int) -> dict[str, str]:
     found: dict[str, str] = {}
-    async with GrpcSpeech(host="127.0.0.1", port=port, model="speech-model", timeout=300) as calls:
+    async with GrpcSpeech(Server(HOST, port), "speech-model", 300) as calls:
         data = [clip.data for clip in clips]
         await calls.infer(data[:2])  # the processes start
         unary = await run_mode(calls, clips, Mode())

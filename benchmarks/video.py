@@ -4,13 +4,12 @@ Service, client and bare loops share all cores, as a user's machine has them. Co
 round by round; a ratio is the median of the rounds' ratios.
 """
 
-import asyncio
 import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
@@ -20,23 +19,22 @@ from typing import Any
 
 import click
 import cv2
-import grpc
 import numpy as np
-from mlserver.grpc import dataplane_pb2 as pb
 
 from clients.errors import SourceError
 from clients.video.frame_source import FrameSource, SourceFrame
 from clients.video.stream_settings import StreamSettings
 from clients.video.watch import COUNTS, WatchReport, watch_video
+from mlserver_streaming.vision.jpeg import Image
 
 from .contenders.contenders import ROOT, ours
-from .contenders.process import Contender
+from .contenders.process import Contender, ContenderError
 from .inputs.frames import frames
+from .loads.frame_stream import drive, jpeg_request, latency, tensor_request
 from .report import machine
 from .rows.video_loops import detector_loop, frames_per_second, motion_loop
 
 DATA = ROOT.parent / "shared" / "data"
-STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 FRAMES = 300
 ALL_CORES = set(range(1024))
 SOURCE_FPS, MODEL_FPS = 60, 15
@@ -74,23 +72,26 @@ def main(
     """Measure motion, detector, upstream and the live policy beside their targets."""
     try:
         with FrameSource(video) as source:
-            images = [frame.image for frame in islice(iter(source.read, None), FRAMES)]
+            images = _images(islice(iter(source.read, None), FRAMES))
     except SourceError as error:
         click.echo(f"{error}; the sample scene is taken.", err=True)
         with FrameSource("sample") as source:
-            images = [frame.image for frame in iter(source.read, None)]
+            images = _images(iter(source.read, None))
     jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         folder = Path(name)
-        if not wanted or "motion" in wanted:
-            lines += motion(folder, jpegs, rounds, seconds)
-        if model.is_file() and (not wanted or "detector" in wanted):
-            lines += detector(folder, model, images, jpegs, rounds, seconds, threads)
-        if not wanted or "upstream" in wanted:
-            lines += upstream(folder, frames(), rounds, seconds)
-        if live_seconds and (not wanted or "live" in wanted):
-            lines += live(folder, images, live_seconds)
+        try:
+            if not wanted or "motion" in wanted:
+                lines += motion(folder, jpegs, rounds, seconds)
+            if model.is_file() and (not wanted or "detector" in wanted):
+                lines += detector(folder, model, images, jpegs, rounds, seconds, threads)
+            if not wanted or "upstream" in wanted:
+                lines += upstream(folder, frames(), rounds, seconds)
+            if live_seconds and (not wanted or "live" in wanted):
+                lines += live(folder, images, live_seconds)
+        except ContenderError as error:
+            sys.exit(str(error))
     found = machine.describe()
     click.echo(
         f"{found['date']}; {found['machine']}; load before {found['load before']}; ", nl=False
@@ -99,6 +100,10 @@ def main(
     click.echo("| figure | measured | asked |\n|---|---|---|")
     for line in lines:
         click.echo(f"| {' | '.join(line)} |")
+
+
+def _images(frames: Iterable[SourceFrame]) -> list[Image]:
+    return [frame.image for frame in frames if frame.image is not None]
 
 
 def motion(folder: Path, jpegs: Sequence[bytes], rounds: int, seconds: float) -> list[Line]:
@@ -262,83 +267,6 @@ def compare(
         median(one for one, _ in pairs),
         median(other for _, other in pairs),
     )
-
-
-def jpeg_request(model: str, jpeg: bytes) -> bytes:
-    request = pb.ModelInferRequest(model_name=model)
-    request.inputs.add(name="image", datatype="BYTES", shape=[1])
-    request.raw_input_contents.append(len(jpeg).to_bytes(4, "little") + jpeg)
-    return request.SerializeToString()
-
-
-def tensor_request(model: str, image: np.ndarray, side: int = 640) -> bytes:
-    small = cv2.resize(image, (side, side))
-    tensor = np.ascontiguousarray(small[:, :, ::-1].transpose(2, 0, 1))
-    request = pb.ModelInferRequest(model_name=model)
-    request.inputs.add(name="images", datatype="UINT8", shape=[1, 3, side, side])
-    request.raw_input_contents.append(tensor.tobytes())
-    return request.SerializeToString()
-
-
-def drive(port: int, requests: Sequence[bytes], in_flight: int, seconds: float) -> float:
-    """Frames a second of one stream."""
-
-    async def go(call: Any) -> float:
-        sent = received = 0
-        # Warm: the model has seen frames, buffers have their size.
-        for _ in range(in_flight + 4):
-            await call.write(requests[sent % len(requests)])
-            sent += 1
-            if sent > in_flight:
-                check(await call.read())
-                received += 1
-        begun, before = time.perf_counter(), received
-        while time.perf_counter() < begun + seconds:
-            check(await call.read())
-            received += 1
-            await call.write(requests[sent % len(requests)])
-            sent += 1
-        rate = (received - before) / (time.perf_counter() - begun)
-        while received < sent:
-            check(await call.read())
-            received += 1
-        return rate
-
-    return asyncio.run(on_stream(port, go))
-
-
-def latency(port: int, requests: Sequence[bytes], seconds: float) -> float:
-    """The median time of a frame, one at a time, in seconds."""
-
-    async def go(call: Any) -> float:
-        times: list[float] = []
-        begun = time.perf_counter()
-        while time.perf_counter() < begun + seconds:
-            at = time.perf_counter()
-            await call.write(requests[len(times) % len(requests)])
-            check(await call.read())
-            times.append(time.perf_counter() - at)
-        return median(times)
-
-    return asyncio.run(on_stream(port, go))
-
-
-async def on_stream(port: int, go: Callable[[Any], Awaitable[float]]) -> float:
-    options = [("grpc.max_receive_message_length", -1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-        call: Any = channel.stream_stream(STREAM)()
-        found = await go(call)
-        await call.done_writing()
-        return found
-
-
-def check(answer: Any) -> None:
-    """End the benchmark where an answer is none: a fast failure is no result."""
-    if answer is grpc.aio.EOF:
-        sys.exit("the stream ended")
-    response = pb.ModelInferResponse.FromString(answer)
-    if not response.outputs:
-        sys.exit(f"a frame failed: {response}")
 
 
 if __name__ == "__main__":

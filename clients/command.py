@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -25,27 +25,33 @@ TIMEOUT_S = 30.0
 option = functools.partial(click.option, show_default=True, show_envvar=True)
 
 
-def server_options(*, port: int, model: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Add --host, --port, --model and --timeout with this client's default port and model.
+def server_options(
+    *, port: int | Mapping[str, int], model: str, timeout: float = TIMEOUT_S
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Add --host, --port, --model and --timeout with this client's defaults. Where each of several
+    protocols has its own port, the command gets None for one that is left out.
 
     And --tls, --ca, --cert and --key, which the command gets as one `tls`: a Tls, or None; and
     --api-key and --bearer, which it gets as `credentials`.
     """
     file = click.Path(dir_okay=False, path_type=Path)
+    usual, default = "", port if isinstance(port, int) else None
+    if isinstance(port, Mapping):
+        usual = f" (left out: {', '.join(f'{name} {each}' for name, each in port.items())})"
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         option("--host", envvar="CLIENT_HOST", default="127.0.0.1", help="Host of the server."),
         option(
             "--port",
             envvar="CLIENT_PORT",
-            default=port,
+            default=default,
             type=click.IntRange(1, 65535),
-            help="Port of the server.",
+            help=f"Port of the server{usual}.",
         ),
         option("--model", envvar="CLIENT_MODEL", default=model, help="Name of the model."),
         option(
             "--timeout",
             envvar="CLIENT_TIMEOUT",
-            default=TIMEOUT_S,
+            default=timeout,
             type=click.FloatRange(min=0, min_open=True),
             help="Seconds to wait for each response.",
         ),

@@ -25,8 +25,12 @@ class Credentials:
             if secret is not None and (not secret or " " in secret):
                 raise SourceError(f"the {name} is empty or holds a space")
 
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a gRPC call."""
+        return tuple(self.headers().items())
+
     def headers(self) -> dict[str, str]:
-        """The headers of an HTTP request, or a gRPC call's metadata."""
+        """The headers of an HTTP request."""
         found = {}
         if self.api_key is not None:
             found["x-api-key"] = self.api_key

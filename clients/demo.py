@@ -17,18 +17,23 @@ from pathlib import Path
 
 import click
 
+from mlserver_streaming.extras import needed_by
+
 from .command import option, reported
 from .errors import ClientError
 from .grpc_client import GrpcTextClient
-from .jpeg_stream import JpegStream
-from .service import HOST, Service, ServiceError
-from .sse_client import SseClient
-from .video.frame_source import FrameSource
-from .video.report import VideoReport
-from .video.source import SAMPLE, open_source
-from .video.stream_settings import StreamSettings
-from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
-from .video_client import run_video
+
+with needed_by("The demo", "clients", __name__):
+    from .jpeg_stream import JpegStream
+    from .server_process import HOST, ServiceError
+    from .service import Service
+    from .sse_client import SseClient
+    from .video.frame_source import FrameSource
+    from .video.report import VideoReport
+    from .video.source import SAMPLE
+    from .video.stream_settings import StreamSettings
+    from .video.watch import ANNOTATED, COUNTS, WatchReport, watch_video
+    from .video_client import run_video
 
 PROMPT = "What is the capital of France?"
 
@@ -54,21 +59,22 @@ def main(video: str, results_dir: Path) -> None:
     # Leave the service's `with` block, and so stop it, also when this program is told to end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with reported(), _log_shown():
-        with open_source(video):
+        with FrameSource(video):
             # A bad source is told at once, not after the words.
             pass
         click.echo("Starting the service ...")
         began = time.perf_counter()
         with Service(log) as service:
             started = time.perf_counter() - began
-            sse = asyncio.run(_stream_sse(service.rest_port))
-            grpc = asyncio.run(_stream_grpc(service.grpc_port))
+            sse = asyncio.run(_stream_sse(service.http))
+            grpc = asyncio.run(_stream_grpc(service.grpc))
             click.echo("Video:")
-            stream = JpegStream(host=HOST, port=service.grpc_port)
-            run_video(video, stream, output, report)
+            stream = JpegStream(host=HOST, port=service.grpc)
+            with FrameSource(video) as source:
+                run_video(source, stream, output, report)
             click.echo("What moves in it:")
             settings = StreamSettings(
-                host=HOST, port=service.grpc_port, model="motion", parameters={"track": True}
+                host=HOST, port=service.grpc, model="motion", parameters={"track": True}
             )
             with FrameSource(video) as source:
                 watch_video(source, settings, results_dir, seen)

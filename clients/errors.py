@@ -47,6 +47,9 @@ class TlsError(ClientError):
 class NoResponseError(ClientError):
     """The next response did not come within the timeout."""
 
+    def __init__(self, address: str, seconds: float) -> None:
+        super().__init__(f"no response from {address} within {seconds:g} s")
+
 
 class RefusedError(ClientError):
     """The server ended the call with an error status, or did not start the sequence.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
-from .address import is_loopback, join_address
 from .errors import ClientError, RefusedError, StreamCutError, UnreachableError
+from .server import Server
 from .tls import Tls, hang_up_hint, read_pem, tls_error
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -29,22 +29,26 @@ _CUT_TEXTS = (
 )
 
 
-def open_channel(host: str, port: int, tls: Tls | None = None) -> grpc.aio.Channel:
-    """A channel; it connects at the first call. Raises TlsError when a file of `tls` is no good."""
+def open_channel(server: Server) -> grpc.aio.Channel:
+    """A channel; it connects at the first call.
+
+    Raises TlsError when a file of the server's `tls` is no good.
+    """
     # gRPC's core logs broken connections on stderr; the error that is raised says it in one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options: list[tuple[str, int]] = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.enable_http_proxy", 0 if is_loopback(host) else 1),
+        ("grpc.enable_http_proxy", int(server.may_use_proxy)),
     ]
-    address = join_address(host, port)
-    if tls is None:
-        return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(address, _credentials(tls), options=options)
+    if server.tls is None:
+        return grpc.aio.insecure_channel(server.address, options=options)
+    credentials = channel_credentials(server.tls)
+    return grpc.aio.secure_channel(server.address, credentials, options=options)
 
 
-def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+def channel_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """What gRPC makes of the files. Raises TlsError when one of them is no good."""
     # gRPC takes any files, and then fails without a reason.
     tls.context()
     return grpc.ssl_channel_credentials(
@@ -58,8 +62,9 @@ def _pem(path: Path | None) -> bytes | None:
     return None if path is None else read_pem(path)
 
 
-def call_error(error: BaseException, address: str, tls: Tls | None = None) -> ClientError:
+def call_error(error: BaseException, server: Server) -> ClientError:
     """Why a call ended, from the exception that grpc.aio raised."""
+    address = server.address
     if isinstance(error, ClientError):
         return error
     if isinstance(error, asyncio.CancelledError):
@@ -72,7 +77,7 @@ def call_error(error: BaseException, address: str, tls: Tls | None = None) -> Cl
             reason = details.rpartition("last error: ")[2]
             if (fault := tls_error(reason, address)) is not None:
                 return fault
-            hint = hang_up_hint(tls) if any(text in reason for text in _CUT_TEXTS) else ""
+            hint = hang_up_hint(server.tls) if any(text in reason for text in _CUT_TEXTS) else ""
             return UnreachableError(f"nobody answers at {address}: {reason}{hint}")
         if any(text in details for text in _CUT_TEXTS):
             return StreamCutError(f"the stream from {address} was cut before its end: {details}")

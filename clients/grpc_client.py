@@ -11,24 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import click
-import grpc
 from mlserver.grpc.dataplane_pb2 import ModelInferResponse
-from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from .address import join_address
 from .command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
 from .credentials import ANONYMOUS, Credentials
-from .errors import ItemError, NoResponseError
-from .grpc_channel import call_error, open_channel
+from .errors import ItemError
 from .grpc_messages import Parameter, bytes_output, bytes_request, response_error
+from .grpc_model import GrpcModel
 from .prompts import checked_prompt, read_lines, read_prompt
+from .server import Server
 from .tls import Tls
 
 
@@ -41,7 +38,7 @@ class TextResponse:
     error: ItemError | None = None
 
 
-class GrpcTextClient:
+class GrpcTextClient(GrpcModel):
     """One text model behind ModelStreamInfer; one channel, any number of streams at a time.
 
     `timeout` is in seconds, for each response once all prompts are sent: until then nobody can tell
@@ -58,22 +55,7 @@ class GrpcTextClient:
         tls: Tls | None = None,
         credentials: Credentials = ANONYMOUS,
     ) -> None:
-        self._host, self._port, self._model, self._timeout = host, port, model, timeout
-        self._tls, self._metadata = tls, tuple(credentials.headers().items())
-        self._address = join_address(host, port)
-
-    async def __aenter__(self) -> Self:
-        self._channel = open_channel(self._host, self._port, self._tls)
-        self._stub: Any = GRPCInferenceServiceStub(self._channel)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._channel.close()
+        super().__init__(Server(host, port, tls, credentials), model, timeout)
 
     async def words(
         self, prompt: str, parameters: Mapping[str, Parameter] | None = None
@@ -100,34 +82,9 @@ class GrpcTextClient:
         error; `status` is its name), StreamCutError or ProtocolError, and whatever `prompts`
         raises.
         """
-        call = self._stub.ModelStreamInfer(metadata=self._metadata)
-        sending = asyncio.create_task(self._send(call, prompts, parameters))
-        messages = aiter(call)
-        try:
-            while (message := await self._next(messages, sending)) is not None:
-                yield _text_response(message)
-            await sending
-        except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-            # A failure to send cancels the call; its own reason is the better one to tell.
-            if sending.done() and not sending.cancelled() and (cause := sending.exception()):
-                raise cause from None
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise call_error(error, self._address, self._tls) from error
-        finally:
-            sending.cancel()
-            call.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await sending
 
-    async def _send(
-        self,
-        call: Any,
-        prompts: Iterable[str] | AsyncIterable[str],
-        parameters: Mapping[str, Parameter] | None,
-    ) -> None:
-        index = 0
-        try:
+        async def send(call: Any) -> None:
+            index = 0
             async for prompt in _each(prompts):
                 request = bytes_request(
                     checked_prompt(prompt).encode(),
@@ -138,31 +95,10 @@ class GrpcTextClient:
                 )
                 await call.write(request)
                 index += 1
-            await call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The call is over; its reader gets the reason.
-            return
-        except BaseException:
-            call.cancel()
-            raise
 
-    async def _next(
-        self, messages: AsyncIterator[ModelInferResponse], sending: asyncio.Task[None]
-    ) -> ModelInferResponse | None:
-        try:
-            if sending.done():
-                async with asyncio.timeout(self._timeout):
-                    return await anext(messages, None)
-            message = asyncio.ensure_future(anext(messages, None))
-            try:
-                await asyncio.wait({message, sending}, return_when=asyncio.FIRST_COMPLETED)
-                return await asyncio.wait_for(message, self._timeout)
-            finally:
-                message.cancel()
-        except TimeoutError as error:
-            raise NoResponseError(
-                f"no response from {self._address} within {self._timeout:g} s"
-            ) from error
+        async with aclosing(self.exchange(send)) as messages:
+            async for message in messages:
+                yield _text_response(message)
 
 
 async def _each(prompts: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:

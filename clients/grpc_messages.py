@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlserver.grpc.dataplane_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 
+from .bytes_tensors import pack, unpack
 from .errors import ProtocolError
 
 Parameter = bool | int | float | str
 
-# A BYTES element in raw contents stands behind its length, a little-endian uint32.
-# https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_grpc.md
-_LENGTH_BYTES = 4
 
-
-def bytes_request(
-    data: bytes,
+def raw_request(
+    raw: bytes,
     *,
+    datatype: str,
+    shape: Sequence[int],
     model: str,
     request_id: str,
     tensor: str,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> ModelInferRequest:
-    """A request with one input tensor, BYTES [1], its element in raw contents."""
+    """A request with one input tensor, its data in raw contents."""
     request = ModelInferRequest(
         model_name=model,
         id=request_id,
-        inputs=[ModelInferRequest.InferInputTensor(name=tensor, datatype="BYTES", shape=[1])],
-        raw_input_contents=[len(data).to_bytes(_LENGTH_BYTES, "little") + data],
+        inputs=[ModelInferRequest.InferInputTensor(name=tensor, datatype=datatype, shape=shape)],
+        raw_input_contents=[raw],
     )
     for name, value in (parameters or {}).items():
         request.parameters[name].CopyFrom(_parameter(value))
     return request
 
 
+def bytes_request(
+    *elements: bytes,
+    model: str,
+    request_id: str,
+    tensor: str,
+    parameters: Mapping[str, Parameter] | None = None,
+) -> ModelInferRequest:
+    """A request with one input tensor, BYTES [number of elements], in raw contents."""
+    return raw_request(
+        pack(elements),
+        datatype="BYTES",
+        shape=[len(elements)],
+        model=model,
+        request_id=request_id,
+        tensor=tensor,
+        parameters=parameters,
+    )
+
+
 def bytes_output(response: ModelInferResponse, tensor: str) -> bytes:
     """The first element of the output `tensor`; raises ProtocolError when there is none."""
+    return bytes_outputs(response, tensor)[0]
+
+
+def bytes_outputs(response: ModelInferResponse, tensor: str) -> list[bytes]:
+    """All elements of the output `tensor`; raises ProtocolError when there are none."""
+    found: list[bytes] = []
     for index, output in enumerate(response.outputs):
         if output.name != tensor:
             continue
         if index < len(response.raw_output_contents):
-            return _first_element(response.raw_output_contents[index], tensor)
-        if output.contents.bytes_contents:
-            return output.contents.bytes_contents[0]
+            found = unpack(response.raw_output_contents[index], tensor)
+        else:
+            found = list(output.contents.bytes_contents)
+        if found:
+            return found
     names = ", ".join(repr(output.name) for output in response.outputs) or "none"
     raise ProtocolError(f"a response has no output '{tensor}' with data (outputs: {names})")
 
@@ -57,13 +83,6 @@ def response_error(response: ModelInferResponse) -> tuple[str, int | None] | Non
     if "error_code" not in response.parameters:
         return text, None
     return text, response.parameters["error_code"].int64_param
-
-
-def _first_element(raw: bytes, tensor: str) -> bytes:
-    length = int.from_bytes(raw[:_LENGTH_BYTES], "little")
-    if len(raw) < _LENGTH_BYTES + length:
-        raise ProtocolError(f"output '{tensor}' is shorter than it says")
-    return raw[_LENGTH_BYTES : _LENGTH_BYTES + length]
 
 
 def _parameter(value: Parameter) -> InferParameter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from .errors import ClientError, ProtocolError, StreamCutError
 from .grpc_channel import call_error
 from .grpc_messages import Parameter, bytes_request
-from .tls import Tls
+from .server import Server
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,19 @@ class InferCall:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        address: str,
-        tls: Tls | None = None,
+        server: Server,
         *,
-        metadata: Sequence[tuple[str, str]] = (),
         id_prefix: str = "",
     ) -> None:
         """
         Args:
-            tls: how the channel is secured; for the text of errors.
-            metadata: sent with the call, such as a key.
+            server: the channel's other end.
             id_prefix: what each request's id begins with, before its number.
         """
         stub: Any = GRPCInferenceServiceStub(channel)
-        self._call = stub.ModelStreamInfer(metadata=tuple(metadata))
+        self._call = stub.ModelStreamInfer(metadata=server.credentials.metadata())
         self._id_prefix = id_prefix
-        self._address, self._tls = address, tls
+        self._server = server
         self._sent: dict[str, Sent] = {}
         self._count = 0
         self._writing = asyncio.Lock()
@@ -119,9 +116,9 @@ class InferCall:
                 # It may have been given up in the meantime.
                 if not sent.response.done():
                     sent.response.set_result((message, time.perf_counter()))
-            self.ended = StreamCutError(f"the server at {self._address} ended the stream")
+            self.ended = StreamCutError(f"the server at {self._server.address} ended the stream")
         except (Exception, asyncio.CancelledError) as error:
-            self.ended = call_error(error, self._address, self._tls)
+            self.ended = call_error(error, self._server)
             self._call.cancel()
         self._answered.set()
         for sent in self._sent.values():

@@ -23,13 +23,13 @@ from uuid import uuid4
 
 from mlserver_streaming.vision.jpeg import Image, JpegError, decode, encode
 
-from .address import join_address
 from .command import GRPC_PORT, TIMEOUT_S
 from .credentials import ANONYMOUS, Credentials
 from .errors import ClientError, FrameError, NoResponseError, RefusedError
 from .grpc_channel import open_channel
 from .grpc_messages import Parameter, bytes_output, response_error
 from .infer_call import InferCall, Sent
+from .server import Server
 from .tls import Tls
 
 # What goes in is what comes out: pixels or JPEG bytes.
@@ -90,16 +90,15 @@ class JpegStream:
     ) -> None:
         if in_flight < 1:
             raise ValueError("in_flight must be at least 1")
-        self._host, self._port, self._model, self._timeout = host, port, model, timeout
-        self._address = join_address(host, port)
-        self._tls, self._credentials = tls, credentials
+        self._server = Server(host, port, tls, credentials)
+        self._model, self._timeout = model, timeout
         self._in_flight = in_flight
         self._quality = quality
         self._sequence_id = uuid4().hex if sequence_id is None else sequence_id
 
     async def __aenter__(self) -> Self:
-        self._channel = open_channel(self._host, self._port, self._tls)
-        self._call = self._open_call()
+        self._channel = open_channel(self._server)
+        self._call = InferCall(self._channel, self._server)
         try:
             await self._start_sequence()
         except BaseException:
@@ -120,10 +119,6 @@ class JpegStream:
                         await self._end_sequence()
         finally:
             await self._close()
-
-    def _open_call(self) -> InferCall:
-        metadata = tuple(self._credentials.headers().items())
-        return InferCall(self._channel, self._address, self._tls, metadata=metadata)
 
     async def __call__(self, image: FrameT) -> FrameT:
         """Stream one frame; raises FrameError when it failed. Tasks may call this side by side."""
@@ -192,7 +187,7 @@ class JpegStream:
                 # Shielded: cancelling a write would cancel the call and all its other frames.
                 return await asyncio.shield(self._write(self._call, jpeg))
         except TimeoutError as error:
-            raise self._no_response() from error
+            raise NoResponseError(self._server.address, self._timeout) from error
 
     async def _write(self, call: InferCall, data: bytes, **flags: bool) -> Sent:
         parameters: dict[str, Parameter] = {}
@@ -205,7 +200,7 @@ class JpegStream:
             async with asyncio.timeout(self._timeout):
                 message, read_at = await sent.response
         except TimeoutError as error:
-            raise self._no_response() from error
+            raise NoResponseError(self._server.address, self._timeout) from error
         latency = read_at - sent.at
         if (failure := response_error(message)) is not None:
             return FrameResponse(None, FrameError(*failure), latency)
@@ -226,7 +221,7 @@ class JpegStream:
                 sent = await self._write(self._call, PLACEHOLDER, sequence_start=True)
                 message, _ = await sent.response
         except TimeoutError as error:
-            raise self._no_response() from error
+            raise NoResponseError(self._server.address, self._timeout) from error
         if (failure := response_error(message)) is not None:
             text, code = failure
             raise RefusedError(
@@ -244,7 +239,7 @@ class JpegStream:
             await call.hang_up()
             if not self._sequence_id:
                 return
-            call = self._open_call()
+            call = InferCall(self._channel, self._server)
         try:
             if self._sequence_id:
                 await self._write(call, PLACEHOLDER, sequence_end=True)
@@ -255,9 +250,6 @@ class JpegStream:
     async def _close(self) -> None:
         await self._call.hang_up()
         await self._channel.close()
-
-    def _no_response(self) -> NoResponseError:
-        return NoResponseError(f"no response from {self._address} within {self._timeout:g} s")
 
 
 async def _each(frames: Iterable[FrameT] | AsyncIterable[FrameT]) -> AsyncGenerator[FrameT, None]:

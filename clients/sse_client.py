@@ -13,30 +13,23 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import quote
 
 import click
-import httpx
-import httpx_sse
 
-from .address import is_loopback, join_address
+from mlserver_streaming.extras import needed_by
+
 from .command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
 from .credentials import ANONYMOUS, Credentials
-from .errors import (
-    ClientError,
-    ErrorEventError,
-    ItemError,
-    NoResponseError,
-    ProtocolError,
-    RefusedError,
-    StreamCutError,
-    UnreachableError,
-)
+from .errors import ItemError, ProtocolError
 from .prompts import read_prompt
-from .tls import Tls, hang_up_hint, tls_error
+from .server import Server
+from .tls import Tls
 
-# An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
-ERROR_BODY_LIMIT = 64 * 1024
+with needed_by("The SSE client", "clients", __name__):
+    import httpx
+    import httpx_sse
+
+    from .http_model import HttpModel
 
 
 class SseClient:
@@ -58,13 +51,8 @@ class SseClient:
         credentials: Credentials = ANONYMOUS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._address = join_address(host, port)
-        scheme = "http" if tls is None else "https"
-        self._url = f"{scheme}://{self._address}/v2/models/{quote(model, safe='')}/generate_stream"
-        self._timeout = timeout
-        self._trust_env = not is_loopback(host)
-        self._tls, self._transport = tls, transport
-        self._headers = credentials.headers()
+        self._server = Server(host, port, tls, credentials)
+        self._model, self._timeout, self._transport = model, timeout, transport
 
     async def words(
         self, prompt: str, parameters: Mapping[str, Any] | None = None
@@ -83,58 +71,16 @@ class SseClient:
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         """Every event of the answer as it came, its `data` still JSON text.
 
-        Raises UnreachableError, NoResponseError, RefusedError (an HTTP error; `status` is its
-        number), ErrorEventError, StreamCutError or ProtocolError.
+        Raises UnreachableError, TlsError, NoResponseError, RefusedError (an HTTP error; `status` is
+        its number), ErrorEventError, StreamCutError or ProtocolError.
         """
-        answered = False
-        try:
-            async with (
-                httpx.AsyncClient(
-                    headers=self._headers,
-                    transport=self._transport,
-                    trust_env=self._trust_env,
-                    timeout=self._timeout,
-                    verify=True if self._tls is None else self._tls.context(),
-                ) as client,
-                httpx_sse.aconnect_sse(
-                    client, "POST", self._url, json=prompt_request(prompt, parameters)
-                ) as source,
-            ):
-                answered = True
-                await _check_status(source.response)
-                async with aclosing(source.aiter_sse()) as events:
-                    while (event := await self._next(events)) is not None:
-                        if event.event == "error":
-                            raise ErrorEventError(_error_of(event.data) or event.data)
-                        yield event
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, httpx_sse.SSEError) as error:
-            raise self._client_error(error, answered) from error
-
-    async def _next(
-        self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None]
-    ) -> httpx_sse.ServerSentEvent | None:
-        # httpx's own timeout starts again at each keep-alive comment; this one does not.
-        async with asyncio.timeout(self._timeout):
-            return await anext(events, None)
-
-    def _client_error(self, error: Exception, answered: bool) -> ClientError:
-        match error:
-            case TimeoutError() | httpx.TimeoutException():
-                return NoResponseError(
-                    f"no response from {self._address} within {self._timeout:g} s"
-                )
-            case httpx.TransportError() if fault := tls_error(str(error), self._address):
-                return fault
-            case httpx.ConnectError() | httpx.InvalidURL():
-                return UnreachableError(f"nobody answers at {self._address}: {error}")
-            case httpx_sse.SSEError():
-                return ProtocolError(f"the answer is not an event stream: {error}")
-        if answered:
-            return StreamCutError(
-                f"the stream from {self._address} was cut before its end: {error}"
-            )
-        hint = hang_up_hint(self._tls)
-        return ProtocolError(f"{self._address} gave no HTTP response: {error}{hint}")
+        request = prompt_request(prompt, parameters)
+        async with (
+            HttpModel(self._server, self._model, self._timeout, self._transport) as connected,
+            aclosing(connected.events("generate_stream", json=request)) as events,
+        ):
+            async for event in events:
+                yield event
 
 
 def prompt_request(prompt: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -166,29 +112,6 @@ def read_words(data: str) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ProtocolError(f"an event's output is not text: {data[:200]}")
     return words
-
-
-async def _check_status(response: httpx.Response) -> None:
-    """Raise RefusedError, with the server's own sentence where it sent one."""
-    if response.is_success:
-        return
-    body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > ERROR_BODY_LIMIT:
-            break
-    text = body.decode(errors="replace").strip()
-    message = _error_of(text) or text[:200] or response.reason_phrase
-    raise RefusedError(message, response.status_code)
-
-
-def _error_of(data: str) -> str | None:
-    """The sentence in `{"error": "<sentence>"}`, None when `data` is something else."""
-    try:
-        error = json.loads(data)["error"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return str(error)
 
 
 @click.command()

@@ -7,28 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
+from mlserver_streaming.extras import needed_by
 from mlserver_streaming.vision.jpeg import Image
 
-from .command import GRPC_PORT, TIMEOUT_S, option, reported, server_options
+from .command import GRPC_PORT, option, reported, server_options
 from .credentials import Credentials
-from .errors import SourceError
+from .errors import FrameError, SourceError
+from .interrupt import Interrupt
 from .jpeg_stream import IN_FLIGHT, JpegStream
 from .tls import Tls
-from .video.frame_buffer import Policy
-from .video.frame_source import FrameSource
-from .video.options import stream_settings, watch_options, watch_settings
-from .video.report import VideoReport
-from .video.source import SAMPLE, VideoSource, open_source
-from .video.watch import ANNOTATED, COUNTS, WatchReport, default_policy, watch_video
-from .video.window import Window
-from .video.writer import VideoWriter
+
+with needed_by("The video client", "clients", __name__):
+    from tqdm import tqdm
+
+    from .video.frame_buffer import Policy
+    from .video.frame_source import FrameSource, SourceFrame
+    from .video.options import stream_settings, watch_options, watch_settings
+    from .video.report import VideoReport
+    from .video.source import SAMPLE
+    from .video.watch import WatchReport, default_policy, watch_video
+    from .video.window import Window
+    from .video.writer import VideoWriter
 
 # The exit status of a program ended by Ctrl-C, as shells count it.
 INTERRUPTED = 130
@@ -36,37 +43,41 @@ JPEG_MODEL = "jpeg-model"
 
 
 def run_video(
-    name: str,
+    source: FrameSource,
     stream: JpegStream,
     output: Path,
     report: VideoReport,
     *,
-    timeout: float = TIMEOUT_S,
     max_frames: int | None = None,
     show: bool = False,
 ) -> None:
-    """Stream the video `name` (see `open_source`) through `stream`, not yet open, to an .mp4.
+    """Stream an open source through `stream`, not yet open, to an .mp4.
 
     `report` is filled as it goes: after an error, or Ctrl-C, it tells of what was done so far, and
     `output` holds it. Raises SourceError, ResultError, what JpegStream raises, and FrameError when
     every frame failed.
     """
-    with open_source(name, timeout) as source, VideoWriter(output, source.fps) as writer:
-        report.start()
-        try:
-            asyncio.run(
-                _stream_video(source, stream, writer, report, max_frames=max_frames, show=show)
-            )
-        finally:
-            report.stop()
+    writer = VideoWriter(output, source.fps)
+    try:
+        with Interrupt() as interrupt, writer:
+            report.start()
+            try:
+                interrupt.run(
+                    _stream_video(source, stream, writer, report, max_frames=max_frames, show=show)
+                )
+            finally:
+                report.stop()
+    finally:
+        if writer.written:
+            report.written.append(output)
     if report.frames == 0:
-        raise SourceError(f"{name} holds no frame")
+        raise SourceError("the source holds no frame")
     if report.first_error is not None and report.failed == report.frames:
         raise report.first_error
 
 
 async def _stream_video(
-    source: VideoSource,
+    source: FrameSource,
     stream: JpegStream,
     writer: VideoWriter,
     report: VideoReport,
@@ -78,29 +89,51 @@ async def _stream_video(
     it, or the first good one where there was none before.
     """
     good: Image | None = None
-    owed = 0
+    owed: list[float] = []
+    read: deque[SourceFrame] = deque()
     window = Window() if show else None
     limits = [count for count in (source.frame_count, max_frames) if count is not None]
+
+    async def images() -> AsyncGenerator[Image, None]:
+        count = 0
+        while max_frames is None or count < max_frames:
+            # In a thread: decoding and cameras block.
+            if (frame := await asyncio.to_thread(source.read)) is None:
+                return
+            count += 1
+            read.append(frame)
+            if frame.image is not None:
+                yield frame.image
+
+    def pass_over() -> None:
+        """Count the pictures that were none, up to the next that was sent."""
+        while read and read[0].image is None:
+            frame = read.popleft()
+            report.add(0.0, FrameError(str(frame.error)))
+            owed.append(frame.time)
+
     async with (
         stream,
-        aclosing(source.frames(max_frames)) as frames,
+        aclosing(images()) as frames,
         aclosing(stream.responses(frames)) as responses,
     ):
         # Not before the stream is open: an error then has a clean line.
         with tqdm(total=min(limits, default=None), unit=" frames", file=sys.stderr) as progress:
             async for response in responses:
+                pass_over()
+                owed.append(read.popleft().time)
                 report.add(response.latency, response.error)
                 progress.update()
-                owed += 1
                 good = good if response.image is None else response.image
                 if good is None:
                     continue
-                for _ in range(owed):
+                for time in owed:
                     # The encoder in a thread: the stream goes on meanwhile.
-                    await asyncio.to_thread(writer.write, good)
-                owed = 0
+                    await asyncio.to_thread(writer.write, good, time, source.pixel_aspect)
+                owed.clear()
                 if window is not None and not window.show(good):
                     return
+            pass_over()
             # Not every header keeps its promise.
             progress.total = progress.n
 
@@ -173,7 +206,7 @@ def main(
     Ends with a summary line. A failed frame is counted. Ctrl-C ends the files properly.
     """
     address: dict[str, Any] = {"host": host, "port": port, "model": model, "timeout": timeout}
-    address["tls"] = tls
+    address |= {"tls": tls, "credentials": credentials}
     report: VideoReport
     if model == JPEG_MODEL:
         report = VideoReport()
@@ -182,22 +215,17 @@ def main(
             **address,
             in_flight=in_flight or IN_FLIGHT,
             sequence_id=sequence_id,
-            credentials=credentials,
         )
 
         def run() -> None:
-            run_video(
-                source, stream, path, report, timeout=timeout, max_frames=max_frames, show=show
-            )
+            with _opened(source, flags) as opened:
+                run_video(opened, stream, path, report, max_frames=max_frames, show=show)
 
-        written = [path]
     else:
         report = seen = WatchReport()
-        written = [results_dir / ANNOTATED, results_dir / COUNTS]
 
         def run() -> None:
-            connect, retry = flags["connect_timeout"], flags["retry_seconds"]
-            with FrameSource(source, connect_s=connect, retry_s=retry) as opened:
+            with _opened(source, flags) as opened:
                 common = {"max_frames": max_frames, "in_flight": in_flight, "show": show}
                 settings = watch_settings(flags, **common)
                 resend = (settings.policy or default_policy(opened)) is Policy.WAIT
@@ -206,7 +234,6 @@ def main(
                     **address,
                     sequence_id=sequence_id,
                     resend=resend,
-                    metadata=tuple(credentials.headers().items()),
                 )
                 watch_video(opened, stream, results_dir, seen, settings)
 
@@ -218,8 +245,17 @@ def main(
         finally:
             if report.frames:
                 click.echo(report)
-            if report.frames > report.failed:
-                click.echo(f"Written to {' and '.join(map(str, written))}")
+            if report.written:
+                click.echo(f"Written to {' and '.join(map(str, report.written))}")
+
+
+def _opened(name: str, flags: Mapping[str, Any]) -> FrameSource:
+    """The source, read as the flags want it; what is to be told of it is told."""
+    source = FrameSource(name, connect_s=flags["connect_timeout"], retry_s=flags["retry_seconds"])
+    source.realtime = flags["realtime"] and not source.live
+    if source.note is not None:
+        click.echo(f"{name}: {source.note}.", err=True)
+    return source
 
 
 if __name__ == "__main__":

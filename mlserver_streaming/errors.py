@@ -8,6 +8,7 @@ MLServerError                a text for the caller and an HTTP status
   TooLargeError         413  a body or message past its limit
   UnsupportedError      501  the model cannot be asked in this way
   NotReadyError         503  the model is still loading
+  NotLoadedError        503  the model could not be loaded
   WorkerLostError       503  the worker process that was answering is gone
   NoWorkerError         503  no worker process is there to answer
   IssuerError           503  the issuer of tokens does not give its keys
@@ -15,7 +16,7 @@ MLServerError                a text for the caller and an HTTP status
   DrainingError         503  the service is about to stop
   IdleError             408  nothing came or went for too long
   DeadlineError         504  a call lasted longer than it may
-  LoadError             504  a model took longer to load than it may
+  LoadTimeoutError      504  a model took longer to load than it may
   InternalError         500  everything unexpected: logged in full, answered in a fixed phrase
   RequestFailedError    any  a runtime failed this request in band (the stream contract)
 """
@@ -31,10 +32,11 @@ __all__ = [
     "IdleError",
     "InternalError",
     "IssuerError",
-    "LoadError",
+    "LoadTimeoutError",
     "MLServerError",
     "NoSuchModelError",
     "NoWorkerError",
+    "NotLoadedError",
     "NotReadyError",
     "OverLimitError",
     "RequestFailedError",
@@ -112,6 +114,13 @@ class NotReadyError(MLServerError):
         super().__init__(f"Model '{name}' is not ready yet; try again in a moment.", 503)
 
 
+class NotLoadedError(MLServerError):
+    def __init__(self, name: str):
+        super().__init__(
+            f"Model '{name}' could not be loaded; POST /v2/repository/index has the reason.", 503
+        )
+
+
 class WorkerLostError(MLServerError):
     def __init__(self) -> None:
         super().__init__("The worker that answered this was lost; ask again.", 503)
@@ -142,7 +151,7 @@ class DeadlineError(MLServerError):
         super().__init__(f"The call was ended after {seconds:g} s, the longest it may last.", 504)
 
 
-class LoadError(MLServerError):
+class LoadTimeoutError(MLServerError):
     def __init__(self, name: str, seconds: float):
         super().__init__(
             f"Model '{name}' was not loaded within {seconds:g} s (workers.load_seconds).", 504

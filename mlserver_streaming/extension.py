@@ -7,22 +7,26 @@ BORROWED, and a test fails, naming the one, when MLServer moves it.
 
 import re
 import sys
+from functools import partial
 from importlib import metadata
 
 import mlserver
 import mlserver.parallel.registry
 import mlserver.server
-from mlserver.registry import MultiModelRegistry
+from mlserver.repository import ModelRepository
 from mlserver.settings import Settings
 
 from .cache import StreamCache
+from .isolation import make_model
 from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
 from .rpc.server import StreamingGRPCServer
 from .streams.data_plane import StreamingDataPlane
+from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
+from .streams.start import Start
 
 NAME = "mlserver-streaming"
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
@@ -36,6 +40,16 @@ BORROWED = (
     "mlserver.server:MetricsServer",
     "mlserver.rest:RESTServer._get_config",
     "mlserver.server:ModelRepositoryHandlers",
+    "mlserver.server:MultiModelRegistry",
+    "mlserver.settings:ModelSettings._source",
+    "mlserver.settings:ModelSettings.implementation_",
+    "mlserver.repository:SchemalessModelRepository._root",
+    "mlserver.handlers:ModelRepositoryHandlers._get_state",
+    "mlserver.handlers:ModelRepositoryHandlers._model_registry",
+    "mlserver.handlers:ModelRepositoryHandlers._repository",
+    "mlserver.handlers:ModelRepositoryHandlers._to_item",
+    "mlserver.registry:SingleModelRegistry._unload_model",
+    "mlserver.parallel.registry:model_initialiser",
     "mlserver.metrics:MetricsServer._get_app",
     "mlserver.metrics:MetricsServer._get_config",
     "mlserver.handlers:DataPlane._inference_middleware",
@@ -87,7 +101,9 @@ BORROWED = (
     "mlserver.registry:MultiModelRegistry._model_initialiser",
     "mlserver.parallel.registry:InferencePool",
     "mlserver.parallel.registry:InferencePoolRegistry._original_sigchld_handler",
+    "mlserver.parallel.registry:InferencePoolRegistry._should_load_model",
     "mlserver.parallel.registry:InferencePoolRegistry.close",
+    "mlserver.parallel.registry:InferencePoolRegistry.model_initialiser",
     "mlserver.parallel.pool:InferencePool._env",
     "mlserver.parallel.pool:InferencePool._on_worker_stop",
     "mlserver.parallel.pool:InferencePool._settings",
@@ -109,13 +125,26 @@ BORROWED = (
 )
 
 
-def data_plane(settings: Settings, model_registry: MultiModelRegistry) -> StreamingDataPlane:
+def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
     name_service(settings)
-    plane = StreamingDataPlane(settings, model_registry, StreamCache)
+    root = settings.model_repository_root or "."
+    plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
+    model_registry.root = root
+    stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
+    model_registry.start = Start(stops, lambda: plane.calls.draining)
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane
+
+
+def repository_handlers(
+    repository: ModelRepository, model_registry: ModelRegistry
+) -> GuardedRepositoryHandlers:
+    """The repository's calls; made after the data plane, and before anything is loaded."""
+    handlers = GuardedRepositoryHandlers(repository, model_registry)
+    model_registry.start.passed_over(handlers.faults)
+    return handlers
 
 
 def name_service(settings: Settings) -> None:
@@ -128,11 +157,12 @@ def name_service(settings: Settings) -> None:
 
 
 OURS = {
+    "MultiModelRegistry": ModelRegistry,
     "DataPlane": data_plane,
     "RESTServer": StreamingRESTServer,
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
-    "ModelRepositoryHandlers": GuardedRepositoryHandlers,
+    "ModelRepositoryHandlers": repository_handlers,
     "InferencePoolRegistry": StreamingPools,
 }
 
@@ -153,3 +183,4 @@ def install() -> None:
     for name, ours in OURS.items():
         setattr(mlserver.server, name, ours)
     mlserver.parallel.registry.InferencePool = StreamingPool  # type: ignore[misc]
+    mlserver.parallel.registry.model_initialiser = make_model

@@ -22,11 +22,20 @@ def require_free(host: str, ports: Mapping[str, int | None]) -> None:
         if port in with_names:
             raise SystemExit(f"'{with_names[port]}' and '{name}' are both port {port}.")
         with_names[port] = name
+        if not is_free(host, port):
+            raise cannot_listen(host, port)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether the port can be had. Nobody is let in meanwhile: it is bound, not listened on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        # As a listening socket has it: what clients left behind of an earlier service is no matter.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            socket.create_server((host, port), family=family).close()
-        except OSError as error:
-            raise cannot_listen(host, port) from error
+            found.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def cannot_listen(host: str, port: int) -> SystemExit:

@@ -5,75 +5,114 @@ put our edges in their places.
 """
 
 import asyncio
+import builtins
+import logging
 import os
-from typing import Any, ClassVar
-from urllib.parse import urlparse
+import sys
+from collections.abc import Sequence
+from typing import ClassVar
 
+from mlserver.errors import MLServerError, ModelNotFound
 from mlserver.logging import logger
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters, ModelSettings
-from mlserver.utils import to_absolute_path
 
 from . import extension
+from .discovery import MODELS_FOLDER, Findings, FoundModel, PassedOver, find_models
 from .settings import StreamingSettings
-
-MODELS_FOLDER = "model-settings"
 
 extension.install()
 
 
 class ModelSettingsRepository(SchemalessModelRepository):
-    """Finds models below `model-settings/` only.
+    """Finds models as `discovery.find_models` does, anew each time, and tells the log."""
 
-    MLServer's own repository takes every model-settings.json below the root, those of tests and
-    of virtual environments too. A model whose settings name a file of weights that is not there
-    is left out until it is.
-    """
-
-    # MLServer makes more than one repository in its life; a missing file is told once.
+    # MLServer makes more than one repository in its life; each thing is told once.
     _told: ClassVar[set[str]] = set()
 
-    def __init__(self, root: str, **arguments: Any):
-        super().__init__(os.path.join(root, MODELS_FOLDER), **arguments)
+    def __init__(self, root: str):
+        super().__init__(root)
+        self._found: Findings | None = None
         limits = StreamingSettings.read(root).limits
         self._defaults = {
             "max_sequences": limits.sequences,
             "sequence_idle_seconds": limits.sequence_idle_seconds,
         }
+        # What runtimes import lies here, wherever the service was started; workers get the path.
+        if (path := os.path.abspath(root)) not in sys.path:
+            sys.path.insert(0, path)
 
     async def list(self) -> list[ModelSettings]:
-        """The models that are whole, with the limits that hold where `parameters.extra` has none.
+        """The models, with the limits that hold where `parameters.extra` has none.
 
         They stand beside `extra`, not in it: a stock runtime may take what is there for its own.
         """
-        found = [settings for settings in await super().list() if self._is_whole(settings)]
-        for settings in found:
+        models = [model.settings for model in self._look().models]
+        for settings in models:
             parameters = settings.parameters or ModelParameters()
             for name, value in self._defaults.items():
                 if name not in (parameters.model_extra or {}):
                     setattr(parameters, name, value)
             settings.parameters = parameters
+        return models
+
+    async def find(self, name: str) -> builtins.list[ModelSettings]:
+        """All versions of a model.
+
+        Raises:
+            ModelNotFound: there is none.
+            MLServerError: there is one, but it cannot be read.
+        """
+        found = [settings for settings in await self.list() if settings.name == name]
+        if not found:
+            for fault in self.faults:
+                if fault.name == name:
+                    raise MLServerError(f"Model '{name}' cannot be loaded: {fault}", 422)
+            raise ModelNotFound(name)
         return found
 
-    def _is_whole(self, settings: ModelSettings) -> bool:
-        missing = missing_file(settings)
-        if missing is not None and missing not in self._told:
-            self._told.add(missing)
-            # In a moment: MLServer lists the models before it has set its logger up.
-            asyncio.get_running_loop().call_soon(
-                logger.info,
-                "Model '%s' is not served: there is no %s. Put its file there, or point "
-                "parameters.uri of its model-settings.json at one, and start again.",
-                settings.name,
-                os.path.relpath(missing),
-            )
-        return missing is None
+    @property
+    def faults(self) -> Sequence[PassedOver]:
+        """What had to be passed over when it was looked last, though somebody wants it served."""
+        return (self._found or self._look()).faults
+
+    def _look(self) -> Findings:
+        found = self._found = find_models(self._root)
+        # Once for each root: later on, models come and go by the calls of the repository.
+        if self._is_new(f"models of {os.path.abspath(self._root)}"):
+            self._tell(*_told_of(found))
+        for each in found.passed_over:
+            if self._is_new(str(each)):
+                self._tell(logging.ERROR if each.is_fault else logging.INFO, str(each))
+        return found
+
+    def _is_new(self, what: str) -> bool:
+        is_new = what not in self._told
+        self._told.add(what)
+        return is_new
+
+    def _tell(self, level: int, text: str) -> None:
+        # In a moment: MLServer lists the models before it has set its logger up.
+        asyncio.get_running_loop().call_soon(logger.log, level, "%s", text)
 
 
-def missing_file(settings: ModelSettings) -> str | None:
-    """The file of this machine that a model's `parameters.uri` names, where there is none."""
-    uri = urlparse((settings.parameters and settings.parameters.uri) or "")
-    if not uri.path or uri.netloc or uri.scheme not in ("", "file"):
-        return None
-    path = to_absolute_path(settings, uri.path)
-    return None if os.path.exists(path) else path
+def _told_of(found: Findings) -> tuple[int, str]:
+    """Which models there are, for the log: loud where there are none."""
+    if found.models:
+        models = ", ".join(_named(model) for model in found.models)
+        return logging.INFO, f"Models found {found.way}: {models}."
+    none = f"No model is served: none is found {found.way}"
+    if not found.elsewhere:
+        return logging.WARNING, f"{none}."
+    elsewhere = ", ".join(found.elsewhere)
+    if found.below_models_folder:
+        advice = f"Move what is to be served there, or remove the folder {MODELS_FOLDER}/."
+    else:
+        advice = "Hidden folders, installed packages and build output are not looked into."
+    return logging.WARNING, f"{none}, but in {elsewhere}. {advice}"
+
+
+def _named(model: FoundModel) -> str:
+    settings = model.settings
+    version = f" (version {settings.version})" if settings.version else ""
+    return f"{settings.name}{version}" if model.folder else f"'{settings.name}' of the environment"

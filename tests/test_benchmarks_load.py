@@ -21,6 +21,7 @@ from benchmarks.loads.triton_dialect import ReplyError, split_reply
 from benchmarks.report.paced_table import as_table
 from tests.live.conftest import make_folder
 from tests.live.service import Service
+from tests.live.warm import WarmService
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -118,7 +119,7 @@ def test_a_table_of_runs() -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = make_folder(tmp_path_factory.mktemp("load") / "service")
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 

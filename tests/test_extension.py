@@ -20,6 +20,8 @@ ROOT = Path(mlserver_streaming.__file__).parent
 MODULES = [
     importlib.import_module(".".join(path.relative_to(ROOT.parent).with_suffix("").parts))
     for path in sorted(ROOT.rglob("[a-z]*.py"))
+    # Not what `init` copies.
+    if (path.parent / "__init__.py").exists()
 ]
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,15 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 # The house's floors, from the ground up. What stands on one imports what is below it, never what is
 # above or beside it: rooms of one floor do not know one another.
 PACKAGE_FLOORS = (
-    ("settings", "errors", "watched_file", "ports"),
+    ("extras",),
+    ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("streams",),
     ("cache", "parallel"),
     ("rest", "rpc"),
     ("extension",),
     ("repository",),
-    ("cli", "ready"),
+    ("cli", "ready", "settings_reference"),
 )
 BENCHMARK_FLOORS = (
     ("inputs",),
@@ -49,8 +51,8 @@ ALLOWED = {
 }
 # The rooms of the package that programs beside it may use.
 OPEN_ROOMS = {
-    "runtimes": {"models", "tensors", "vision", "audio"},
-    "clients": {"vision", "audio"},
+    "runtimes": {"extras", "models", "tensors", "vision", "audio"},
+    "clients": {"extras", "vision", "audio"},
 }
 
 
@@ -58,11 +60,16 @@ def python_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every module that a file imports, anywhere in it, relative ones made absolute.
 
     `from a import b` gives `a` and `a.b`: b may be a module or a name in it.
     """
+    return tuple(found_imports(path))
+
+
+def found_imports(path: Path) -> Iterator[str]:
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

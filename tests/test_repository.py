@@ -1,4 +1,4 @@
-"""The door: models are found below model-settings/ and nowhere else."""
+"""The door: what is found is told, and what a model must know of the service reaches it."""
 
 import asyncio
 import json
@@ -64,7 +64,9 @@ async def test_a_model_is_left_out_until_its_file_is_there(
     await asyncio.sleep(0)  # it is told in the loop's next turn
     told = [record.message for record in caplog.records if "is not served" in record.message]
     assert len(told) == 1
-    assert told[0].startswith("Model 'file' is not served: there is no ")
+    assert told[0].startswith(
+        "Model 'file' of model-settings/file/model-settings.json is not served: there is no "
+    )
     assert "weights.bin. Put its file there" in told[0]
     (tmp_path / "model-settings" / "file" / "weights.bin").write_text("")
     assert [settings.name for settings in await repository.find("file")] == ["file"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mlserver_streaming.settings import LimitSettings, StreamingSettings, reference
+from mlserver_streaming.settings import LimitSettings, StreamingSettings
+from mlserver_streaming.settings_reference import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = ("streams", "streams_per_model", "streams_per_key", "buffered_responses", "sequences")

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .process import Contender, free_ports
+from clients.server_process import free_ports, on_ports
+from clients.service import COMMAND
+
+from .process import Contender
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
@@ -79,19 +82,5 @@ def _mlserver(
 ) -> Contender:
     for model in models:
         shutil.copytree(MODELS / model, models_folder / model)
-    http, grpc, metrics, triton = free_ports(4)
-    return Contender(
-        [str(Path(sys.executable).with_name("mlserver")), "start", "."],
-        folder,
-        {
-            "MLSERVER_HOST": "127.0.0.1",
-            "MLSERVER_HTTP_PORT": str(http),
-            "MLSERVER_GRPC_PORT": str(grpc),
-            "MLSERVER_METRICS_PORT": str(metrics),
-            "STREAMING_TRITON_PORT": str(triton),
-            **environment,
-        },
-        (http, grpc),
-        cores,
-        tls=tls,
-    )
+    ports = http, grpc, _, _ = free_ports(4)
+    return Contender(COMMAND, folder, on_ports(*ports) | environment, (http, grpc), cores, tls=tls)

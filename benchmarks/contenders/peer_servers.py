@@ -8,9 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from clients.server_process import free_ports
+
 from ..inputs.text_prompt import WORDS
 from .contenders import HERE, ROOT
-from .process import Contender, ContenderError, free_ports
+from .process import Contender, ContenderError
 
 PEERS = HERE / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"

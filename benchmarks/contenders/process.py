@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
-import ssl
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-START_SECONDS = 60.0
-# Triton needs two to put its shared memory away.
-STOP_SECONDS = 3.0
-POLL_SECONDS = 0.05
-LOG_CHARACTERS = 3000
+from clients.server_process import HOST, ServerProcess, ServiceError, answers_ok
+
+PORT_SECONDS = 0.05
 TRACKER = b"multiprocessing.resource_tracker"
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -50,9 +43,9 @@ class Target:
     grpc: int
 
 
-class Contender:
+class Contender(ServerProcess):
     """A server and the processes that it starts; a context manager that enters once its ports
-    answer, and ends them all.
+    answer, and ends them all. Raises ContenderError.
 
     Attributes:
         http, grpc: its ports on the loopback; 0 is none.
@@ -60,6 +53,9 @@ class Contender:
         ready_path: what its HTTP port answers with 200 once its models are loaded; empty where an
             open port is all there is to wait for.
     """
+
+    # Triton needs two to put its shared memory away.
+    stop_s = 3.0
 
     def __init__(
         self,
@@ -73,94 +69,56 @@ class Contender:
     ):
         self.http, self.grpc = ports
         self.ready_path, self.tls = ready_path, tls
-        self._command, self._folder, self._cores = list(command), folder, cores
-        self._name = Path(self._command[0]).name
+        self._cores = cores
         # glibc's thresholds are a result of this benchmark, never an input to it.
-        self._environment = {
+        clean = {
             name: value
             for name, value in {**os.environ, **environment}.items()
             if not name.startswith("MALLOC_")
         }
-        self._log = folder / "server.log"
+        super().__init__(command, folder, clean, folder / "server.log")
 
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log, on_cores(self._cores):
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def start(self) -> Self:
         try:
-            self._wait_until_ready()
-        except BaseException:
-            self._stop()
-            raise
-        return self
+            return super().start()
+        except ServiceError as error:
+            name = Path(self.command[0]).name
+            raise ContenderError("\n".join([f"{name}: {error}", *error.log_lines])) from None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop()
+    def launch(self) -> subprocess.Popen[bytes]:
+        with on_cores(self._cores):
+            return super().launch()
 
-    @property
-    def target(self) -> Target:
-        return Target(self._process.pid, self.http, self.grpc)
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise ContenderError(f"{self._name} ended as it started:\n{self._tail()}")
-            if self._is_ready():
-                return
-            time.sleep(POLL_SECONDS)
-        raise ContenderError(f"{self._name} is not ready:\n{self._tail()}")
-
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether its ports answer and the models are loaded."""
         try:
             for port in filter(None, (self.http, self.grpc)):
-                with socket.create_connection(("127.0.0.1", port), POLL_SECONDS):
+                with socket.create_connection((HOST, port), PORT_SECONDS):
                     pass
-            if not self.http or not self.ready_path:
-                return True
-            with closing(self._connection()) as connection:
-                connection.request("GET", self.ready_path)
-                return bool(connection.getresponse().status == HTTPStatus.OK)
-        except (OSError, http.client.HTTPException):
+        except OSError:
             return False
+        if not self.http or not self.ready_path:
+            return True
+        # A certificate is ours, on the loopback; the load generator does verify it.
+        return answers_ok(f"http{'s' * self.tls}://{HOST}:{self.http}{self.ready_path}")
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if not self.tls:
-            return http.client.HTTPConnection("127.0.0.1", self.http, timeout=1)
-        context = ssl.create_default_context()
-        # It is ours, on the loopback; the load generator does verify it.
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return http.client.HTTPSConnection("127.0.0.1", self.http, timeout=1, context=context)
+    @property
+    def target(self) -> Target:
+        return Target(self.process.pid, self.http, self.grpc)
 
-    def _tail(self) -> str:
-        return self._log.read_text(errors="replace")[-LOG_CHARACTERS:]
-
-    def _stop(self) -> None:
+    def stop(self) -> int:
         """End it soon: MLServer's own goodbye takes five seconds and is nobody's result."""
-        members = family(self._process.pid)
-        self._process.send_signal(signal.SIGTERM)
+        members = family(self.process.pid)
+        self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
+            self.process.wait(self.stop_s)
         # Its workers too, which may not have heard; multiprocessing's tracker, which cleans up
         # after them, ends by itself.
         for pid in members:
             with suppress(OSError):
                 if TRACKER not in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        return self.process.wait()
 
 
 def family(pid: int) -> set[int]:
@@ -207,15 +165,3 @@ def on_cores(cores: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

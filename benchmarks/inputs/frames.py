@@ -9,6 +9,8 @@ import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 from numpy.typing import NDArray
 
+from clients.grpc_messages import bytes_request
+
 WIDTH, HEIGHT, QUALITY = 640, 480, 95
 COUNT = 16
 # Texture and grain, tuned so that a frame at quality 95 has the 94 KB of a camera's.
@@ -40,19 +42,15 @@ def frames() -> tuple[bytes, ...]:
 def frame_requests(model: str, as_base64: bool) -> list[bytes]:
     """A serialised ModelInferRequest a frame: raw JPEG bytes, or base64 text as the tutorials
     send it."""
-    requests = []
-    for frame in frames():
-        data = base64.b64encode(frame) if as_base64 else frame
-        image = pb.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
-        requests.append(
-            pb.ModelInferRequest(
-                model_name=model,
-                id="0",
-                inputs=[image],
-                raw_input_contents=[len(data).to_bytes(4, "little") + data],
-            ).SerializeToString()
-        )
-    return requests
+    return [
+        bytes_request(
+            base64.b64encode(frame) if as_base64 else frame,
+            model=model,
+            request_id="0",
+            tensor="image",
+        ).SerializeToString()
+        for frame in frames()
+    ]
 
 
 def is_right_answer(unwrap: Callable[[bytes], bytes], index: int, message: bytes) -> bool:

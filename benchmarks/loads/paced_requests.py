@@ -4,10 +4,9 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 
-from mlserver.grpc import dataplane_pb2 as pb
+from clients.grpc_messages import Parameter, bytes_request
 
-Value = str | int | float | bool
-Parameters = Mapping[str, Value]
+Parameters = Mapping[str, Parameter]
 
 
 def grpc_requests(
@@ -16,27 +15,11 @@ def grpc_requests(
     """A serialised ModelInferRequest for each element, raw, a BYTES tensor of one; its id is its
     place."""
     return [
-        pb.ModelInferRequest(
-            model_name=model,
-            id=str(index),
-            parameters={name: _grpc_parameter(value) for name, value in parameters.items()},
-            inputs=[
-                pb.ModelInferRequest.InferInputTensor(name=tensor, datatype="BYTES", shape=[1])
-            ],
-            raw_input_contents=[len(element).to_bytes(4, "little") + element],
+        bytes_request(
+            element, model=model, request_id=str(index), tensor=tensor, parameters=parameters
         ).SerializeToString()
         for index, element in enumerate(elements)
     ]
-
-
-def _grpc_parameter(value: Value) -> pb.InferParameter:
-    match value:
-        case bool():
-            return pb.InferParameter(bool_param=value)
-        case int():
-            return pb.InferParameter(int64_param=value)
-        case _:  # MLServer's form has no floating point number
-            return pb.InferParameter(string_param=str(value))
 
 
 def v2_body(tensor: str, element: str, is_base64: bool, parameters: Parameters) -> bytes:

@@ -1,4 +1,4 @@
-"""All rows on one page: a line a workload, a column a contender; and every target."""
+"""Rows on one page: a line a workload, a column a contender; and every target."""
 
 from collections.abc import Iterable, Sequence
 
@@ -28,6 +28,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "by hand": (BY_HAND_SSE, BY_HAND_GRPC),
     "bare limit": (BARE_SSE, TWO_LOOPS, LOOP, BARE),
 }
+
+# What the README shows of it: a line for each kind of work, the one nearest to a busy server.
+README_ROWS = (
+    "text, SSE, 32 clients",
+    "fairness, SSE, 32 streams at once",
+    "text, gRPC, 32 clients",
+    "JPEG 640x480, one core, 8 in flight",
+    "JPEG 640x480, two cores, 4 streams",
+    "FP32 tensor, gRPC, 8 in flight",
+    "paced, cameras at 25 fps",
+    "paced, token streams at 30/s, SSE",
+)
+
+
+def short(rows: Iterable[AnyRow]) -> list[str]:
+    """`overview` of the rows that the README shows."""
+    return overview(row for row in rows if row.title in README_ROWS)
 
 
 def overview(rows: Iterable[AnyRow]) -> list[str]:

@@ -11,7 +11,7 @@ from ..contenders.contender_settings import settings_table
 from ..loads.samples import Ratio, Spread, spreads
 from ..rows.rows import AnyRow, PacedRow, Row
 from . import paced_table
-from .overview import tally, targets, verdict
+from .overview import overview, tally, targets, verdict
 
 # Heading of a column: the figure that it shows, and how.
 COLUMNS = {
@@ -49,6 +49,7 @@ def markdown(rows: Iterable[AnyRow], machine: Mapping[str, str], how: str) -> st
         "ratio of CPU times (`server µs`) then says more than that of the rates.",
     ]
     rows = list(rows)
+    lines += ["", "## At a glance", "", *overview(rows)]
     lines += ["", "## Contenders", "", *settings_table(machine)]
     lines += ["", "## Targets", "", f"{tally(rows)}.", "", *targets(rows)]
     for row in rows:

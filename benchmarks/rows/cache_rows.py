@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clients.server_process import HOST, free_ports
+
 from ..contenders.contenders import ours
-from ..contenders.process import Contender, free_ports, on_cores
+from ..contenders.process import Contender
 from ..inputs.frames import frame_requests
 from ..loads.cache_load import frame_stream, text_once, text_streams
 from ..loads.load_process import LoadProcess
@@ -33,7 +33,7 @@ def cache(plan: Plan) -> list[Row]:
     """Hits beside computing; and computing with the cache on beside computing without."""
     rows = []
     with ExitStack() as stack:
-        memcached = stack.enter_context(_memcached(plan.all_cores))
+        memcached = stack.enter_context(_memcached(plan.folder / "memcached", plan.all_cores))
         load = stack.enter_context(LoadProcess(plan.client_cores))
         servers: dict[str, Contender] = {}
         delayed: dict[str, Contender] = {}
@@ -129,7 +129,7 @@ def _server(folder: Path, cores: set[int], delay: float, block: dict[str, Any] |
 
 
 @contextmanager
-def _memcached(cores: set[int]) -> Iterator[str | None]:
+def _memcached(folder: Path, cores: set[int]) -> Iterator[str | None]:
     """A memcached of this benchmark's own; None where there is none to start."""
     binary = shutil.which("memcached")
     if binary is None:
@@ -137,13 +137,8 @@ def _memcached(cores: set[int]) -> Iterator[str | None]:
         yield None
         return
     (port,) = free_ports(1)
-    command = [binary, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "256"]
-    with on_cores(cores):
-        # Root must say whom it becomes; anybody else may not.
-        process = subprocess.Popen([*command, "-u", "nobody"], stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(0.5)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    # Root must say whom it becomes; anybody else may not.
+    command = [binary, "-l", HOST, "-p", str(port), "-U", "0", "-m", "256", "-u", "nobody"]
+    folder.mkdir()
+    with Contender(command, folder, {}, (port, 0), cores, ready_path=""):
+        yield f"{HOST}:{port}"

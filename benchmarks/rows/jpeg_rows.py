@@ -74,6 +74,18 @@ TWO_CORES = (
 )
 
 
+# For the paced cameras too.
+ON_TWO_CORES: dict[str, Start] = {
+    OURS: ours,
+    STOCK: lambda folder, cores: stock(folder, cores, "stock-jpeg"),
+    TRITON: lambda folder, cores: triton(folder, cores, "jpeg", instances=2),
+    KSERVE: kserve,
+    LITSERVE: lambda folder, cores: litserve(folder, cores, "jpeg", workers=2),
+    BENTOML: lambda folder, cores: bentoml(folder, cores, workers=2),
+    BY_HAND_GRPC: by_hand_grpc,
+}
+
+
 def jpeg(plan: Plan) -> list[Row]:
     """Frames a second."""
     return [*_one_core(plan), *_two_cores(plan)]
@@ -95,15 +107,6 @@ def _one_core(plan: Plan) -> list[Row]:
 
 
 def _two_cores(plan: Plan) -> list[Row]:
-    starts: dict[str, Start] = {
-        OURS: ours,
-        STOCK: lambda folder, cores: stock(folder, cores, "stock-jpeg"),
-        TRITON: lambda folder, cores: triton(folder, cores, "jpeg", instances=2),
-        KSERVE: kserve,
-        LITSERVE: lambda folder, cores: litserve(folder, cores, "jpeg", workers=2),
-        BENTOML: lambda folder, cores: bentoml(folder, cores, workers=2),
-        BY_HAND_GRPC: by_hand_grpc,
-    }
     cores = plan.all_cores
     loops = {
         LOOP: partial(measure_loop, plan.seconds, 1, True, cores),
@@ -113,7 +116,7 @@ def _two_cores(plan: Plan) -> list[Row]:
         IN_FLIGHT: (Target(TWO_LOOPS, at_least=0.85), *TWO_CORES),
         FOUR_STREAMS: (Target(TWO_LOOPS), *TWO_CORES),
     }
-    return _rows(plan, "two cores", starts, loops, modes, cores, cores)
+    return _rows(plan, "two cores", ON_TWO_CORES, loops, modes, cores, cores)
 
 
 def _rows(

@@ -15,9 +15,7 @@ from ..contenders.peer_servers import (
     LITSERVE,
     TRITON,
     bentoml,
-    by_hand_grpc,
     by_hand_sse,
-    kserve,
     litserve,
     triton,
 )
@@ -31,6 +29,7 @@ from ..loads.paced_requests import grpc_requests
 from ..loads.paced_window import paced_window
 from ..loads.samples import Ratio, Spread
 from ..loads.sse_load import flat_call, v2_request
+from .jpeg_rows import ON_TWO_CORES
 from .rows import SHARED, Found, PacedRow, Plan
 
 FPS, TOKENS_A_SECOND = 25.0, 30.0
@@ -50,16 +49,6 @@ def paced(plan: Plan) -> list[PacedRow]:
 
 
 def _cameras(plan: Plan) -> PacedRow:
-    starts: dict[str, Start] = {
-        OURS: ours,
-        STOCK: lambda folder, cores: stock(folder, cores, "stock-jpeg"),
-        TRITON: lambda folder, cores: triton(folder, cores, "jpeg", instances=2),
-        KSERVE: kserve,
-        LITSERVE: lambda folder, cores: litserve(folder, cores, "jpeg", workers=2),
-        BENTOML: lambda folder, cores: bentoml(folder, cores, workers=2),
-        BY_HAND_GRPC: by_hand_grpc,
-    }
-
     def requests(model: str) -> list[bytes]:
         return grpc_requests(model, "image", frames(), {})
 
@@ -72,7 +61,8 @@ def _cameras(plan: Plan) -> PacedRow:
         BENTOML: ("http", [post("/jpeg", frame) for frame in frames()]),
         BY_HAND_GRPC: ("grpc", requests("jpeg")),
     }
-    return _row(plan, f"paced, cameras at {FPS:g} fps", "camera", starts, calls, FIRST_CAMERAS, FPS)
+    title = f"paced, cameras at {FPS:g} fps"
+    return _row(plan, title, "camera", ON_TWO_CORES, calls, FIRST_CAMERAS, FPS)
 
 
 def _tokens(plan: Plan) -> PacedRow:

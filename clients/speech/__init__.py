@@ -1,1 +1,1 @@
-"""Speech: where sound comes from, how it is sent, and how well it was heard."""
+"""Speech: where sound comes from, how it is sent (either protocol), how well it was heard."""

@@ -148,7 +148,7 @@ async def microphone(seconds: float | None) -> AsyncIterator[bytes]:
             blocksize=int(MICROPHONE_RATE * CHUNK_SECONDS),
             callback=keep,
         )
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise SourceError("a microphone needs the Python package 'sounddevice'") from error
     except Exception as error:  # no PortAudio is an OSError, no microphone an error of its own
         raise SourceError(f"there is no microphone: {error}") from error

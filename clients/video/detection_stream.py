@@ -189,10 +189,8 @@ class DetectionStream:
                 await asyncio.sleep(PAUSE_S)
             except TimeoutError as error:
                 self._give_up(call)
-                late = FrameError(
-                    f"no response from {self._settings.address} within {self._settings.timeout:g} s"
-                )
-                raise _FrameFailure(late) from error
+                late = NoResponseError(self._settings.server.address, self._settings.timeout)
+                raise _FrameFailure(FrameError(str(late))) from error
 
     def _mark(self, request: ModelInferRequest, call: InferCall) -> None:
         """Make a request one of the call's sequence, which the call's first one starts."""
@@ -247,32 +245,26 @@ class DetectionStream:
 
     async def _connect(self) -> None:
         """A channel to a server that has the model ready, and a call on it."""
-        settings = self._settings
-        self._channel = open_channel(settings.host, settings.port, settings.tls)
+        settings, server = self._settings, self._settings.server
+        self._channel = open_channel(server)
         stub: Any = GRPCInferenceServiceStub(self._channel)
         request = ModelReadyRequest(name=settings.model, version=settings.version)
         try:
             found = await stub.ModelReady(
-                request, timeout=ATTEMPT_S, metadata=tuple(settings.metadata)
+                request, timeout=ATTEMPT_S, metadata=server.credentials.metadata()
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnreachableError(
-                    f"nobody answers at {settings.address} within {ATTEMPT_S:g} s"
+                    f"nobody answers at {server.address} within {ATTEMPT_S:g} s"
                 ) from error
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise call_error(error, settings.address, settings.tls) from error
+                raise call_error(error, server) from error
         else:
             if not found.ready:
                 raise RefusedError(f"model '{settings.model}' is not ready", "UNAVAILABLE")
         self._calls += 1
-        self._call = InferCall(
-            self._channel,
-            settings.address,
-            settings.tls,
-            metadata=settings.metadata,
-            id_prefix=f"{settings.stream_id}:",
-        )
+        self._call = InferCall(self._channel, server, id_prefix=f"{settings.stream_id}:")
 
     def _is_over(self, call: InferCall) -> bool:
         return call is self._stale or call.ended is not None

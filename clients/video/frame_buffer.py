@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from enum import StrEnum
 
@@ -13,6 +12,8 @@ from .frame_source import FrameSource, SourceFrame
 
 # Enough to hide the time that it takes to read one.
 WAITING = 4
+# A frame that is due at 0.25 s may say 0.2499.
+SLACK_S = 0.001
 
 
 class Policy(StrEnum):
@@ -41,8 +42,8 @@ class FrameBuffer:
         """
         Args:
             stride: of so many frames, only the first is used.
-            fps_cap: at most so many frames a second: a source that can wait does, of one that
-                cannot the frames between are left out.
+            fps_cap: of each second of the source at most so many frames; those between are left
+                out.
             max_frames: the end, after so many frames used.
         """
         self.dropped = 0
@@ -96,7 +97,7 @@ class FrameBuffer:
             self._tell()
 
     def _read_all(self) -> None:
-        used, due = 0, time.monotonic()
+        used, due = 0, 0.0
         while self._max_frames is None or used < self._max_frames:
             frame = self._source.read()
             if frame is None or self._closed:
@@ -104,12 +105,12 @@ class FrameBuffer:
             if frame.index % self._stride:
                 continue
             if self._interval:
-                wait = due - time.monotonic()
-                if wait > 0 and self._policy is Policy.LATEST:
+                if frame.time < due - SLACK_S:
                     continue
-                if wait > 0:
-                    time.sleep(wait)
-                due = max(due + self._interval, time.monotonic())
+                # In step with the source's clock; after a silence it begins anew.
+                due += self._interval
+                if due <= frame.time:
+                    due = frame.time + self._interval
             if not self._put(frame):
                 return
             used += 1

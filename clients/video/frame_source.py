@@ -6,45 +6,39 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
-import cv2
-
-from mlserver_streaming.vision.jpeg import Image, JpegError, decode
-from mlserver_streaming.vision.mjpeg import MjpegError, MjpegSplitter
+from mlserver_streaming.vision.jpeg import Image
 
 from ..errors import SourceError
-from .source import DEFAULT_FPS, SAMPLE, open_source
+from .container import DEFAULT_FPS, Picture
+from .pictures import jpegs, pictures_of, read_picture
+from .source import SAMPLE, Reader, VideoSource, open_source
 
 STDIN = "-"
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 CONNECT_S = 10.0
 # A live source that breaks off is opened again after these waits, each twice the one before.
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 8.0
-_STDIN_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class SourceFrame:
     """One image of a source; `index` counts from 0, `time` is in seconds from the first one.
 
-    `read_at` is when it was read, by `time.perf_counter`.
+    `read_at` is when it was read, by `time.perf_counter`; `error` why there is no image; `name`
+    what its file is called, where it has one of its own.
     """
 
     index: int
     time: float
-    image: Image
+    image: Image | None
     read_at: float = 0.0
-
-
-class Reader(Protocol):
-    """Gives the next image, uint8 BGR or grey, or None at the end; may block."""
-
-    def __call__(self) -> Image | None: ...
+    error: SourceError | None = None
+    name: str | None = None
 
 
 class FrameSource:
@@ -54,6 +48,9 @@ class FrameSource:
         fps: frames a second that it says it has.
         frame_count: how many it promises, if it does.
         live: whether it goes on without us, so that a frame not taken in time is late.
+        note: what to tell of it: a rate that is not believed.
+        realtime: whether a source that would wait is read at its own pace, as a camera is; to be
+            set before the first frame is read.
     """
 
     def __init__(self, name: str, *, connect_s: float = CONNECT_S, retry_s: float = 60.0) -> None:
@@ -73,8 +70,11 @@ class FrameSource:
         self._began: float | None = None
         self.fps = DEFAULT_FPS
         self.frame_count: int | None = None
-        self.live = False
+        self.live = self.realtime = False
+        self.note: str | None = None
         self._files = ExitStack()
+        self._opened: VideoSource | None = None
+        self._names: list[str] = []
         self._read = self._open()
 
     def __enter__(self) -> FrameSource:
@@ -82,6 +82,11 @@ class FrameSource:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height, known once a frame was read."""
+        return self._opened.pixel_aspect if self._opened is not None else Fraction(1)
 
     def close(self) -> None:
         """Give up reading; a read that is under way ends soon."""
@@ -92,42 +97,53 @@ class FrameSource:
         """The next frame; None at the end.
 
         Raises:
-            SourceError: a live source broke off and did not come back, or a picture is none.
+            SourceError: a live source broke off and did not come back.
         """
-        image = self._read()
-        while image is None and self.live and not self._stop:
+        picture = self._read()
+        while picture is None and self.live and not self._stop:
             self._reopen()
-            image = self._read()
-        if image is None or self._stop:
+            picture = self._read()
+        if picture is None or self._stop:
             return None
-        now = time.perf_counter()
         if self._began is None:
-            self._began = now
+            self._began = time.perf_counter()
         index, self._count = self._count, self._count + 1
-        elapsed = now - self._began if self.live else float(index / self.fps)
-        return SourceFrame(index, elapsed, image, now)
+        if self.live:
+            elapsed = time.perf_counter() - self._began
+        else:
+            elapsed = float(index / self.fps if picture.time is None else picture.time)
+            if self.realtime:
+                time.sleep(max(self._began + elapsed - time.perf_counter(), 0))
+        name = self._names[index] if index < len(self._names) else None
+        read_at = time.perf_counter()
+        return SourceFrame(index, elapsed, picture.image, read_at, picture.error, name)
 
     def _open(self) -> Reader:
         if self._name == STDIN:
             self.live = True
-            return self._until_end(_jpegs(sys.stdin.buffer))
+            return self._until_end(jpegs(sys.stdin.buffer))
         if Path(self._name).is_dir():
-            pictures = _pictures(Path(self._name))
-            self.frame_count = len(pictures)
-            return _each(pictures)
+            paths = pictures_of(Path(self._name))
+            self.frame_count = len(paths)
+            self._names = [path.name for path in paths]
+            pictures = map(read_picture, paths)
+            return lambda: next(pictures, None)
         source = self._files.enter_context(open_source(self._name, self._connect_s))
+        self._opened, self.note = source, source.note
         self.fps, self.frame_count = source.fps, source.frame_count
         self.live = self._name != SAMPLE and (
             self._name.isdecimal() or ("://" in self._name and source.frame_count is None)
         )
         return source.read
 
-    def _until_end(self, images: Iterator[Image]) -> Reader:
-        def read() -> Image | None:
-            image = next(images, None)
-            if image is None:
+    def _until_end(self, pictures: Iterable[Picture]) -> Reader:
+        left = iter(pictures)
+
+        def read() -> Picture | None:
+            picture = next(left, None)
+            if picture is None:
                 self.live = False  # a pipe that has ended does not come back
-            return image
+            return picture
 
         return read
 
@@ -147,44 +163,3 @@ class FrameSource:
                     ) from error
             time.sleep(backoff)
             backoff = min(backoff * 2, LAST_BACKOFF_S)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """A folder's pictures, by name."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
-    if not found:
-        raise SourceError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))})")
-    return found
-
-
-def _each(pictures: list[Path]) -> Reader:
-    left = iter(pictures)
-
-    def read() -> Image | None:
-        path = next(left, None)
-        return None if path is None else _picture(path)
-
-    return read
-
-
-def _picture(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f"{path} is not a picture")
-    return image  # type: ignore[return-value]
-
-
-def _jpegs(stream: BinaryIO) -> Iterator[Image]:
-    """The JPEGs of a stream as images. Raises SourceError where what it holds is none."""
-    splitter = MjpegSplitter()
-    read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
-    seen = False
-    try:
-        while data := read(_STDIN_BYTES):
-            for jpeg in splitter.feed(data):
-                seen = True
-                yield decode(jpeg)
-    except (JpegError, MjpegError) as error:
-        raise SourceError(f"stdin: {error}") from error
-    if not seen:
-        raise SourceError("stdin holds no JPEG")

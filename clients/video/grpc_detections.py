@@ -17,7 +17,7 @@ from mlserver_streaming.vision.layouts import Layout, LayoutError, find_layout, 
 from mlserver_streaming.vision.letterbox import Letterbox
 
 from ..errors import ProtocolError
-from ..grpc_messages import Parameter, bytes_output, bytes_request
+from ..grpc_messages import Parameter, bytes_output, bytes_request, raw_request
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
@@ -70,10 +70,15 @@ def tensor_request(
     parameters: Mapping[str, Parameter] | None = None,
 ) -> ModelInferRequest:
     """A request with a frame as the tensor that the model takes, float32 [1, 3, height, width]."""
-    request = bytes_request(b"", model=model, request_id="", tensor=tensor, parameters=parameters)
-    request.inputs[0].datatype = "FP32"
-    request.inputs[0].shape[:] = data.shape
-    request.raw_input_contents[0] = data.tobytes()
+    request = raw_request(
+        data.tobytes(),
+        datatype="FP32",
+        shape=data.shape,
+        model=model,
+        request_id="",
+        tensor=tensor,
+        parameters=parameters,
+    )
     return _addressed(request, version, outputs)
 
 

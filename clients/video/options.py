@@ -38,7 +38,20 @@ OPTIONS = (
         "--fps-cap",
         envvar="CLIENT_FPS_CAP",
         type=ABOVE_0,
-        help="Send at most so many frames a second.",
+        help="Of each second of the source, send at most so many frames.",
+    ),
+    option(
+        "--realtime",
+        is_flag=True,
+        envvar="CLIENT_REALTIME",
+        help="Read a file at its own pace, as if it were a camera ('latest' does).",
+    ),
+    option(
+        "--pictures",
+        is_flag=True,
+        envvar="CLIENT_PICTURES",
+        help="Keep each frame as a picture of its own size in the folder 'annotated', in place of "
+        "annotated.mp4.",
     ),
     option(
         "--tensor",
@@ -132,6 +145,7 @@ def watch_settings(flags: Mapping[str, Any], **more: Any) -> WatchSettings:
         policy=Policy(policy) if policy else None,
         stride=flags["stride"],
         fps_cap=flags["fps_cap"],
+        pictures=flags["pictures"],
         **more,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +16,7 @@ PERCENTILES = (50, 95, 99)
 
 @dataclass
 class VideoReport:
-    """Counts responses; `seconds` runs from `start` to `stop`."""
+    """Counts responses; `seconds` runs from `start` to `stop`, `written` are the files left."""
 
     frames: int = 0
     failed: int = 0
@@ -23,6 +24,7 @@ class VideoReport:
     # Eight bytes a frame: a camera may run for days.
     latencies: array[float] = field(default_factory=lambda: array("d"))
     seconds: float = 0.0
+    written: list[Path] = field(default_factory=list)
     _began: float = 0.0
 
     def add(self, latency: float, error: ItemError | None) -> None:

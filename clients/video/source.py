@@ -1,11 +1,10 @@
-"""Where the frames of a video come from: a file, a camera, a URL, or the generated sample."""
+"""Where the pictures of a video come from: a file, a camera, a URL, or the generated sample."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,44 +14,42 @@ from typing import Protocol
 import cv2
 
 from mlserver_streaming.vision import scene
-from mlserver_streaming.vision.jpeg import Image
 
 from ..errors import SourceError
+from .container import Container, Picture, frame_rate
 
 SAMPLE = "sample"
-# For sources that do not know their rate (many cameras), or that claim an absurd one.
-DEFAULT_FPS = Fraction(30)
-MAX_FPS = 240
 # Finds 30000/1001 in the float that OpenCV gives.
 _FPS_DENOMINATOR = 1001
 
 
-class FrameReader(Protocol):
-    """Gives the next frame, BGR, or None at the end; may block."""
+class Reader(Protocol):
+    """Gives the next picture, or None at the end; may block."""
 
-    def __call__(self) -> Image | None: ...
+    def __call__(self) -> Picture | None: ...
 
 
 @dataclass(frozen=True)
 class VideoSource:
-    """An open video: `fps` frames a second, `frame_count` as promised by its header, if it is.
+    """An open video.
 
-    The promise is for a progress bar only; the frames themselves tell where the end is.
+    Attributes:
+        fps: frames a second, as it says.
+        frame_count: as promised by its header, if it is: for a progress bar only, the pictures
+            themselves tell where the end is.
+        note: what to tell of the source.
+        pixel_aspect: width of a pixel by its height, known once a picture was read.
     """
 
     fps: Fraction
     frame_count: int | None
-    read: FrameReader
+    read: Reader
+    note: str | None = None
+    container: Container | None = None
 
-    async def frames(self, limit: int | None = None) -> AsyncGenerator[Image, None]:
-        """The frames, at most `limit`, each read in a thread since decoding and cameras block."""
-        count = 0
-        while limit is None or count < limit:
-            frame = await asyncio.to_thread(self.read)
-            if frame is None:
-                return
-            count += 1
-            yield frame
+    @property
+    def pixel_aspect(self) -> Fraction:
+        return self.container.pixel_aspect if self.container is not None else Fraction(1)
 
 
 @contextmanager
@@ -60,71 +57,66 @@ def open_source(name: str, timeout: float = 30.0) -> Iterator[VideoSource]:
     """Open `sample`, a camera by its index ("0"), a URL or a file.
 
     `timeout` is in seconds, for a URL to open and to go on. Raises SourceError, which says what is
-    wrong with `name`. A URL that breaks off later ends like a file: OpenCV does not tell the
-    difference.
+    wrong with `name`. A URL that breaks off later ends like a file.
     """
     if name == SAMPLE:
         # Drawn at the pace at which the model takes the frames, like a file.
-        frames = scene.moving_scene()
-        yield VideoSource(Fraction(scene.FPS), scene.FRAMES, lambda: next(frames, None))
+        drawn = enumerate(scene.moving_scene())
+
+        def draw() -> Picture | None:
+            index, image = next(drawn, (0, None))
+            return None if image is None else Picture(image, Fraction(index, scene.FPS))
+
+        yield VideoSource(Fraction(scene.FPS), scene.FRAMES, draw)
         return
-    capture = _open_capture(name, timeout)
     # A cancelled client may close the source while a thread still reads from it.
     lock = threading.Lock()
+    if name.isdecimal():
+        camera = _open_camera(name)
 
-    def read() -> Image | None:
+        def look() -> Picture | None:
+            with lock:
+                done, image = camera.read()
+            return Picture(image) if done else None  # type: ignore[arg-type]
+
+        # A float, and of many cameras 0.
+        claimed = camera.get(cv2.CAP_PROP_FPS)
+        fps, note = frame_rate(claimed)
+        try:
+            yield VideoSource(fps.limit_denominator(_FPS_DENOMINATOR), None, look, note)
+        finally:
+            with lock:
+                camera.release()
+        return
+    container = _open_container(name, timeout)
+
+    def read() -> Picture | None:
         with lock:
-            done, image = capture.read()
-        return image if done else None  # type: ignore[return-value]
+            return container.read()
 
     try:
-        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        yield VideoSource(
-            frame_rate(capture.get(cv2.CAP_PROP_FPS)), promised if promised > 0 else None, read
-        )
+        yield VideoSource(container.fps, container.frame_count, read, container.note, container)
     finally:
         with lock:
-            capture.release()
+            container.close()
 
 
-def _open_capture(name: str, timeout: float) -> cv2.VideoCapture:
-    # OpenCV and its FFmpeg talk on stderr; one line of ours says what is wrong instead.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+def _open_camera(name: str) -> cv2.VideoCapture:
+    # OpenCV talks on stderr; one line of ours says what is wrong instead.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    if name.isdecimal():
-        capture = cv2.VideoCapture(int(name))
-        problem = f"there is no camera {name}, or it is in use"
-    elif "://" in name:
-        milliseconds = max(int(timeout * 1000), 1)
-        capture = cv2.VideoCapture(
-            name,
-            cv2.CAP_FFMPEG,
-            [
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-                milliseconds,
-                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-                milliseconds,
-            ],
-        )
-        problem = f"{name} cannot be reached or is not a video"
-    else:
-        if not Path(name).exists():
-            raise SourceError(f"there is no file {name}")
-        if not Path(name).is_file():
-            raise SourceError(f"{name} is not a file")
-        if not os.access(name, os.R_OK):
-            raise SourceError(f"{name} may not be read")
-        # FFmpeg alone: other backends take a name for a pattern of numbered pictures.
-        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-        problem = f"{name} is not a video"
+    capture = cv2.VideoCapture(int(name))
     if not capture.isOpened():
-        raise SourceError(problem)
+        raise SourceError(f"there is no camera {name}, or it is in use")
     return capture
 
 
-def frame_rate(fps: float) -> Fraction:
-    """The exact rate behind OpenCV's float; DEFAULT_FPS for one that cannot be true."""
-    # Not a number compares false.
-    if not 0 < fps <= MAX_FPS:
-        return DEFAULT_FPS
-    return Fraction(fps).limit_denominator(_FPS_DENOMINATOR) or DEFAULT_FPS
+def _open_container(name: str, timeout: float) -> Container:
+    if "://" in name:
+        return Container(name, timeout, f"{name} cannot be reached or is not a video")
+    if not Path(name).exists():
+        raise SourceError(f"there is no file {name}")
+    if not Path(name).is_file():
+        raise SourceError(f"{name} is not a file")
+    if not os.access(name, os.R_OK):
+        raise SourceError(f"{name} may not be read")
+    return Container(name, None, f"{name} is not a video")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..address import join_address
 from ..command import GRPC_PORT, TIMEOUT_S
+from ..credentials import ANONYMOUS, Credentials
 from ..grpc_messages import Parameter
+from ..server import Server
 from ..tls import Tls
 from .grpc_detections import Thresholds
 
@@ -25,7 +26,7 @@ class StreamSettings:
         parameters: of every request.
         thresholds: for models that answer with their raw output.
         tls: how the connection is secured; None is not at all.
-        metadata: of the call, such as keys; not shown.
+        credentials: sent with every call.
         resend: whether frames that were on the way when a call broke off are sent again.
         retry_s: for how many seconds a server that went away is tried again.
         timeout: seconds for each response.
@@ -43,12 +44,12 @@ class StreamSettings:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     thresholds: Thresholds = field(default_factory=Thresholds)
     tls: Tls | None = None
-    metadata: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    credentials: Credentials = ANONYMOUS
     quality: int = 90
     resend: bool = True
     retry_s: float = 60.0
     timeout: float = TIMEOUT_S
 
     @property
-    def address(self) -> str:
-        return join_address(self.host, self.port)
+    def server(self) -> Server:
+        return Server(self.host, self.port, self.tls, self.credentials)

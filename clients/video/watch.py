@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import Counter, deque
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,24 @@ from tqdm import tqdm
 from mlserver_streaming.vision.annotate import annotate
 from mlserver_streaming.vision.jpeg import Image
 
-from ..errors import LostFrameError, SourceError
+from ..errors import FrameError, LostFrameError, SourceError
+from ..interrupt import Interrupt
 from .detection_stream import Answer, DetectionStream
 from .frame_buffer import FrameBuffer, Policy
 from .frame_counts import FrameCounts
 from .frame_source import FrameSource, SourceFrame
+from .grpc_detections import Sight
+from .picture_writer import PictureWriter
 from .report import VideoReport
 from .stream_settings import StreamSettings
 from .window import Window
 from .writer import VideoWriter
 
-ANNOTATED, COUNTS = "annotated.mp4", "frame_counts.jsonl"
+ANNOTATED, COUNTS, PICTURES = "annotated.mp4", "frame_counts.jsonl", "annotated"
 # Frames on the wire: enough that the model never waits, or as few as keep a live picture fresh.
 IN_FLIGHT = {Policy.WAIT: 8, Policy.LATEST: 1}
 # Answered frames that wait to be drawn; past it no more are sent.
 TO_DRAW = 8
-# A gap in a live source is filled with the picture before it, up to this.
-LONGEST_GAP_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class WatchSettings:
     Attributes:
         policy: None is the source's own: a live one keeps the latest, others wait.
         in_flight: frames on the wire; None is the policy's own.
+        pictures: keep each frame as a picture of its own size, in place of the video.
     """
 
     policy: Policy | None = None
@@ -50,6 +52,7 @@ class WatchSettings:
     fps_cap: float | None = None
     max_frames: int | None = None
     show: bool = False
+    pictures: bool = False
 
 
 @dataclass
@@ -81,21 +84,32 @@ def watch_video(
     report: WatchReport,
     settings: WatchSettings | None = None,
 ) -> None:
-    """Stream an open source through a model, into `annotated.mp4` and `frame_counts.jsonl`.
+    """Stream an open source through a model, into `annotated.mp4` (or the folder `annotated`, of
+    pictures) and `frame_counts.jsonl`.
 
     `report` is filled as it goes: after an error, or Ctrl-C, both files hold what was done so far.
     Raises SourceError, ResultError, what DetectionStream raises, and FrameError when every frame
     failed.
     """
     settings = settings or WatchSettings()
-    with ExitStack() as files:
-        writer = files.enter_context(VideoWriter(results / ANNOTATED, source.fps / settings.stride))
-        counts = files.enter_context(FrameCounts(results / COUNTS))
-        report.start()
-        try:
-            asyncio.run(_Watch(source, stream, writer, counts, report, settings).run())
-        finally:
-            report.stop()
+    if settings.policy is Policy.LATEST and not source.live:
+        # A file that is not waited for stands for a camera: at once, nearly all would be dropped.
+        source.realtime = True
+    writer: VideoWriter | PictureWriter
+    if settings.pictures:
+        writer = PictureWriter(results / PICTURES)
+    else:
+        writer = VideoWriter(results / ANNOTATED, source.fps / settings.stride)
+    try:
+        with Interrupt() as interrupt, writer, FrameCounts(results / COUNTS) as counts:
+            report.start()
+            try:
+                interrupt.run(_Watch(source, stream, writer, counts, report, settings).run())
+            finally:
+                report.stop()
+    finally:
+        if writer.written:
+            report.written += [writer.path, results / COUNTS]
     if report.frames == 0:
         raise SourceError("the source holds no frame")
     if report.first_error is not None and report.failed == report.frames:
@@ -103,8 +117,8 @@ def watch_video(
 
 
 def default_policy(source: FrameSource) -> Policy:
-    """A live source does not wait for us, any other does."""
-    return Policy.LATEST if source.live else Policy.WAIT
+    """A live source does not wait for us, nor one that stands for it; any other does."""
+    return Policy.LATEST if source.live or source.realtime else Policy.WAIT
 
 
 class _Watch:
@@ -114,7 +128,7 @@ class _Watch:
         self,
         source: FrameSource,
         stream: StreamSettings,
-        writer: VideoWriter,
+        writer: VideoWriter | PictureWriter,
         counts: FrameCounts,
         report: WatchReport,
         settings: WatchSettings,
@@ -124,7 +138,6 @@ class _Watch:
         self._policy = settings.policy or default_policy(source)
         self._stream = DetectionStream(stream)
         self._window = Window() if settings.show else None
-        self._next_index = 0
 
     async def run(self) -> None:
         limits = [self._source.frame_count, self._settings.max_frames]
@@ -172,8 +185,11 @@ class _Watch:
                     await self._stream.connected()
                     if (frame := await buffer.get()) is None:
                         return
-                    made = await self._stream.request(frame.image)
-                    task = asyncio.create_task(self._stream.ask(frame.image, made))
+                    if frame.image is None:
+                        task = asyncio.create_task(_unasked(frame))
+                    else:
+                        made = await self._stream.request(frame.image)
+                        task = asyncio.create_task(self._stream.ask(frame.image, made))
                     task.add_done_callback(lambda _: room.release())
                     await asked.put((frame, task))
             finally:
@@ -201,21 +217,20 @@ class _Watch:
 
     async def _draw(self, frame: SourceFrame, answer: Answer) -> bool:
         """Write the frame with what was seen in it; False once the window is closed."""
-        picture = await asyncio.to_thread(self._picture, frame, answer)
+        if frame.image is None:
+            return True
+        picture = await asyncio.to_thread(self._picture, frame, frame.image, answer)
         return self._window is None or self._window.show(picture)
 
-    def _picture(self, frame: SourceFrame, answer: Answer) -> Image:
+    def _picture(self, frame: SourceFrame, image: Image, answer: Answer) -> Image:
         sight = answer.sight
         picture = sight.image
         if picture is None:
-            picture = annotate(frame.image, sight.detections, sight.labels, sight.track_ids)
-        # A live source does not wait: where frames are missing, this one stands for them, so that
-        # the file keeps the source's time.
-        place = frame.index // self._settings.stride
-        longest = max(round(LONGEST_GAP_S * self._source.fps / self._settings.stride), 1)
-        for _ in range(max(min(place + 1 - self._next_index, longest), 1)):
-            self._writer.write(picture)
-        self._next_index = place + 1
+            picture = annotate(image, sight.detections, sight.labels, sight.track_ids)
+        if isinstance(self._writer, PictureWriter):
+            self._writer.write(picture, frame.name or f"{frame.index:06d}")
+        else:
+            self._writer.write(picture, frame.time, self._source.pixel_aspect)
         return picture
 
     def _tell(self, progress: tqdm[Any], answer: Answer) -> None:
@@ -226,3 +241,8 @@ class _Watch:
             refresh=False,
         )
         progress.update()
+
+
+async def _unasked(frame: SourceFrame) -> Answer:
+    """What becomes of a frame that is none: the model is not asked."""
+    return Answer(Sight(), FrameError(str(frame.error)), 0.0, frame.read_at)

@@ -1,1 +1,4 @@
-"""Pure functions and small machines on sound; imports nothing of this project."""
+"""Pure functions and small machines on sound, for runtimes: decoding, resampling, features, pauses.
+
+Imports nothing else of this project. No model, no request, no stream, and no microphone.
+"""

@@ -57,10 +57,15 @@ class SequencesSeen:
             self._asked.popitem(last=False)
 
 
-def in_sequence(request: InferenceRequest) -> bool:
-    """Whether a request belongs to a sequence (id 0 or "" is none)."""
+def sequence_of(request: InferenceRequest) -> Any:
+    """The id of a request's sequence; None where it belongs to none (id 0 or "" is none)."""
     found = _given(request).get(SEQUENCE_ID)
-    return found not in (None, 0, "")
+    return None if found in (None, 0, "") else found
+
+
+def in_sequence(request: InferenceRequest) -> bool:
+    """Whether a request belongs to a sequence."""
+    return sequence_of(request) is not None
 
 
 def is_flagged(request: InferenceRequest) -> bool:

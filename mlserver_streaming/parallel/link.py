@@ -8,17 +8,18 @@ import socket
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from mlserver.parallel.messages import ModelUpdateMessage, ModelUpdateType
 from mlserver.settings import ModelSettings
 
-from ..errors import LoadError, MLServerError, WorkerLostError
+from ..errors import LoadTimeoutError, MLServerError, WorkerLostError
+from ..load_failure import LoadError, LoadFailure
 from ..settings import WorkerSettings
 from . import messages as say
 from .channel import Channel
+from .exchange import Answer, Exchange
 from .heartbeat import Heartbeat
-from .payloads import Packed
 from .session import Description
 from .worker import StreamingWorker
 
@@ -32,45 +33,6 @@ LAST_WORDS_SECONDS = 0.2
 # How long a process whose socket has ended may take to end too.
 END_SECONDS = 1.0
 LOOK_SECONDS = 0.01
-
-
-class Exchange(Protocol):
-    """What waits for a worker's words."""
-
-    def want(self) -> None:
-        """The model asks for the next request."""
-
-    def response(self, packed: Packed) -> None: ...
-
-    def last(self, packed: Packed) -> None:
-        """A response after which no other comes."""
-
-    def done(self, result: Any) -> None: ...
-
-    def failed(self, error: MLServerError) -> None: ...
-
-
-class Answer:
-    """One answer to one question."""
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def want(self) -> None:
-        raise AssertionError("no stream")
-
-    def response(self, packed: Packed) -> None:
-        raise AssertionError("no stream")
-
-    last = response
-
-    def done(self, result: Any) -> None:
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def failed(self, error: MLServerError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Link:
@@ -185,16 +147,20 @@ class Link:
         """Load a model, or load it again.
 
         Raises:
-            LoadError: it took too long; where the worker does not even answer, it is ended.
-            MLServerError: the worker could not, or was lost.
+            LoadError: it cannot be loaded.
+            LoadTimeoutError: it took too long; where the worker does not even answer, it is ended.
+            WorkerLostError
         """
+        found: Description | LoadFailure
         try:
             async with asyncio.timeout(self._load_seconds):
-                found: Description = await self._update(ModelUpdateType.Load, settings)
+                found = await self._update(ModelUpdateType.Load, settings)
         except TimeoutError:
             if not self.answers(monotonic()):
                 self.give_up()
-            raise LoadError(settings.name, self._load_seconds or 0) from None
+            raise LoadTimeoutError(settings.name, self._load_seconds or 0) from None
+        if isinstance(found, LoadFailure):
+            raise LoadError(found)
         self.loaded[key_of(settings)] = settings, found
         return found
 

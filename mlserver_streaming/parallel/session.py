@@ -14,13 +14,14 @@ from mlserver.context import model_context
 from mlserver.errors import ModelNotFound
 from mlserver.logging import logger
 from mlserver.parallel.messages import ModelUpdateMessage, ModelUpdateType
-from mlserver.registry import MultiModelRegistry
 from mlserver.types import MetadataTensor
 from mlserver.utils import generate_uuid
 
 from ..errors import InternalError, MLServerError, NoSuchModelError, shown
+from ..load_failure import LoadError, LoadFailure
 from ..streams.answers import overrides
 from ..streams.in_use import InUse
+from ..streams.model_registry import ModelRegistry
 from . import messages as say
 from .answering import Answering, Exchange, holds_sequences, predict
 from .channel import Channel
@@ -55,15 +56,17 @@ class Description:
 class Session:
     """Answers the service until the socket ends."""
 
-    def __init__(self, end: socket.socket, ahead: int):
+    def __init__(self, end: socket.socket, ahead: int, root: str):
         """
         Args:
             ahead: responses that a stream may be ahead of whoever takes them.
+            root: the served root.
         """
         self.ahead = ahead
         self._in_use = InUse()
         self.sequences = HeldSequences()
-        self._registry = MultiModelRegistry()
+        self._registry = ModelRegistry()
+        self._registry.root = root
         self._exchanges: dict[int, Exchange] = {}
         self._over = asyncio.Event()
         self._channel = Channel(
@@ -163,7 +166,10 @@ class Session:
         with self.answering(model):
             return pickle.dumps(await getattr(model, method)(*positional, **named))
 
-    async def _updated(self, number: int, kind: int, serialised: str) -> Description | None:
+    async def _updated(
+        self, number: int, kind: int, serialised: str
+    ) -> Description | LoadFailure | None:
+        """What came of a load: why it failed is an answer too, and the service's to tell."""
         message = ModelUpdateMessage(update_type=kind, serialised_model_settings=serialised)
         settings = message.model_settings
         version = settings.version
@@ -173,7 +179,10 @@ class Session:
             return None
         self.send((say.LOADING, number))
         await asyncio.sleep(0)  # it leaves before anything can hold the loop up
-        model = await self._registry.load(settings)
+        try:
+            model = await self._registry.attempt(settings)
+        except LoadError as error:
+            return error.failure
         self._in_use.meet(model)
         # As in the service: what is here now stays, and need not be looked through again.
         gc.collect()

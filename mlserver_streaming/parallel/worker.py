@@ -43,10 +43,11 @@ class StreamingWorker(Worker):
         stream_log.configure(self._settings)
         self._socket.set_inheritable(False)
         follow_the_service()
-        streaming = StreamingSettings.read(self._settings.model_repository_root)
+        root = self._settings.model_repository_root
+        streaming = StreamingSettings.read(root)
         if (seconds := streaming.workers.heartbeat_seconds) is not None:
             beat(self._beats, seconds)
-        await Session(self._socket, streaming.limits.buffered_responses).run()
+        await Session(self._socket, streaming.limits.buffered_responses, root).run()
 
     def _ignore_signals(self) -> None:
         """The service decides when a worker ends, also where a terminal tells both."""

@@ -48,7 +48,7 @@ def split_body(body: bytes, header: str | None) -> tuple[bytes, memoryview]:
 def attach_tensors(parsed: dict[str, Any], tail: memoryview) -> None:
     """Give each input of a parsed request that says so its share of the bytes, as a view.
 
-    `rest_codec.decode_request` reads the views once it has checked shape and datatype.
+    `json_codec.decode_request` reads the views once it has checked shape and datatype.
 
     Raises:
         BadRequestError: the inputs claim more bytes than there are, or leave some.

@@ -1,12 +1,9 @@
 """gRPC messages <-> V2 requests and responses.
 
 Raw tensors stay where they were received: `split_raw` finds them in the message without copying,
-and their data are numpy views of those bytes. Both dialects share these messages; Triton's
-parameters have two kinds more (`double_param`, `uint64_param`) which MLServer's protobuf carries as
-unknown fields.
+and their data are numpy views of those bytes. Both dialects share these messages.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +11,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import orjson
 from google.protobuf.message import DecodeError
-from google.protobuf.unknown_fields import UnknownFieldSet
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import (
     InferenceRequest,
@@ -29,6 +24,7 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from ..errors import BadRequestError
+from ..tensors.infer_parameters import read_value, write_value
 from ..tensors.raw import BYTES, DTYPES, Buffer, check_shape, decode_raw, encode_raw, flat
 from ..tensors.wire_format import split_raw, tag, varint
 
@@ -58,11 +54,8 @@ CONTENTS_TAG, BYTES_TAG = tag(5, 2), tag(8, 2)
 KEPT_PARTS = 1024
 # An id may be as long as a message; what holds a longer one than this is not kept.
 KEPT_ID_CHARACTERS = 128
-DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # Below this, letting protobuf copy the tensors costs less than looking for them.
 SMALL_MESSAGE_BYTES = 16 * 1024
-INT64 = range(-(2**63), 2**63)
-UINT64 = range(2**64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,24 +159,19 @@ def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters
     """Parameters of every kind, Triton's `double_param` and `uint64_param` too."""
     if not parameters:
         return None
-    found: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        kind = parameter.WhichOneof("parameter_choice")
-        found[name] = getattr(parameter, kind) if kind else _unknown_kind(parameter)
     try:
-        return Parameters(**found)
+        return Parameters(**{name: read_value(each) for name, each in parameters.items()})
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
         raise BadRequestError(f"Parameter '{field}' has the wrong type.") from error
 
 
-def _unknown_kind(parameter: pb.InferParameter) -> float | int | None:
-    for field in UnknownFieldSet(parameter):  # type: ignore[attr-defined]
-        if field.field_number == DOUBLE_PARAM and field.wire_type == 1:
-            return float(struct.unpack("<d", struct.pack("<Q", field.data))[0])
-        if field.field_number == UINT64_PARAM and field.wire_type == 0:
-            return int(field.data)
-    return None
+def with_plain_states(index: Any) -> Any:
+    """A repository's index, its states as the protocol names them. MLServer writes `State.READY`,
+    Python's name."""
+    for item in index.models:
+        item.state = item.state.removeprefix("State.")
+    return index
 
 
 def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Parameters) -> None:
@@ -192,29 +180,8 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
     if parameters.content_type is not None:
         values["content_type"] = parameters.content_type
     for name, value in values.items():
-        if value is None:
-            continue
-        slot = target[name]
-        if isinstance(value, str):
-            slot.string_param = value
-        elif isinstance(value, bool | np.bool_):
-            slot.bool_param = bool(value)
-        elif isinstance(value, int | np.integer) and int(value) in INT64:
-            slot.int64_param = int(value)
-        elif isinstance(value, int | np.integer) and int(value) in UINT64:
-            slot.MergeFromString(tag(UINT64_PARAM, 0) + varint(int(value)))
-        elif isinstance(value, float | np.floating):
-            slot.MergeFromString(tag(DOUBLE_PARAM, 1) + struct.pack("<d", float(value)))
-        else:
-            slot.string_param = _as_text(value)
-
-
-def _as_text(value: object) -> str:
-    """What has no kind of its own among the parameters: as JSON, or as Python writes it."""
-    try:
-        return orjson.dumps(value, default=str).decode()
-    except orjson.JSONEncodeError:  # an integer past 64 bits, keys that are no text
-        return str(value)
+        if value is not None:
+            write_value(target[name], value)
 
 
 def encode_response(

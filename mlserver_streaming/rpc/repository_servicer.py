@@ -7,10 +7,14 @@ from typing import Any
 from mlserver.grpc import model_repository_pb2 as pb
 from mlserver.grpc.model_repository import ModelRepositoryServicer
 
+from .converters import with_plain_states
 from .errors import answers_errors
 
 
 class RepositoryServicer(ModelRepositoryServicer):
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+        return with_plain_states(await super().RepositoryIndex(request, context))
+
     @answers_errors
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
         await self._handlers.load(request.model_name)

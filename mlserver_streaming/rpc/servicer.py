@@ -20,7 +20,13 @@ from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..watch.metrics import Figures
-from .converters import DecodedRequest, decode_message, decode_request, encode_response
+from .converters import (
+    DecodedRequest,
+    decode_message,
+    decode_request,
+    encode_response,
+    with_plain_states,
+)
 from .errors import abort, answers_errors
 from .errors import write as write_message
 from .refusals import Refusals
@@ -109,7 +115,7 @@ class StreamingServicer(InferenceServicer):
 
     @answers_errors
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> Any:
-        return await super().RepositoryIndex(request, context)
+        return with_plain_states(await super().RepositoryIndex(request, context))
 
     @answers_errors
     async def RepositoryModelLoad(

@@ -1,27 +1,116 @@
-"""MLServer's repository calls, of both edges, for those who may make them."""
+"""MLServer's repository calls, of both edges, for those who may make them; each leaves a line."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from mlserver.errors import ModelNotFound
 from mlserver.handlers import ModelRepositoryHandlers
-from mlserver.types import RepositoryIndexRequest, RepositoryIndexResponse
+from mlserver.settings import ModelSettings
+from mlserver.types import (
+    RepositoryIndexRequest,
+    RepositoryIndexResponse,
+    RepositoryIndexResponseItem,
+    State,
+)
 
 from ..access.callers import ADMIN, authorise, current, require
+from ..discovery import PassedOver
+from ..errors import MLServerError, NotLoadedError
+from ..load_failure import LoadError
+from ..watch.stream_log import log_repository
+from .model_registry import ModelRegistry
 
 
 class GuardedRepositoryHandlers(ModelRepositoryHandlers):
     """Loading and unloading need the role `admin`; a caller sees and moves its own models only."""
 
+    _model_registry: ModelRegistry
+
     async def index(self, payload: RepositoryIndexRequest) -> RepositoryIndexResponse:
-        found = await super().index(payload)
+        """Every model that is found; those that cannot be served with the reason."""
         caller = current()
-        return RepositoryIndexResponse([each for each in found.root if caller.may_use(each.name)])
+        found = (await super().index(payload)).root
+        if not payload.ready:
+            known = {item.name for item in found}
+            found += [
+                RepositoryIndexResponseItem(
+                    name=each.name, state=State.UNAVAILABLE, reason=f"{each.file}: {each.reason}"
+                )
+                for each in self.faults
+                if each.name not in known
+            ]
+        return RepositoryIndexResponse([each for each in found if caller.may_use(each.name)])
 
     async def load(self, name: str) -> bool:
-        require(ADMIN)
-        authorise(name)
-        return await super().load(name)
+        """Load all versions of a model, as they are now; others of it are unloaded.
+
+        Raises:
+            LoadError: one cannot be loaded; the log has the rest of it.
+        """
+        with _moving("load", name):
+            await self._load(name)
+        return True
+
+    async def _load(self, name: str) -> None:
+        registry = self._model_registry
+        loaded = set()
+        for settings in await self._repository.find(name):
+            try:
+                loaded.add((await registry.attempt(settings)).version or None)
+            except LoadError as error:
+                error.failure.log()
+                raise
+        for model in await registry.get_models(name):
+            if (model.version or None) not in loaded:
+                await registry.unload_version(name, model.version)
 
     async def unload(self, name: str) -> bool:
+        with _moving("unload", name):
+            return await super().unload(name)
+
+    @property
+    def faults(self) -> list[PassedOver]:
+        """The models that the repository had to pass over when it looked last."""
+        return getattr(self._repository, "faults", [])
+
+    async def _to_item(self, model_settings: ModelSettings) -> RepositoryIndexResponseItem:
+        item = await super()._to_item(model_settings)
+        failure = self._model_registry.failures.get((model_settings.name, model_settings.version))
+        if failure is not None:
+            item.reason = failure.reason
+        return item
+
+    async def _get_state(self, model_settings: ModelSettings) -> State:
+        try:
+            model = await self._model_registry.get_model(
+                model_settings.name, model_settings.version
+            )
+        except (ModelNotFound, NotLoadedError):
+            return State.UNAVAILABLE
+        return State.READY if model.ready else State.UNKNOWN
+
+
+@contextmanager
+def _moving(call: str, name: str) -> Iterator[None]:
+    """Let an admin load or unload a model, and say so in the log, also where it is refused.
+
+    Raises:
+        ForbiddenError: the caller may not.
+    """
+    result, begun = "cancelled", perf_counter()
+    try:
         require(ADMIN)
         authorise(name)
-        return await super().unload(name)
+        yield
+        result = f"{call}ed"
+    except MLServerError as error:
+        result = str(error.status_code)
+        raise
+    except Exception:
+        result = "500"
+        raise
+    finally:
+        log_repository(call, name, current().name, result, round(perf_counter() - begun, 6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,6 +17,27 @@ FONT_PIXELS = 22
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 # Hues far apart for numbers that follow one another: steps by the golden ratio.
 GOLDEN = 0.618034
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A line of text in the picture, in pixels; `descent` is what letters reach below the line."""
+
+    text: str
+    left: int
+    top: int
+    width: int
+    height: int
+    descent: int
+
+    def covers(self, other: Plate) -> bool:
+        """Whether one hides some of the other."""
+        return (
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
+            and self.top < other.top + other.height
+            and other.top < self.top + self.height
+        )
 
 
 def annotate(
@@ -46,17 +68,24 @@ def annotate(
     thick = max(round(min(width, height) / 240), 1)
     scale = max(min(width, height) / 36, 11) / FONT_PIXELS
     tracks = list(track_ids) if track_ids is not None else [-1] * len(found)
-    # The best detection is drawn last, on top.
-    for index in reversed(range(len(found))):
-        left, top, right, bottom = (round(float(side)) for side in found.boxes[index])
-        colour = colour_of(tracks[index] if tracks[index] >= 0 else int(found.classes[index]))
-        cv2.rectangle(picture, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
+    plates: list[Plate] = []
+    for index in range(len(found)):
+        left, top, _, bottom = (round(float(side)) for side in found.boxes[index])
         text = labels[index]
         if tracks[index] >= 0:
             text = f"#{tracks[index]} {text}"
         if show_scores:
             text = f"{text} {found.scores[index]:.2f}"
-        _write(picture, text, left, top, scale, thick, colour)
+        # The best detection has the first choice of a place.
+        plates.append(_plate(text, left, top, bottom, (width, height), scale, thick, plates))
+    # It is drawn last, on top, should there be no place left.
+    for index in reversed(range(len(found))):
+        left, top, right, bottom = (round(float(side)) for side in found.boxes[index])
+        colour = colour_of(tracks[index] if tracks[index] >= 0 else int(found.classes[index]))
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
+    for index in reversed(range(len(found))):
+        colour = colour_of(tracks[index] if tracks[index] >= 0 else int(found.classes[index]))
+        _write(picture, plates[index], scale, colour)
     return picture
 
 
@@ -67,23 +96,39 @@ def colour_of(number: int) -> tuple[int, int, int]:
     return int(blue), int(green), int(red)
 
 
-def _write(
-    picture: Image,
+def _plate(
     text: str,
     left: int,
     top: int,
+    bottom: int,
+    size: tuple[int, int],
     scale: float,
     thick: int,
-    colour: tuple[int, int, int],
-) -> None:
-    """Text on a filled plate above the point, or below it where the image ends."""
+    taken: Sequence[Plate],
+) -> Plate:
+    """Where a line of text goes: above its box, else within it or below it, where nothing is
+    written yet; above it where all of that is taken."""
     # OpenCV's fonts know ASCII; a label in another script shows as its marks of unknown.
-    weight = max(round(scale * 1.5), 1)
-    (wide, high), below = cv2.getTextSize(text, FONT, scale, weight)
-    left = max(min(left, picture.shape[1] - wide - thick), 0)
-    base = top - below if top - high - 2 * below >= 0 else top + high + below
-    plate = (left, base - high - below), (left + wide + thick, base + below)
-    cv2.rectangle(picture, *plate, colour, cv2.FILLED)
+    (wide, high), below = cv2.getTextSize(text, FONT, scale, _weight(scale))
+    wide, high = wide + thick, high + 2 * below
+    left = max(min(left, size[0] - wide), 0)
+    usual = top - high if top - high >= 0 else top
+    for start in (usual, top, bottom, top - 2 * high, bottom - high, top + high):
+        place = Plate(text, left, start, wide, high, below)
+        if 0 <= start <= max(size[1] - high, 0) and not any(map(place.covers, taken)):
+            return place
+    return Plate(text, left, usual, wide, high, below)
+
+
+def _write(picture: Image, plate: Plate, scale: float, colour: tuple[int, int, int]) -> None:
+    """Text on its filled plate."""
+    corner = plate.left + plate.width, plate.top + plate.height
+    cv2.rectangle(picture, (plate.left, plate.top), corner, colour, cv2.FILLED)
     brightness = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]
     ink = BLACK if brightness > 128 else WHITE
-    cv2.putText(picture, text, (left + thick, base), FONT, scale, ink, weight, cv2.LINE_AA)
+    at = plate.left + 1, plate.top + plate.height - plate.descent
+    cv2.putText(picture, plate.text, at, FONT, scale, ink, _weight(scale), cv2.LINE_AA)
+
+
+def _weight(scale: float) -> int:
+    return max(round(scale * 1.5), 1)

@@ -1,4 +1,5 @@
-"""One line for each stream at its end; and JSON that parses, where MLServer's log is to be JSON."""
+"""One line for each stream at its end and for each model that a caller moves; and JSON that parses,
+where MLServer's log is to be JSON."""
 
 import json
 import logging
@@ -12,6 +13,10 @@ from mlserver.settings import Settings
 from ..errors import shortened
 
 logger = logging.getLogger("mlserver.streams")
+# Who loaded and unloaded what.
+repository = logging.getLogger("mlserver.repository")
+# A name that a caller made up, up to here.
+MAX_NAME_CHARACTERS = 128
 # Printable ASCII without the blank, the quote, the equals sign and the backslash.
 PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 # Who writes lines beside MLServer, each with a handler of its own.
@@ -74,11 +79,30 @@ def configure(settings: Settings) -> None:
 
 def log_end(**fields: Any) -> None:
     """Write the line: id, model, version, protocol, key, requests, responses, seconds, reason."""
-    if not logger.isEnabledFor(logging.INFO):
+    _log(logger, "stream ended", fields)
+
+
+def log_repository(call: str, model: str, key: str, result: str, seconds: float) -> None:
+    """Write the line of a repository call.
+
+    Args:
+        call: load or unload.
+        model: as the caller named it.
+        key: the shown name of the caller's key; empty where there are no keys.
+        result: loaded, unloaded, cancelled, or the status of the refusal or failure.
+    """
+    if len(model) > MAX_NAME_CHARACTERS:
+        model = model[:MAX_NAME_CHARACTERS] + "..."
+    fields = {"call": call, "model": model, "key": key, "result": result, "seconds": seconds}
+    _log(repository, "repository call", fields)
+
+
+def _log(to: logging.Logger, what: str, fields: dict[str, Any]) -> None:
+    if not to.isEnabledFor(logging.INFO):
         return
     fields = {name: shortened(v) if isinstance(v, str) else v for name, v in fields.items()}
     said = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
-    logger.info("stream ended: %s", said, extra={"fields": fields})
+    to.info("%s: %s", what, said, extra={"fields": fields})
 
 
 def _quoted(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlserver_streaming.extras import MissingExtraError, needed_by
 from mlserver_streaming.models.errors import MLServerError
 from mlserver_streaming.vision.layouts import Layout, LayoutError, find_layout
 
@@ -65,6 +66,7 @@ class OnnxDetector:
         """
         Raises:
             ModelFileError: it is not ONNX, or not a detector.
+            MLServerError: onnxruntime is not installed.
         """
         self._path = path
         self._settings = settings or OnnxSettings()
@@ -99,12 +101,10 @@ class OnnxDetector:
 
     def _open(self) -> Any:
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise ModelFileError(
-                self._path,
-                "onnxruntime is not installed; pip install 'mlserver-streaming[video]'.",
-            ) from error
+            with needed_by("The detector", "video"):
+                import onnxruntime
+        except MissingExtraError as error:
+            raise MLServerError(str(error), 501) from error
         available = onnxruntime.get_available_providers()
         missing = [name for name in self._settings.providers if name not in available]
         if missing:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlserver_streaming.extras import MissingExtraError, needed_by
 from mlserver_streaming.models.errors import MLServerError
 from mlserver_streaming.vision.detections import Detections
 
@@ -27,11 +28,10 @@ class Tracker:
             MLServerError: the library is not installed.
         """
         try:
-            from trackforge import BYTETRACK
-        except ImportError as error:
-            raise MLServerError(
-                "Tracking is not installed here: pip install 'mlserver-streaming[video]'.", 501
-            ) from error
+            with needed_by("Tracking", "video"):
+                from trackforge import BYTETRACK
+        except MissingExtraError as error:
+            raise MLServerError(str(error), 501) from error
         self._tracks: Any = BYTETRACK(
             track_thresh=confidence, det_thresh=confidence, track_buffer=buffer
         )

@@ -13,6 +13,7 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import get_model_uri
 
+from mlserver_streaming.extras import MissingExtraError, needed_by
 from mlserver_streaming.models.errors import BusyError, MLServerError, RequestError, shown
 from mlserver_streaming.models.parameters import flag, parameter
 from mlserver_streaming.models.sequences import Sequence
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_RECORDINGS = 64
 DEFAULT_PAUSE, DEFAULT_LONGEST, DEFAULT_MAX_REQUEST = 0.5, 20.0, 600.0  # seconds
-
-
-class MissingExtraError(MLServerError):
-    """The libraries for speech are not installed."""
-
-    def __init__(self, model: str, missing: str | None):
-        super().__init__(
-            f"Model '{model}' needs the extra 'speech', which is not installed ('{missing}' is "
-            "missing): pip install '.[speech]'",
-            501,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +60,31 @@ class SpeechModel(StreamingModel):
     parameters: `final`, `utterance` (its number in the recording), `start`, `end` (seconds),
     `confidence` (0 to 1) of finals, `sequence_id`.
 
-    Settings: `engine` and its own (see speech_engines.py); `workers` and `live` (one a core, at
+    Settings: `engine` and its own (see engines.py); `workers` and `live` (one a core, at
     most 8), finished utterances and utterances under way that are recognised at once;
     `pause_seconds` (0.5), `longest_utterance_seconds` (20), `max_request_seconds` (600) of one
     recording in one request, `max_recordings` (64) at once besides sequences.
     """
 
     async def load(self) -> bool:
-        self._missing: str | None = None
+        self._missing: MissingExtraError | None = None
         self._recordings = 0
         self._max_recordings = int(self.setting("max_recordings", DEFAULT_MAX_RECORDINGS))
         try:
-            from mlserver_streaming.audio.endpointing import Cutting
+            with needed_by(f"Model '{self.name}'", "speech"):
+                from mlserver_streaming.audio.endpointing import Cutting
 
-            from . import input as speech_input
-            from . import output as speech_output
-            from .engines import make_engine
-            from .hearing import Hearing
+                from . import input as speech_input
+                from . import output as speech_output
+                from .engines import make_engine
+                from .hearing import Hearing
 
-            named = self.settings.parameters and self.settings.parameters.uri
-            uri = await get_model_uri(self.settings) if named else None
-            engine = make_engine(self.setting, uri)
-        except ModuleNotFoundError as error:
-            self._missing = error.name
-            logger.warning("%s", MissingExtraError(self.name, error.name))
+                named = self.settings.parameters and self.settings.parameters.uri
+                uri = await get_model_uri(self.settings) if named else None
+                engine = make_engine(self.setting, uri)
+        except MissingExtraError as error:
+            self._missing = error
+            logger.warning("%s", error)
             return True
         self._input, self._output = speech_input, speech_output
         cutting = Cutting(
@@ -113,7 +104,7 @@ class SpeechModel(StreamingModel):
 
     def check(self, request: InferenceRequest) -> None:
         if self._missing is not None:
-            raise MissingExtraError(self.name, self._missing)
+            raise MLServerError(str(self._missing), 501)
         # The metadata has one datatype for a tensor, and this one comes in three.
         declared = []
         for tensor in request.inputs:
@@ -137,7 +128,7 @@ class SpeechModel(StreamingModel):
         sequence.state = self._hearing.begin()
 
     def sequence_expired(self, sequence: Sequence) -> None:
-        logger.info("Recording %s given up, idle", sequence.id)
+        logger.info("Recording %a given up, idle", sequence.sent_id)
         sequence.state.close()
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

@@ -5,9 +5,8 @@ replies with the bare ModelInferResponse, Triton with ModelStreamInferResponse{1
 2: infer_response}. Tensors are passed on as they came: raw, without being looked into.
 """
 
-import json
-import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -15,40 +14,22 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from google.protobuf.unknown_fields import UnknownFieldSet
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, ResponseOutput, TensorData
 
 from mlserver_streaming.models.errors import MLServerError, RequestError
+from mlserver_streaming.tensors.infer_parameters import read_value, write_value
+from mlserver_streaming.tensors.raw import BYTES, DTYPES, decode_raw, flat, pack_bytes
 from mlserver_streaming.tensors.wire_format import (
-    FIXED64,
     LENGTH,
-    VARINT,
     FieldsError,
     fields,
     tag,
     varint,
 )
 
-BYTES = "BYTES"
-DTYPES: dict[str, np.dtype[Any]] = {
-    "FP32": np.dtype("<f4"),
-    "FP16": np.dtype("<f2"),
-    "FP64": np.dtype("<f8"),
-    "INT64": np.dtype("<i8"),
-    "INT32": np.dtype("<i4"),
-    "INT16": np.dtype("<i2"),
-    "INT8": np.dtype("i1"),
-    "UINT64": np.dtype("<u8"),
-    "UINT32": np.dtype("<u4"),
-    "UINT16": np.dtype("<u2"),
-    "UINT8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}
 # Field numbers of the protocol's messages.
 RAW_INPUT_CONTENTS, ERROR_MESSAGE, INFER_RESPONSE, FIRST_AFTER = 7, 1, 2, 3
-DOUBLE_PARAM, UINT64_PARAM = 4, 5
-INT64 = range(-(2**63), 2**63)
 # About the hop to this service, not for the one behind it.
 OURS = frozenset({"timeout", "headers", "triton_enable_empty_final_response"})
 FINAL = "triton_final_response"
@@ -114,17 +95,13 @@ def raw_tensor(tensor: RequestInput) -> Any:
     datatype, shape = str(tensor.datatype), list(tensor.shape)
     data = tensor.data.root if isinstance(tensor.data, TensorData) else tensor.data
     if datatype == BYTES:
-        elements = list(_flat(data))
+        elements = flat(data)
         if len(elements) != prod(shape):
             raise RequestError(
                 f"Input '{tensor.name}' is BYTES of shape {shape}, so {prod(shape)} element(s), "
                 f"but its data holds {len(elements)}."
             )
-        packed = []
-        for element in elements:
-            encoded = element.encode() if isinstance(element, str) else bytes(element)
-            packed += [len(encoded).to_bytes(4, "little"), encoded]
-        return b"".join(packed)
+        return pack_bytes(elements)
     if datatype not in DTYPES:
         raise RequestError(f"Input '{tensor.name}' has the unknown datatype '{datatype[:30]}'.")
     try:
@@ -209,22 +186,16 @@ def decode_reply(message: bytes) -> Reply:
                 data=TensorData.model_construct(root=data),
             )
         )
-    parameters = {name: _value(parameter) for name, parameter in found.parameters.items()}
+    parameters = {name: read_value(parameter) for name, parameter in found.parameters.items()}
     parameters.pop(FINAL, None)
     return Reply(found.id, outputs, parameters)
 
 
 def _decode_raw(name: str, datatype: str, shape: list[int], raw: bytes) -> Any:
-    if datatype == BYTES:
-        elements, at = [], 0
-        while at < len(raw):
-            size = int.from_bytes(raw[at : at + 4], "little")
-            elements.append(raw[at + 4 : at + 4 + size])
-            at += 4 + size
-        if at == len(raw) and len(elements) == prod(shape):
-            return elements
-    elif datatype in DTYPES and len(raw) == prod(shape) * DTYPES[datatype].itemsize:
-        return np.frombuffer(raw, DTYPES[datatype]).reshape(shape)
+    if datatype == BYTES or datatype in DTYPES:
+        # Its own text is about the input of a request.
+        with suppress(MLServerError):
+            return decode_raw(name, datatype, shape, raw)
     raise UpstreamReplyError(
         f"output '{name}' is {datatype} of shape {shape}, but has {len(raw)} bytes."
     )
@@ -239,47 +210,13 @@ def _encode_parameters(
     for name, value in values.items():
         if value is None or name in OURS:
             continue
-        slot = target[name]
-        if isinstance(value, bool):
-            slot.bool_param = value
-        elif isinstance(value, int) and value in INT64:
-            slot.int64_param = value
-        elif isinstance(value, int) and 0 <= value < 2**64:
-            slot.MergeFromString(tag(UINT64_PARAM, VARINT) + varint(value))
-        elif isinstance(value, float) and doubles:
-            slot.MergeFromString(tag(DOUBLE_PARAM, FIXED64) + struct.pack("<d", value))
-        elif isinstance(value, str):
-            slot.string_param = value
-        else:
-            slot.string_param = json.dumps(value, default=str)
+        write_value(target[name], value, doubles=doubles)
 
 
 def _parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
     if not parameters:
         return None
-    return Parameters(**{name: _value(each) for name, each in parameters.items()})
-
-
-def _value(parameter: pb.InferParameter) -> Any:
-    kind = parameter.WhichOneof("parameter_choice")
-    if kind:
-        return getattr(parameter, kind)
-    for field in UnknownFieldSet(parameter):  # type: ignore[attr-defined]
-        if field.field_number == DOUBLE_PARAM and field.wire_type == FIXED64:
-            return struct.unpack("<d", struct.pack("<Q", field.data))[0]
-        if field.field_number == UINT64_PARAM and field.wire_type == VARINT:
-            return field.data
-    return None
-
-
-def _flat(data: Any) -> Iterator[Any]:
-    if isinstance(data, np.ndarray):
-        yield from data.reshape(-1).tolist()
-    elif isinstance(data, list | tuple):
-        for each in data:
-            yield from _flat(each)
-    else:
-        yield data
+    return Parameters(**{name: read_value(each) for name, each in parameters.items()})
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, memoryview]]:

@@ -21,7 +21,7 @@ from mlserver_streaming.cache.recording import (
     record,
 )
 from mlserver_streaming.rpc import converters
-from mlserver_streaming.tensors import json_codec as rest_codec
+from mlserver_streaming.tensors import json_codec
 
 
 def output(data: Any, datatype: str = "BYTES", **parameters: Any) -> ResponseOutput:
@@ -70,7 +70,7 @@ def test_a_response_says_the_same_over_every_wire(each: ResponseOutput):
     original = response(each, index=3, note={"a": [1, None]})
     # What goes over the wire first, before anything is taken down.
     first = original.model_copy(update={"id": None})
-    json, raw = rest_codec.encode_response(first), converters.encode_response(first, True)
+    json, raw = json_codec.encode_response(first), converters.encode_response(first, True)
     found = again(original)
     assert (found.model_name, found.model_version, found.seconds) == ("m", "v1", 0.25)
     assert found.parameters == {"index": 3, "note": {"a": [1, None]}}
@@ -80,7 +80,7 @@ def test_a_response_says_the_same_over_every_wire(each: ResponseOutput):
         parameters=Parameters(**found.parameters),
         outputs=found.outputs,
     )
-    assert rest_codec.encode_response(replayed) == json
+    assert json_codec.encode_response(replayed) == json
     assert converters.encode_response(replayed, True) == raw
 
 

@@ -5,7 +5,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from clients import demo, grpc_client, sse_client, video_client
+from clients import demo, grpc_client, speech_client, sse_client, video_client
 from clients.command import reported, server_options
 from clients.credentials import Credentials
 from clients.errors import SourceError
@@ -24,6 +24,18 @@ def test_defaults_flags_and_environment():
     environment = {"CLIENT_HOST": "h", "CLIENT_PORT": "1", "CLIENT_MODEL": "m"}
     assert runner.invoke(show, env=environment | {"CLIENT_TIMEOUT": "2"}).output == "h 1 m 2.0\n"
     assert runner.invoke(show, ["--port", "3"], env=environment).output == "h 3 m 30.0\n"
+
+
+def test_each_of_several_protocols_has_its_own_port():
+    @click.command()
+    @server_options(port={"grpc": 1, "http": 2}, model="m")
+    def show_port(port, **_others):
+        click.echo(repr(port))
+
+    runner = CliRunner()
+    assert runner.invoke(show_port).output == "None\n"
+    assert runner.invoke(show_port, ["--port", "3"]).output == "3\n"
+    assert "grpc 1, http 2" in runner.invoke(show_port, ["--help"]).output
 
 
 @click.command()
@@ -109,7 +121,7 @@ def test_bad_values_are_usage_errors(flags):
     assert CliRunner().invoke(show, flags).exit_code == 2
 
 
-@pytest.mark.parametrize("client", [sse_client, grpc_client, video_client, demo])
+@pytest.mark.parametrize("client", [sse_client, grpc_client, video_client, speech_client, demo])
 def test_help_names_an_environment_variable_for_every_flag(client):
     flags = [option for option in client.main.params if isinstance(option, click.Option)]
     assert flags

@@ -19,7 +19,10 @@ class Source:
     live = True
     fps = Fraction(30)
 
-    def __init__(self, count: int, error: Exception | None = None):
+    def __init__(
+        self, count: int, error: Exception | None = None, times: list[float] | None = None
+    ):
+        self.times = times or [0.0] * count
         self.count, self.error = count, error
         self.read_count = 0
         self.may_read = threading.Semaphore(0)
@@ -33,7 +36,7 @@ class Source:
                 raise self.error
             return None
         self.read_count += 1
-        return SourceFrame(self.read_count - 1, 0.0, IMAGE)
+        return SourceFrame(self.read_count - 1, self.times[self.read_count - 1], IMAGE)
 
     async def let(self, frames: int) -> None:
         """Let so many reads go, and wait until the buffer has come for another."""
@@ -95,18 +98,22 @@ async def test_stride_and_the_end() -> None:
     assert await rest(buffer) == [0, 3, 6, 9]
 
 
-async def test_a_cap_on_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-
-    def sleep(seconds: float) -> None:
-        clock[0] += seconds
-
-    monkeypatch.setattr("clients.video.frame_buffer.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("clients.video.frame_buffer.time.sleep", sleep)
-    source = Source(5)
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ([index / 25 for index in range(26)], [0, 7, 13, 19, 25]),
+        # Not by number: after a silence there is one at once, and then in step with it.
+        ([0, 0.033, 0.066, 0.1, 0.6, 1.1, 1.6, 2.1, 2.133, 2.166], [0, 4, 5, 6, 7]),
+        ([0, 0.2499, 0.5], [0, 1, 2]),
+    ],
+    ids=["steady", "variable", "rounded"],
+)
+async def test_a_cap_on_the_rate_goes_by_the_source_s_time(
+    times: list[float], kept: list[int]
+) -> None:
+    source = Source(len(times), times=times)
     source.let_all()
-    assert await rest(buffer_of(source, Policy.WAIT, fps_cap=10)) == [0, 1, 2, 3, 4]
-    assert clock[0] == pytest.approx(0.4)
+    assert await rest(buffer_of(source, Policy.WAIT, fps_cap=4)) == kept
 
 
 async def test_an_error_comes_after_the_frames_before_it() -> None:

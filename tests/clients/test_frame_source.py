@@ -10,6 +10,7 @@ import pytest
 
 from clients.errors import SourceError
 from clients.video import frame_source
+from clients.video.container import Picture
 from clients.video.frame_source import FrameSource
 from clients.video.source import VideoSource
 from clients.video.writer import VideoWriter
@@ -52,11 +53,32 @@ def test_a_folder_without_pictures_and_a_picture_that_is_none(tmp_path: Path) ->
     with pytest.raises(SourceError, match="holds no pictures"):
         FrameSource(str(tmp_path))
     (tmp_path / "a.jpg").write_text("none")
-    with (
-        FrameSource(str(tmp_path)) as source,
-        pytest.raises(SourceError, match=r"a\.jpg is not a picture"),
-    ):
-        source.read()
+    cv2.imwrite(str(tmp_path / "b.jpg"), picture(20, 10))
+    with FrameSource(str(tmp_path)) as source:
+        broken, whole = read_all(source)
+    assert broken.image is None and str(broken.error).endswith("a.jpg is not a picture")
+    assert whole.image is not None and whole.error is None
+
+
+def test_a_folder_s_numbers_count_as_numbers(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), picture(16 * number, 10))
+    with FrameSource(str(tmp_path)) as source:
+        assert [frame.name for frame in read_all(source)] == [f"{n}.jpg" for n in range(1, 13)]
+
+
+def test_a_file_at_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(frame_source.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(frame_source.time, "sleep", sleep)
+    with FrameSource("sample") as source:
+        source.realtime = True
+        frames = [source.read() for _ in range(3)]
+    assert [frame.read_at for frame in frames if frame] == pytest.approx([100, 100.04, 100.08])
 
 
 @pytest.fixture
@@ -102,7 +124,7 @@ class Camera:
         count = self.tries.pop(0) if self.tries else None
         if count is None:
             raise SourceError("there is no camera 0, or it is in use")
-        images = iter([np.zeros((4, 4, 3), np.uint8)] * count)
+        images = iter([Picture(np.zeros((4, 4, 3), np.uint8))] * count)
         return _Opened(VideoSource(Fraction(30), None, lambda: next(images, None)))
 
 

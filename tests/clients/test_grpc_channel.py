@@ -5,6 +5,7 @@ import pytest
 
 from clients.errors import RefusedError, SourceError, StreamCutError, TlsError, UnreachableError
 from clients.grpc_channel import call_error
+from clients.server import Server
 
 
 def rpc_error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
@@ -50,7 +51,7 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
     ],
 )
 def test_what_an_error_means(error, expected, text):
-    translated = call_error(error, "h:1")
+    translated = call_error(error, Server("h", 1))
     assert type(translated) is expected
     with pytest.raises(expected, match=text):
         raise translated

@@ -4,7 +4,8 @@ import sys
 import httpx
 import pytest
 
-from clients.service import HOST, Service, ServiceError
+from clients.server_process import HOST, ServiceError
+from clients.service import Service
 
 # Answers every path with 200, as a ready service does.
 READY = """
@@ -25,9 +26,9 @@ def command(program: str) -> list[str]:
 def test_it_runs_for_as_long_as_the_block(tmp_path):
     log = tmp_path / "new" / "server.log"
     with Service(log, command=command(READY)) as service:
-        assert httpx.get(f"http://{HOST}:{service.rest_port}/", trust_env=False).is_success
-        process = service._process.pid
-    assert log.read_text().startswith(f"ports {service.grpc_port} ")
+        assert httpx.get(f"http://{HOST}:{service.http}/", trust_env=False).is_success
+        process = service.process.pid
+    assert log.read_text().startswith(f"ports {service.grpc} ")
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 
@@ -39,13 +40,13 @@ def test_it_stops_also_after_an_error(tmp_path):
     ):
         raise KeyboardInterrupt
     with pytest.raises(ProcessLookupError):
-        os.kill(service._process.pid, 0)
+        os.kill(service.process.pid, 0)
 
 
 def test_a_service_that_dies_as_it_starts(tmp_path):
     log = tmp_path / "log"
     with (
-        pytest.raises(ServiceError, match=rf"with status 3; see {log}$") as caught,
+        pytest.raises(ServiceError, match=rf"with status 3; see {log}\nno port$") as caught,
         Service(log, command=command("print('no port'); raise SystemExit(3)")),
     ):
         pass
@@ -53,11 +54,12 @@ def test_a_service_that_dies_as_it_starts(tmp_path):
 
 
 def test_a_service_that_never_gets_ready(tmp_path):
-    with (
-        pytest.raises(ServiceError, match=r"not ready after 0\.2 s"),
-        Service(tmp_path / "log", command=command("import signal; signal.pause()"), ready_s=0.2),
-    ):
-        pass
+    service = Service(tmp_path / "log", command=command("import signal; signal.pause()"))
+    service.ready_s = 0.2
+    with pytest.raises(ServiceError, match=r"not ready after 0\.2 s"):
+        service.start()
+    with pytest.raises(ProcessLookupError):
+        os.kill(service.process.pid, 0)
 
 
 def test_a_command_that_is_not_there(tmp_path):

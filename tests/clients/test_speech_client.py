@@ -10,10 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from clients.errors import ClientError, RefusedError, SourceError
+from clients.server import Server
 from clients.speech.audio_source import Clip, find_clips, paced
-from clients.speech.calls import HttpSpeech
+from clients.speech.http_speech import HttpSpeech
+from clients.speech.mode import Mode, every_mode
 from clients.speech.report import SpeechReport, table
-from clients.speech_client import Mode, every_mode, main, run_mode
+from clients.speech.run import run_mode
+from clients.speech_client import main
 from tests.audio.sounds import coded, tone, wav
 
 CLIPS = [Clip("one.wav", b"1", 2.0, "he was not"), Clip("two.wav", b"2", 2.0, "an ill man")]
@@ -113,7 +116,7 @@ def http(answer: httpx.Response | Exception) -> HttpSpeech:
         return answer
 
     transport = httpx.MockTransport(handle)
-    return HttpSpeech(host="h", port=1, model="m", timeout=1, transport=transport)
+    return HttpSpeech(Server("h", 1), "m", 1, transport)
 
 
 def event(text: str, final: bool) -> str:
@@ -158,7 +161,10 @@ async def test_http_refused() -> None:
     [
         (httpx.ConnectError("refused"), "nobody answers at h:1"),
         (httpx.ReadTimeout("late"), "no response from h:1 within 1 s"),
-        (httpx.RemoteProtocolError("cut"), "was cut"),
+        (
+            httpx.RemoteProtocolError("cut"),
+            "h:1 gave no HTTP response: cut; if it",
+        ),
     ],
 )
 async def test_http_broken(error: Exception, says: str) -> None:

@@ -184,7 +184,7 @@ def test_the_command_prints_raw_events(serve_bytes):
 def test_the_command_tells_of_a_cut_stream_on_a_line_of_its_own(serve_bytes):
     result = run(serve_bytes(http(event("one"), length=1000)), "x")
     assert (result.exit_code, result.stdout) == (1, "one\n")
-    assert result.stderr.startswith("Error: the stream from 127.0.0.1:")
+    assert result.stderr.startswith("Error: the answer from 127.0.0.1:")
     assert result.stderr.count("\n") == 1
 
 

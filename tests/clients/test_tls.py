@@ -5,6 +5,7 @@ import pytest
 
 from clients.errors import TlsError
 from clients.grpc_channel import open_channel
+from clients.server import Server
 from clients.sse_client import SseClient
 from clients.tls import Tls, hang_up_hint, tls_error
 from tests.certificates import Authority, pem_of, replace
@@ -88,7 +89,7 @@ async def test_a_bad_file_is_one_line_that_names_it(tmp_path) -> None:
         (Tls(ca, certificate), "client.pem and .*client.pem are not a certificate"),
     ]:
         with pytest.raises(TlsError, match=said):
-            open_channel("127.0.0.1", 1, tls)
+            open_channel(Server("127.0.0.1", 1, tls))
         with pytest.raises(TlsError, match=said):
             async for _word in SseClient(tls=tls).words("x"):
                 pass

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from clients.errors import SourceError
-from clients.video.source import DEFAULT_FPS, frame_rate, open_source
+from clients.video.container import DEFAULT_FPS, frame_rate
+from clients.video.source import open_source
 from clients.video.writer import VideoWriter
 from mlserver_streaming.vision import scene
 
@@ -19,49 +20,52 @@ def video(tmp_path_factory):
     return path
 
 
-async def read_all(source, limit=None):
-    return [frame async for frame in source.frames(limit)]
+def read_all(source):
+    return list(iter(source.read, None))
 
 
-async def test_a_file(video):
+def test_a_file(video):
     with open_source(str(video)) as source:
         assert (source.fps, source.frame_count) == (Fraction(30000, 1001), 50)
-        frames = await read_all(source)
+        frames = read_all(source)
     assert len(frames) == 50
     expected = scene.scene_frame(49, width=320, height=180)
-    assert np.abs(frames[49].astype(int) - expected).mean() < 8
+    assert np.abs(frames[49].image.astype(int) - expected).mean() < 8
 
 
-async def test_at_most_so_many_frames(video):
-    with open_source(str(video)) as source:
-        assert len(await read_all(source, 7)) == 7
-
-
-async def test_a_header_that_promises_more_frames_than_there_are(video, tmp_path):
+def test_a_header_that_promises_more_frames_than_there_are(video, tmp_path):
     data = video.read_bytes()
     # The index stands at the front: it still lists what is cut off here.
     short = tmp_path / "short.mp4"
     short.write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2])
     with open_source(str(short)) as source:
         assert source.frame_count == 50
-        assert 0 < len(await read_all(source)) < 50
+        assert 0 < len(read_all(source)) < 50
 
 
-async def test_the_sample():
+def test_the_sample():
     with open_source("sample") as source:
         assert (source.fps, source.frame_count) == (scene.FPS, scene.FRAMES)
-        frames = await read_all(source, 2)
-    assert np.array_equal(frames[1], scene.scene_frame(1))
+        frames = [source.read() for _ in range(2)]
+    assert np.array_equal(frames[1].image, scene.scene_frame(1))
+    assert frames[1].time == Fraction(1, 25)
 
 
-@pytest.mark.parametrize("fps", [0.0, -1.0, 90000.0, float("nan"), float("inf")])
-def test_a_rate_that_cannot_be_true(fps):
-    assert frame_rate(fps) == DEFAULT_FPS
+@pytest.mark.parametrize("fps", [None, 0.0, -1.0, float("nan")])
+def test_a_rate_that_is_not_there(fps):
+    assert frame_rate(fps) == (DEFAULT_FPS, None)
 
 
-def test_a_rate_in_its_exact_form():
-    assert frame_rate(30000 / 1001) == Fraction(30000, 1001)
-    assert frame_rate(25.0) == 25
+@pytest.mark.parametrize("fps", [90000.0, Fraction(1200), float("inf")])
+def test_a_rate_that_is_not_believed_is_told(fps):
+    rate, note = frame_rate(fps)
+    assert rate == DEFAULT_FPS
+    assert f"{float(fps):g} frames a second, which is not believed; 30 is taken" in note
+
+
+@pytest.mark.parametrize("fps", [25, 480, Fraction(24005, 100), Fraction(30000, 1001)])
+def test_a_rate_in_its_exact_form(fps):
+    assert frame_rate(fps) == (fps, None)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,8 @@ CAR_TRAFFIC = Path(__file__).parents[3] / "shared" / "data" / "car_traffic.mp4"
 
 
 @pytest.mark.skipif(not CAR_TRAFFIC.exists(), reason=f"the real video {CAR_TRAFFIC} is not here")
-async def test_a_real_video_whose_header_promises_922_frames():
+def test_a_real_video_whose_header_promises_922_frames():
     with open_source(str(CAR_TRAFFIC)) as source:
-        assert (source.fps, source.frame_count) == (Fraction(483, 16), 922)
-        assert len([None async for _ in source.frames()]) == 917
+        assert (source.fps, source.frame_count) == (30, 922)
+        times = [picture.time for picture in read_all(source)]
+    assert (len(times), times[0], times[-1]) == (917, 0, Fraction(61, 2))

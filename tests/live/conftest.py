@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 MODELS = Path(__file__).with_name("models")
 # `make test-parallel` runs these tests once more, with every model in two worker processes.
@@ -41,5 +42,5 @@ def make_folder(folder: Path, **settings: Any) -> Path:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The project's service with the tests' models beside its own."""
     folder = make_folder(tmp_path_factory.mktemp("service"))
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from grpc_reflection.v1alpha import reflection_pb2
 from mlserver.grpc import dataplane_pb2 as pb
 
+from clients import grpc_client, speech_client, sse_client
 from clients.credentials import Credentials
 from clients.errors import RefusedError
 from clients.jpeg_stream import JpegStream
 from mlserver_streaming.vision.jpeg import encode
+from tests.audio.sounds import silence, wav
 from tests.live.grpc_calls import (
     SERVICE,
     channel,
@@ -32,7 +33,6 @@ from tests.live.grpc_calls import (
 )
 from tests.live.keyed import Keyed, add_key, keyed_service, remove_key
 from tests.live.rest_calls import path, prompt, tensor
-from tests.live.service import ROOT
 
 DEADLINE_SECONDS = 20
 REQUEST_ID = {"x-request-id": "an id"}
@@ -254,24 +254,38 @@ async def test_a_model_sees_no_secret(keyed: Keyed) -> None:
 
 
 def test_the_clients_send_the_key(keyed: Keyed) -> None:
-    for module, port in (("sse_client", keyed.service.http), ("grpc_client", keyed.service.grpc)):
-        command = [sys.executable, "-m", f"clients.{module}", "What is this?", "--delay", "0"]
-        environment = {**os.environ, "CLIENT_PORT": str(port)}
-        for variable, caller in (("CLIENT_API_KEY", "infer"), ("CLIENT_BEARER", "jwt.infer")):
-            done = subprocess.run(
-                command,
-                env=environment | {variable: keyed.secrets[caller]},
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
+    for client, port in ((sse_client, keyed.service.http), (grpc_client, keyed.service.grpc)):
+
+        def run(client: Any = client, **environment: str) -> Result:
+            return CliRunner().invoke(
+                client.main, ["What is this?", "--delay", "0"], env=environment
             )
+
+        environment = {"CLIENT_PORT": str(port)}
+        for variable, caller in (("CLIENT_API_KEY", "infer"), ("CLIENT_BEARER", "jwt.infer")):
+            done = run(**environment, **{variable: keyed.secrets[caller]})
             assert (done.stdout, done.stderr) == ("What is this?\n", "")
-        refused = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert refused.returncode == 1
+        refused = run(**environment)
+        assert refused.exit_code == 1
         assert "This call needs a key" in refused.stderr
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize("way", [[], ["--streaming"]], ids=["unary", "streaming"])
+def test_the_speech_client_sends_the_key(
+    keyed: Keyed, tmp_path: Path, protocol: str, way: list[str]
+) -> None:
+    recording = tmp_path / "silence.wav"
+    recording.write_bytes(wav(silence(1)))
+    port = keyed.service.http if protocol == "http" else keyed.service.grpc
+    command = ["--protocol", protocol, "--port", str(port), *way, str(recording)]
+    for variable, caller in (("CLIENT_API_KEY", "infer"), ("CLIENT_BEARER", "jwt.infer")):
+        secret = keyed.secrets[caller]
+        done = CliRunner().invoke(speech_client.main, command, env={variable: secret})
+        assert (done.exit_code, done.stderr) == (0, "")
+    refused = CliRunner().invoke(speech_client.main, command)
+    assert refused.exit_code == 1
+    assert "This call needs a key" in refused.stderr
 
 
 async def test_the_frame_stream_sends_the_key(keyed: Keyed) -> None:

@@ -20,10 +20,11 @@ from tests.live.grpc_calls import infer, jpeg_request, stream, text_request, tri
 from tests.live.images import jpeg
 from tests.live.rest_calls import events, path, prompt
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 from tests.memcached import Memcached, needs_memcached
 
-README = (ROOT / "README.md").read_text()
-SECTION = README.partition("## The same question twice")[2].partition("\n## ")[0]
+PAGE = (ROOT / "docs" / "cache.md").read_text()
+SECTION = PAGE.partition("## Try it")[2].partition("\n## ")[0]
 [LINES] = re.findall(r"```shell\n(.*?)```", SECTION, re.DOTALL)
 MEMCACHED, EXPORT, START, FIRST, SECOND = LINES.splitlines()
 PROMPT = "What is the capital of France?"
@@ -40,7 +41,7 @@ class Pair:
 
 
 def exported(line: str, memcached: Memcached) -> dict[str, str]:
-    """The environment that README's line makes, with the memcached of the test."""
+    """The environment that the page's line makes, with the memcached of the test."""
     assert line.startswith("export ")
     script = f"{line.replace('127.0.0.1:11211', memcached.address)}\nenv -0"
     found = subprocess.check_output(["bash", "-euc", script], text=True).rstrip("\0").split("\0")
@@ -61,8 +62,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             "STREAMING_LIMITS__STREAMS": "1100",
         }
         with (
-            Service(folder, folder / "one.log", **given) as one,
-            Service(folder, folder / "other.log", **given) as other,
+            WarmService(folder, folder / "one.log", **given) as one,
+            WarmService(folder, folder / "other.log", **given) as other,
         ):
             yield Pair(memcached, one, other)
 
@@ -82,11 +83,11 @@ def words_and_way(responses: list[Any]) -> tuple[str, str]:
     return b"".join(each.raw_output_contents[0][4:] for each in responses).decode(), way
 
 
-# -- README --
+# -- docs/cache.md --
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_five_lines_do_what_readme_says(pair: Pair):
+def test_the_five_lines_do_what_the_page_says(pair: Pair):
     assert shutil.which(MEMCACHED.split()[0])
     assert START.count("mlserver start .") == 2
     # What the second instance's ports are in the line, and here.

@@ -20,6 +20,7 @@ from tests.live.grpc_calls import infer, stream, text_request, triton_stream
 from tests.live.keyed import add_key
 from tests.live.rest_calls import path, prompt
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "streaming.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -39,7 +40,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     )
     cached = {"MLSERVER_MODEL_CACHE_ENABLED": "true"}
     key = {"x-api-key": add_key(folder / "keys.json", "dashboard", "--role", "infer")}
-    with Service(folder, folder / "server.log", **cached) as service:
+    with WarmService(folder, folder / "server.log", **cached) as service:
         url = f"{service.url}{path('text-model', 'generate_stream')}"
         assert httpx.post(url, json=prompt("a b"), headers=key).is_success
         assert httpx.post(url, json=prompt("a b")).status_code == 401

@@ -16,6 +16,7 @@ from tests.live.grpc_calls import SERVICE, channel, jpeg_request, stream, text_r
 from tests.live.images import jpeg
 from tests.live.rest_calls import open_gate, probe, prompt
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import steps, wait_until
 
 
@@ -26,7 +27,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 
     def started(**streaming: object) -> Service:
         folder = make_folder(tmp_path / "service", streaming=streaming)
-        services.append(Service(folder, folder / "server.log").start())
+        services.append(WarmService(folder, folder / "server.log").start())
         return services[-1]
 
     yield started

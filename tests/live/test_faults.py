@@ -31,6 +31,7 @@ from tests.live.sockets import (
     stream_request,
 )
 from tests.live.vitals import EXACT_MEMORY, MIB, Vitals, at_rest, recovered, resident
+from tests.live.warm import WarmService
 from tests.live.watch import PATIENCE, steps, wait_until
 
 STREAMS = 1000
@@ -206,7 +207,7 @@ async def test_sigterm_amid_fifty_streams(tmp_path: Path):
     gate, seen = tmp_path / "gate", tmp_path / "did"
     wanted = {"steps": 3, "gate": str(gate), "path": str(seen)}
     message = text_request("x", model="probe", **wanted)
-    with Service(folder, folder / "server.log") as service:
+    with WarmService(folder, folder / "server.log") as service:
         async with connections(service, 25) as opened:
             over_rest = asyncio.create_task(one_stream_each(opened, probe(**wanted)))
             over_grpc = [

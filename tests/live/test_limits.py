@@ -18,6 +18,7 @@ from tests.live.grpc_calls import infer, stream, text_request, triton_stream, wo
 from tests.live.rest_calls import events, open_gate, path, probe, prompt
 from tests.live.service import Service
 from tests.live.sockets import connect, request
+from tests.live.warm import WarmService
 from tests.live.watch import steps, wait_until
 
 Ask = Callable[[Service, dict[str, Any]], Awaitable[int]]
@@ -30,7 +31,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Two streams at once, one that waits, 64 KiB a request."""
     limits = {"streams": 2, "waiting": 1, "request_bytes": 64 * KIB}
     folder = make_folder(tmp_path_factory.mktemp("few"), streaming={"limits": limits})
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 
@@ -39,7 +40,7 @@ def one_each(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One stream to a model, nobody waits."""
     limits = {"streams_per_model": 1, "waiting": 0}
     folder = make_folder(tmp_path_factory.mktemp("one"), streaming={"limits": limits})
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 

@@ -17,6 +17,7 @@ from tests.live.grpc_calls import SERVICE, channel, text_request, triton_stream
 from tests.live.keyed import add_key
 from tests.live.rest_calls import path, probe, prompt
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import wait_until
 
 FIELDS = ("id", "model", "version", "protocol", "key", "requests", "responses", "seconds", "reason")
@@ -55,7 +56,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
         streaming={"auth": {"keys_file": "keys.json"}},
     )
     secret = add_key(folder / "keys.json", "the-tester", "--role", "infer")
-    with Service(folder, folder / "server.log") as service:
+    with WarmService(folder, folder / "server.log") as service:
         yield Logged(service, secret)
 
 

@@ -20,6 +20,7 @@ from tests.live.figures import figure, matching, scrape, total
 from tests.live.grpc_calls import SERVICE, channel, infer, stream, text_request, triton_stream
 from tests.live.rest_calls import open_gate, path, probe, prompt
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import steps, wait_until
 
 PROTOCOLS = ("rest", "grpc", "triton")
@@ -44,7 +45,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     (models / "text-7" / "model-settings.json").write_text(
         json.dumps(settings | {"name": "text-7", "parameters": {"version": "7"}})
     )
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 
@@ -241,7 +242,7 @@ async def test_why_a_stream_ended(counted: Service, tmp_path: Path, reason: str,
 
 async def test_the_drain_is_a_reason(tmp_path: Path):
     folder = make_folder(tmp_path / "service", streaming={"drain_seconds": 60})
-    with Service(folder, folder / "server.log") as service:
+    with WarmService(folder, folder / "server.log") as service:
         seen, gate = tmp_path / "seen", tmp_path / "never"
         body = probe(steps=2, gate=str(gate), path=str(seen))
         running = asyncio.create_task(post(service, "probe", "generate_stream", body))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,17 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from clients import video_client
 from mlserver_streaming.vision.detections import select
 from mlserver_streaming.vision.jpeg import decode
 from mlserver_streaming.vision.motion import Background
 from mlserver_streaming.vision.scene import moving_scene
 from tests.live.conftest import make_folder
 from tests.live.grpc_calls import infer, raw_request, stream, triton_stream
-from tests.live.service import ROOT, Service
+from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.runtimes.onnx_files import constant_detector
 from tests.vision import layouts
 from tests.vision.jpegs import jpeg
@@ -45,7 +46,7 @@ def objects(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Itera
             }
             (models / settings["name"]).mkdir()
             (models / settings["name"] / "model-settings.json").write_text(json.dumps(settings))
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 
@@ -167,17 +168,14 @@ def test_an_upstream_that_is_not_there_over_rest(objects: Service) -> None:
 
 
 def test_the_client_through_an_upstream(objects: Service, tmp_path: Path) -> None:
-    done = subprocess.run(
+    done = CliRunner().invoke(
+        video_client.main,
         [
-            *(sys.executable, "-m", "clients.video_client", "--model", "motion-there"),
-            *("--port", str(objects.grpc), "--max-frames", "40", "--results-dir", str(tmp_path)),
+            *("--model", "motion-there", "--port", str(objects.grpc)),
+            *("--max-frames", "40", "--results-dir", str(tmp_path)),
         ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("40 frames in ")
     lines = [
         json.loads(line) for line in (tmp_path / "frame_counts.jsonl").read_text().splitlines()

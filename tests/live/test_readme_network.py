@@ -17,12 +17,12 @@ import pytest
 from tests.live.conftest import make_folder
 from tests.live.figures import figure
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 README = (ROOT / "README.md").read_text()
 SECTION = README.partition("## Put it on a network")[2].partition("\n## ")[0]
-FIRST, KEY, CERTIFICATE, SETTINGS, SERVE, ASK = re.findall(
-    r"```shell\n(.*?)```", SECTION, re.DOTALL
-)
+[STEPS] = re.findall(r"```shell\n(.*?)```", SECTION, re.DOTALL)
+FIRST, KEY, CERTIFICATE, SETTINGS, SERVE, ASK = re.split(r"# \d\. .*\n", STEPS)
 PROMPT = "What is the capital of France?"
 WORDS = 6
 
@@ -73,13 +73,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     context = ssl.create_default_context(cafile=folder / "secrets" / "server.pem")
     given = {name: value for name, value in environment.items() if name.startswith("STREAMING_")}
     everywhere = {"MLSERVER_HOST": "0.0.0.0"}
-    with Service(folder, folder / "server.log", tls=context, **given, **everywhere) as service:
+    with WarmService(folder, folder / "server.log", tls=context, **given, **everywhere) as service:
         yield Network(service, environment)
 
 
 def test_the_serve_step_serves_everywhere() -> None:
     # What it would run; to run it would set up an environment first.
-    command = [*SERVE.split(), "--dry-run", "--old-file=setup", "--no-print-directory"]
+    command = [*SERVE.split(), "--dry-run", "--old-file=ready-to-serve", "--no-print-directory"]
     # As from a shell, also where make itself runs the tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     line = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
@@ -120,9 +120,3 @@ def test_the_log_is_quiet_about_who_may_call_and_knows_the_caller(network: Netwo
 
 def test_the_file_of_keys_holds_no_key(network: Network) -> None:
     assert network.key not in (network.service.folder / "secrets" / "keys.json").read_text()
-
-
-def test_every_page_that_the_section_names_is_there() -> None:
-    for target in re.findall(r"\]\(([\w/.-]+)\)", SECTION):
-        assert (ROOT / target).is_file(), target
-    assert (ROOT / "deploy" / "grafana" / "streaming.json").is_file()

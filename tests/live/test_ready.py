@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 
-from tests.live.service import ROOT, Service, free_ports
+from clients.server_process import free_ports
+from tests.live.service import ROOT, Service
 
 
 def check(service: Service, port: int) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.live.conftest import make_folder
 from tests.live.rest_calls import open_gate, path, probe, prompt
-from tests.live.service import Service
+from tests.live.warm import WarmService
 
 HERE = {"Origin": "https://here.example"}
 ASKED = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-Ours"}
@@ -27,7 +27,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         },
     )
     with (
-        Service(folder, folder / "server.log") as service,
+        WarmService(folder, folder / "server.log") as service,
         httpx.Client(base_url=service.url, timeout=20) as client,
     ):
         yield client

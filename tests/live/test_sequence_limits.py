@@ -13,6 +13,7 @@ from tests.live.conftest import make_folder
 from tests.live.figures import figure, matching, scrape
 from tests.live.rest_calls import path, prompt
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import wait_until
 
 
@@ -31,7 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     }
     (models / "own-limits").mkdir()
     (models / "own-limits" / "model-settings.json").write_text(json.dumps(settings))
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 

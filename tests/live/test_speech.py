@@ -13,7 +13,11 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from clients.speech.calls import GrpcSpeech, Heard, HttpSpeech
+from clients.server import Server
+from clients.server_process import HOST
+from clients.speech.grpc_speech import GrpcSpeech
+from clients.speech.heard import Heard
+from clients.speech.http_speech import HttpSpeech
 from clients.speech_client import main
 from tests.audio.sounds import clips, coded, needs_speech, pcm, silence, tone, wav
 from tests.live.conftest import make_folder
@@ -25,11 +29,11 @@ PATIENCE = 60
 
 
 def grpc(service: Service) -> GrpcSpeech:
-    return GrpcSpeech(host="127.0.0.1", port=service.grpc, model="speech-model", timeout=PATIENCE)
+    return GrpcSpeech(Server(HOST, service.grpc), "speech-model", PATIENCE)
 
 
 def http(service: Service) -> HttpSpeech:
-    return HttpSpeech(host="127.0.0.1", port=service.http, model="speech-model", timeout=PATIENCE)
+    return HttpSpeech(Server(HOST, service.http), "speech-model", PATIENCE)
 
 
 def decoders(service: Service) -> list[int]:

@@ -27,6 +27,7 @@ from tests.live.grpc_calls import (
 )
 from tests.live.rest_calls import path, probe
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import PATIENCE, closed, steps, wait_until
 
 # Microseconds: at once, and when even a busy machine has given a first response.
@@ -40,7 +41,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Ends a stream that is silent for 0.8 s, and each after 2 s."""
     limits = {"stream_idle_seconds": 0.8, "stream_seconds": 2}
     folder = make_folder(tmp_path_factory.mktemp("hasty"), streaming={"limits": limits})
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 

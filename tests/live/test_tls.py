@@ -16,14 +16,18 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clients import grpc_client, speech_client, sse_client
 from clients.errors import ClientError, ProtocolError, TlsError, UnreachableError
 from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
+from clients.server_process import ServiceError
 from clients.sse_client import SseClient
 from clients.tls import Tls
 from mlserver_streaming.vision.jpeg import encode
+from tests.audio.sounds import silence, wav
 from tests.certificates import DAY, Authority
 from tests.live.conftest import make_folder
 from tests.live.grpc_calls import (
@@ -40,6 +44,7 @@ from tests.live.grpc_calls import words as grpc_words
 from tests.live.rest_calls import events, open_gate, path, probe, prompt, words
 from tests.live.service import Service
 from tests.live.tls import PORTS, TlsService
+from tests.live.warm import WarmService
 from tests.live.watch import closed, wait_until
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -102,32 +107,46 @@ async def test_our_clients(either: TlsService) -> None:
         assert (await frames(encode(np.zeros((48, 64, 3), np.uint8)))).startswith(b"\xff\xd8")
 
 
-@pytest.mark.parametrize("client", ["sse_client", "grpc_client"])
+@pytest.mark.parametrize("client", [sse_client, grpc_client], ids=["sse_client", "grpc_client"])
 def test_our_commands_take_the_files_from_flags_and_environment(
-    either: TlsService, client: str
+    either: TlsService, client: Any
 ) -> None:
-    port = either.service.http if client == "sse_client" else either.service.grpc
-    command = [
-        sys.executable,
-        "-m",
-        f"clients.{client}",
-        "--port",
-        str(port),
-        "--delay",
-        "0",
-        "a b",
-    ]
+    port = either.service.http if client is sse_client else either.service.grpc
+    command = ["--port", str(port), "--delay", "0", "a b"]
     tls = either.tls
     flags = {"--ca": tls.ca, "--cert": tls.certificate, "--key": tls.key}
     given = [str(part) for flag, file in flags.items() if file for part in (flag, file)]
-    done = subprocess.run([*command, *given], capture_output=True, text=True, check=False)
+    done = CliRunner().invoke(client.main, [*command, *given])
     assert (done.stdout, done.stderr) == ("a b\n", "")
-    refused = subprocess.run([*command, "--tls"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
+    refused = CliRunner().invoke(client.main, [*command, "--tls"])
+    assert refused.exit_code == 1
     assert refused.stderr == (
         f"Error: the certificate of 127.0.0.1:{port} is not trusted; pass the CA that signed it "
         "with --ca\n"
     )
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_speech_client(either: TlsService, tmp_path: Path, protocol: str) -> None:
+    recording = tmp_path / "silence.wav"
+    recording.write_bytes(wav(silence(1)))
+    port = either.service.http if protocol == "http" else either.service.grpc
+    command = ["--protocol", protocol, "--port", str(port), str(recording)]
+    for way in ([], ["--streaming"]):
+        done = CliRunner().invoke(speech_client.main, [*command, *way], env=variables(either.tls))
+        assert (done.exit_code, done.stderr) == (0, "")
+        refused = CliRunner().invoke(speech_client.main, [*command, *way, "--tls"])
+        assert refused.exit_code == 1
+        assert refused.stderr == (
+            f"Error: the certificate of 127.0.0.1:{port} is not trusted; pass the CA that signed "
+            "it with --ca\n"
+        )
+
+
+def variables(tls: Tls) -> dict[str, str]:
+    """What stands for --ca, --cert and --key in the environment."""
+    files = {"CLIENT_CA": tls.ca, "CLIENT_CERT": tls.certificate, "CLIENT_KEY": tls.key}
+    return {name: str(file) for name, file in files.items() if file}
 
 
 def test_tritonclient(secure: TlsService) -> None:
@@ -304,10 +323,9 @@ async def test_a_hang_up_stops_the_model(secure: TlsService, tmp_path: Path) -> 
 )
 def test_bad_files_stop_the_start(tmp_path: Path, tls: dict[str, str], said: str) -> None:
     folder = make_folder(tmp_path / "bad", streaming={"tls": tls})
-    with pytest.raises(RuntimeError, match="mlserver ended with 1") as error:
-        Service(folder, folder / "server.log").start()
-    # One line of complaint, after "mlserver ended with 1:".
-    _, *lines = str(error.value).strip().splitlines()
-    lines = [line for line in lines if " INFO - " not in line]
+    with pytest.raises(ServiceError, match="with status 1") as error:
+        WarmService(folder, folder / "server.log").start()
+    # One line of complaint.
+    lines = [line for line in error.value.log_lines if " INFO - " not in line]
     assert len(lines) == 1, lines
     assert said in lines[0]

@@ -16,6 +16,7 @@ import pytest
 
 from tests.live.conftest import make_folder
 from tests.live.service import ROOT, Service
+from tests.live.warm import WarmService
 
 PAGE = (ROOT / "docs" / "tls.md").read_text()
 PROMPT = "What is the capital of France?"
@@ -48,7 +49,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     context = ssl.create_default_context(cafile=folder / "ca.pem")
     context.load_cert_chain(folder / "client.pem", folder / "client.key")
     environment = {"STREAMING_TLS__CLIENT_CA": "ca.pem"}
-    with Service(folder, folder / "server.log", tls=context, **environment) as running:
+    with WarmService(folder, folder / "server.log", tls=context, **environment) as running:
         yield running
 
 

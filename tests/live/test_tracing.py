@@ -15,6 +15,7 @@ from tests.live.conftest import make_folder
 from tests.live.grpc_calls import infer, stream, text_request, triton_stream
 from tests.live.rest_calls import path, probe, prompt
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import wait_until
 
 WORDS = 200
@@ -40,7 +41,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     with collecting() as collector:
         folder = make_folder(tmp_path_factory.mktemp("traced"), tracing_server=collector.address)
         soon = {"OTEL_BSP_SCHEDULE_DELAY": "50"}  # milliseconds
-        with Service(folder, folder / "server.log", **soon) as service:
+        with WarmService(folder, folder / "server.log", **soon) as service:
             yield service, collector
 
 

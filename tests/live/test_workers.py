@@ -22,6 +22,7 @@ from tests.live.grpc_calls import raw_request, stream, triton_stream
 from tests.live.processes import alive, workers
 from tests.live.rest_calls import events, open_gate, path, probe, prompt
 from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import PATIENCE, closed, steps, wait_until
 
 LOST = "The worker that answered this was lost; ask again."
@@ -32,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Two workers, which are replaced often: without the model that takes long to load."""
     folder = make_folder(tmp_path_factory.mktemp("workers") / "service", parallel_workers=2)
     shutil.rmtree(folder / "model-settings" / "speech-model")
-    with Service(folder, folder / "server.log") as running:
+    with WarmService(folder, folder / "server.log") as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from cryptography import x509
 from clients.tls import Tls
 from tests.certificates import Authority, Issued
 from tests.live.conftest import make_folder
-from tests.live.service import Service
+from tests.live.warm import WarmService
 from tests.live.watch import wait_until
 
 PORTS = ("http", "grpc", "metrics", "triton")
@@ -49,7 +49,7 @@ class TlsService:
         if mutual:
             self.client = self.authority.client()
             self.tls = Tls(self.ca, *self.client.write(self._files, "client"))
-        self.service = Service(self.folder, self.folder / "server.log", tls=self.tls.context())
+        self.service = WarmService(self.folder, self.folder / "server.log", tls=self.tls.context())
 
     def serve(self, issued: Issued) -> Issued:
         """Put a certificate into the place of the service's."""

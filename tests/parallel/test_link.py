@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from mlserver.settings import ModelSettings
 
-from mlserver_streaming.errors import LoadError
+from mlserver_streaming.errors import LoadTimeoutError
 from mlserver_streaming.parallel import messages as say
 from mlserver_streaming.parallel.channel import Channel
 from mlserver_streaming.parallel.link import UNANSWERED_SECONDS, Link
@@ -70,7 +70,7 @@ TOO_LONG = 2 * UNANSWERED_SECONDS
 
 async def test_a_worker_that_answers_meanwhile_is_told_to_stop_loading():
     async with linked(TOO_LONG, answers=True) as (link, said, lost):
-        with pytest.raises(LoadError, match=r"'heavy' was not loaded within 0.5 s"):
+        with pytest.raises(LoadTimeoutError, match=r"'heavy' was not loaded within 0.5 s"):
             await link.load(SETTINGS)
         async with asyncio.timeout(20):
             while said[-1][0] != say.CANCEL:  # noqa: ASYNC110 - the channel has no event for it
@@ -80,7 +80,7 @@ async def test_a_worker_that_answers_meanwhile_is_told_to_stop_loading():
 
 async def test_one_that_does_not_is_ended():
     async with linked(TOO_LONG, answers=False) as (link, _, lost):
-        with pytest.raises(LoadError):
+        with pytest.raises(LoadTimeoutError):
             await link.load(SETTINGS)
         assert lost == [link]
         assert await link.ended() == -9

@@ -57,3 +57,18 @@ def test_grey_and_nothing() -> None:
     picture = annotate(np.full((20, 30), 9, np.uint8), nothing(), [])
     assert picture.shape == (20, 30, 3)
     assert (picture == 9).all()
+
+
+def test_texts_of_boxes_that_stand_close_do_not_cover_one_another() -> None:
+    image = np.zeros((360, 640, 3), np.uint8)
+    boxes = found((100, 100, 300, 200), (110, 104, 310, 204), (120, 108, 320, 208))
+    alone = [
+        annotate(image, found(tuple(box)), ["car"], [track])  # type: ignore[arg-type]
+        for track, box in enumerate(boxes.boxes)
+    ]
+    together = annotate(image, boxes, ["car"] * 3, [0, 1, 2])
+    for track, picture in enumerate(alone):
+        # As much of each plate's colour is left as when it stands alone, but for a box's line.
+        colour = colour_of(track)
+        count, seen = ((each == colour).all(axis=2).sum() for each in (picture, together))
+        assert seen > 0.8 * count

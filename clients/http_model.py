@@ -1,0 +1,151 @@
+"""One model of a server over HTTP: calls, streams of events, and what their errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import httpx_sse
+
+from .errors import (
+    ClientError,
+    ErrorEventError,
+    NoResponseError,
+    ProtocolError,
+    RefusedError,
+    StreamCutError,
+    UnreachableError,
+)
+from .server import Server
+from .tls import hang_up_hint, tls_error
+
+# An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
+ERROR_BODY_LIMIT = 64 * 1024
+
+
+class HttpModel:
+    """Connections to one model, open within `async with`; any number of calls at a time.
+
+    `timeout` is in seconds, for each response or event: comment lines that keep a connection alive
+    do not count. `transport` replaces the network, in tests.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        model: str,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._server, self._timeout, self._transport = server, timeout, transport
+        self._base = f"{server.url}/v2/models/{quote(model, safe='')}"
+
+    async def __aenter__(self) -> Self:
+        """Raises TlsError when a file of the server's `tls` is no good."""
+        tls = self._server.tls
+        self._client = httpx.AsyncClient(
+            headers=self._server.credentials.headers(),
+            transport=self._transport,
+            trust_env=self._server.may_use_proxy,
+            timeout=self._timeout,
+            verify=True if tls is None else tls.context(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.aclose()
+
+    async def post(self, call: str, **request: Any) -> httpx.Response:
+        """The whole answer to one request: `call` is the path's last word, `request` is httpx's.
+
+        Raises what `events` raises, but for ErrorEventError.
+        """
+        answered = False
+        try:
+            async with self._client.stream("POST", f"{self._base}/{call}", **request) as response:
+                answered = True
+                await _check_status(response)
+                await response.aread()
+                return response
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._client_error(error, answered) from error
+
+    async def events(
+        self, call: str, **request: Any
+    ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
+        """Every event of the answer to one request as it came, its `data` still JSON text.
+
+        Raises UnreachableError, TlsError, NoResponseError, RefusedError (an HTTP error; `status` is
+        its number), ErrorEventError, StreamCutError or ProtocolError.
+        """
+        answered = False
+        try:
+            async with httpx_sse.aconnect_sse(
+                self._client, "POST", f"{self._base}/{call}", **request
+            ) as source:
+                answered = True
+                await _check_status(source.response)
+                async with aclosing(source.aiter_sse()) as events:
+                    while (event := await self._next(events)) is not None:
+                        if event.event == "error":
+                            raise ErrorEventError(_error_of(event.data) or event.data)
+                        yield event
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, httpx_sse.SSEError) as error:
+            raise self._client_error(error, answered) from error
+
+    async def _next(
+        self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None]
+    ) -> httpx_sse.ServerSentEvent | None:
+        # httpx's own timeout starts again at each keep-alive comment; this one does not.
+        async with asyncio.timeout(self._timeout):
+            return await anext(events, None)
+
+    def _client_error(self, error: Exception, answered: bool) -> ClientError:
+        address = self._server.address
+        match error:
+            case TimeoutError() | httpx.TimeoutException():
+                return NoResponseError(address, self._timeout)
+            case httpx.TransportError() if fault := tls_error(str(error), address):
+                return fault
+            case httpx.ConnectError() | httpx.InvalidURL():
+                return UnreachableError(f"nobody answers at {address}: {error}")
+            case httpx_sse.SSEError():
+                return ProtocolError(f"the answer is not an event stream: {error}")
+        if answered:
+            return StreamCutError(f"the answer from {address} was cut before its end: {error}")
+        hint = hang_up_hint(self._server.tls)
+        return ProtocolError(f"{address} gave no HTTP response: {error}{hint}")
+
+
+async def _check_status(response: httpx.Response) -> None:
+    """Raise RefusedError, with the server's own sentence where it sent one."""
+    if response.is_success:
+        return
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > ERROR_BODY_LIMIT:
+            break
+    text = body.decode(errors="replace").strip()
+    message = _error_of(text) or text[:200] or response.reason_phrase
+    raise RefusedError(message, response.status_code)
+
+
+def _error_of(data: str) -> str | None:
+    """The sentence in `{"error": "<sentence>"}`, None when `data` is something else."""
+    try:
+        error = json.loads(data)["error"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return str(error)

@@ -1,0 +1,17 @@
+"""A model that streams: the words of a prompt in capitals, one response each."""
+
+import asyncio
+
+from mlserver_streaming.models import TEXT, StreamingModel, bytes_output, text_elements
+
+
+class MyModel(StreamingModel):
+    async def load(self):
+        self.pause = self.setting("pause", 0.2)  # seconds; "extra" in model-settings.json
+        return True
+
+    async def respond(self, request, sequence):
+        (prompt,) = text_elements(self.input(request, "prompt"))
+        for word in prompt.split():
+            await asyncio.sleep(self.pause)  # where a real model would compute
+            yield self.response(request, [bytes_output("output", [word.upper() + " "], TEXT)])
