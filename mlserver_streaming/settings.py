@@ -331,11 +331,7 @@ class StreamingSettings(BaseSettings):
             SystemExit: a value is unknown or impossible; its one line names the field.
         """
         _refuse_unknown_variables()
-        block: Any = {}
-        path = os.path.join(folder or ".", SETTINGS_FILE)
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                block = json.load(file).get(BLOCK, {})
+        block = settings_file(folder).get(BLOCK, {})
         if not isinstance(block, dict):
             sys.exit(f'"{BLOCK}" in {SETTINGS_FILE} must be an object, not {block!r}.')
         try:
@@ -344,6 +340,27 @@ class StreamingSettings(BaseSettings):
             first = error.errors()[0]
             field = ".".join([BLOCK, *map(str, first["loc"])])
             sys.exit(f'"{field}" in {SETTINGS_FILE} or its environment variable: {first["msg"]}.')
+
+
+def settings_file(folder: str | None) -> dict[str, Any]:
+    """What the settings file in a folder says, MLServer's part too; {} where there is none.
+
+    Raises:
+        SystemExit: it cannot be read, or is no JSON object.
+    """
+    path = os.path.join(folder or ".", SETTINGS_FILE)
+    if not os.path.isfile(path):
+        return {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror}.")
+    except (ValueError, RecursionError) as error:
+        sys.exit(f"{path} is no JSON: {error}.")
+    if not isinstance(found, dict):
+        sys.exit(f"{path} must hold a JSON object.")
+    return found
 
 
 def _refuse_unknown_variables() -> None:

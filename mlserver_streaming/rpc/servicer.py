@@ -193,5 +193,13 @@ def send_headers(response: InferenceResponse, context: Context, call: Call) -> N
     if call.request_id:
         sent[REQUEST_ID] = call.request_id
     context.set_trailing_metadata(
-        tuple(item for item in sent.items() if item[1].isascii() and item[1].isprintable())
+        tuple(
+            (name, text)
+            for name, text in sent.items()
+            # gRPC's own names, and those that hold bytes.
+            if text.isascii()
+            and text.isprintable()
+            and not name.startswith("grpc-")
+            and not name.endswith("-bin")
+        )
     )

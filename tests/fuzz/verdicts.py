@@ -18,6 +18,8 @@ KNOWN = re.compile(
 OURS_ALONE = "The service failed on request"
 FAULTS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS}
 MAYBE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED}
+# What the client itself says where it wrote to a call that was over, and where it left.
+CLIENTS_OWN = "Internal error from Core"
 UNKNOWN_METHOD = "Method not found!"
 # What no line of the log may hold. Callers' own text is quoted there, but none of ours has these.
 MISTAKES = ("Traceback", " ERROR ", "ERROR:", "CRITICAL", "never awaited", "was destroyed")
@@ -46,7 +48,7 @@ def grpc_fault(code: grpc.StatusCode, details: str, replies: list[bytes]) -> str
         if OURS_ALONE.encode() in reply:
             return reply[-500:].decode("latin-1")
     known = details == UNKNOWN_METHOD or KNOWN.match(details)
-    if code in FAULTS or (code in MAYBE and not known):
+    if (code in FAULTS and details != CLIENTS_OWN) or (code in MAYBE and not known):
         return f"{code.name} {details}"
     return ""
 

@@ -15,6 +15,7 @@ ANSWER_SECONDS = 60.0
 STREAM_SECONDS = 1.0
 # Of bytes of which nothing is certain the service may wait for more.
 RAW_SECONDS = 0.25
+LENGTH = b"\r\ncontent-length: "
 
 
 class HttpWire:
@@ -64,8 +65,8 @@ class HttpWire:
                         body += await reader.readuntil(b"\r\n")
                     return head + body
             self.close()
-        elif b"content-length: " in fields:
-            length = int(fields.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        elif LENGTH in fields:
+            length = int(fields.partition(LENGTH)[2].partition(b"\r\n")[0])
             body = await reader.readexactly(length)
         if b"connection: close" in fields:
             self.close()

@@ -24,3 +24,8 @@ def test_short_ones_are_kept_as_text_and_long_ones_dropped():
 def test_all_together_have_a_bound_too():
     found = headers_of(response(**{f"header-{number}": "x" * 500 for number in range(100)}))
     assert 0 < sum(map(len, found.values())) <= MAX_HEADERS_CHARACTERS
+
+
+def test_how_a_message_travels_is_no_models_to_say():
+    given = {"Content-Length": "139", "transfer-encoding": "chunked", "Host": "a", "a\r\nb": "c"}
+    assert headers_of(response(**given, **{"X-Mine": "1"})) == {"X-Mine": "1"}
