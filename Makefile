@@ -77,16 +77,18 @@ demo: ready-to-serve
 serve: ready-to-serve
 	MLSERVER_HOST=$(HOST) exec $(BIN)/mlserver start .
 
-# Two at a time: much of a live test is waiting for a service to start, or for a limit to be reached.
-# A file's tests stay together, since they share services.
+# More at a time than cores: much of a live test is waiting for a service to start, or for a limit to be
+# reached. A file's tests stay together, since they share services; tests/conftest.py orders the files.
+AT_ONCE ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder
 test: setup test-aids
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 # The live tests once more, with every model in two worker processes; not those that have workers
 # anyway, nor those of the commands that our pages name.
 SAME_WITH_WORKERS := workers readme_network tls_docs
 test-parallel: setup test-aids
-	TEST_WORKERS=2 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/live \
+	TEST_WORKERS=2 $(PYTEST) tests/live \
 		$(SAME_WITH_WORKERS:%=--ignore=tests/live/test_%.py)
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.

@@ -2,7 +2,11 @@
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# These take longest: begun last, they would keep one process busy while the others have ended.
+BEGIN = ("live/test_workers.py", "tests/test_benchmarks.py", "live/test_faults.py")
 
 # Enough to find what a reviewer would, few enough for a busy two-core machine. No deadline: a slow
 # machine is no failure.
@@ -15,3 +19,7 @@ settings.load_profile("project")
 # tests of Ctrl-C are about a program that somebody watches.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.as_posix().endswith(BEGIN))

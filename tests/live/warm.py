@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+import threading
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], log: Pat
     # Not pytest's: the script's folder, PYTHONPATH, and where Python and its packages are.
     own = [each for each in sys.path if each.startswith((sys.base_prefix, sys.prefix))]
     sys.path[:] = [os.path.dirname(command[0]), *environment["PYTHONPATH"].split(os.pathsep), *own]
+    threading.Thread(target=_end_with_pytest, daemon=True).start()
     from mlserver.cli import main
 
     try:
@@ -48,3 +52,10 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], log: Pat
     finally:
         # multiprocessing leaves without these.
         atexit._run_exitfuncs()
+
+
+def _end_with_pytest() -> None:
+    """Tests that are broken off leave no service behind."""
+    if pytest := parent_process():
+        pytest.join()
+        os.kill(os.getpid(), signal.SIGTERM)
