@@ -19,6 +19,7 @@ from mlserver.types import MetadataTensor
 from mlserver.utils import generate_uuid
 
 from ..errors import InternalError, MLServerError, NoSuchModelError
+from ..settings import LimitSettings
 from ..streams.answers import overrides
 from ..streams.in_use import InUse
 from . import messages as say
@@ -55,12 +56,12 @@ class Description:
 class Session:
     """Answers the service until the socket ends."""
 
-    def __init__(self, end: socket.socket, ahead: int):
+    def __init__(self, end: socket.socket, limits: LimitSettings):
         """
         Args:
-            ahead: responses that a stream may be ahead of whoever takes them.
+            limits: the service's.
         """
-        self.ahead = ahead
+        self.limits = limits
         self._in_use = InUse()
         self.sequences = HeldSequences()
         self._registry = MultiModelRegistry()

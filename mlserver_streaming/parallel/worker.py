@@ -38,7 +38,7 @@ class StreamingWorker(Worker):
         self._socket.set_inheritable(False)
         follow_the_service()
         limits = StreamingSettings.read(self._settings.model_repository_root).limits
-        await Session(self._socket, limits.buffered_responses).run()
+        await Session(self._socket, limits).run()
 
     def _ignore_signals(self) -> None:
         """The service decides when a worker ends, also where a terminal tells both."""

@@ -5,6 +5,7 @@ import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
 from mlserver_streaming.errors import RequestFailedError, UnsupportedError
+from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.streams.collect import collect
 
 MODEL = SimpleNamespace(name="m", version="v1")
@@ -27,12 +28,12 @@ def response(*outputs, **parameters):
     )
 
 
-async def collected(*responses):
+async def collected(*responses, **limits):
     async def stream():
         for each in responses:
             yield each
 
-    return await collect(MODEL, stream())
+    return await collect(MODEL, stream(), LimitSettings(**limits))
 
 
 def word(text):

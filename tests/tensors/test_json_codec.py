@@ -6,7 +6,10 @@ import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
 from mlserver_streaming.errors import BadRequestError
-from mlserver_streaming.tensors.json_codec import decode_request, encode_response, parse_json
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors.json_codec import encode_response
+from mlserver_streaming.tensors.json_requests import decode_request, parse_json
+from mlserver_streaming.tensors.steps import finish
 
 
 def output(name, shape, datatype, data, **parameters):
@@ -62,7 +65,7 @@ def test_a_body_that_is_no_json_object(body, status, said):
 )
 def test_json_that_is_no_inference_request(parsed, said):
     with pytest.raises(BadRequestError, match=said) as caught:
-        decode_request(parsed)
+        finish(decode_request(parsed, LimitSettings()))
     assert caught.value.status_code == 400
     assert str(caught.value).endswith(".")
 
