@@ -8,7 +8,7 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 
 from dataclasses import dataclass, field
 
-from ..errors import TooLargeError
+from ..errors import BadRequestError, TooLargeError
 from ..settings import LimitSettings
 from ..tensors.bounds import check_counts
 from ..tensors.raw import MAX_DIMENSIONS
@@ -119,7 +119,7 @@ def _cut_input(tensor: memoryview, left: "_Left") -> Steps[tuple[bytes, list[Con
                 contents.append((of, how, inner[first:last]))
             continue
         if number == SHAPE and end - begin > VARINT_BYTES * MAX_DIMENSIONS:
-            raise TooLargeError(f"An input has more than {MAX_DIMENSIONS} dimensions.")
+            raise BadRequestError(f"An input has more than {MAX_DIMENSIONS} dimensions.")
         parameters += number == INPUT_PARAMETERS
         check_counts(left.limits, parameters=parameters)
         kept.append(tensor[start:end])

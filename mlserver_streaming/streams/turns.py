@@ -32,15 +32,15 @@ async def in_turns(steps: Steps[T]) -> T:
     try:
         while True:
             async with at_work:
-                now = monotonic()
-                share_over = now + SHARE_SECONDS
-                while now < share_over:
-                    turn_over = now + TURN_SECONDS
-                    while now < turn_over:
+                share_over = monotonic() + SHARE_SECONDS
+                while True:
+                    turn_over = monotonic() + TURN_SECONDS
+                    next(steps)
+                    while monotonic() < turn_over:
                         next(steps)
-                        now = monotonic()
                     await asyncio.sleep(0)
-                    now = monotonic()
+                    if monotonic() >= share_over:
+                        break
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     finally:

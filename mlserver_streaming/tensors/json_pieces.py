@@ -24,6 +24,8 @@ from .steps import COPIED_BYTES, OBJECTS, READ_BYTES, Steps
 SMALL_BODY_BYTES = 32 * 1024
 # A shorter list of numbers stays where it is.
 LONG_ROWS_BYTES = 16 * 1024
+# Two milliseconds, however short they are.
+ROWS_IN_A_STEP = 256
 # JSON values that describe a tensor, beside its data.
 VALUES_OF_A_TENSOR = 16
 # Stands for a list of numbers; nobody can send it.
@@ -86,7 +88,7 @@ class Rows:
                     yield
             lengths.append(filled - row_began)
             at = close + 1
-            if at - yielded_at >= READ_BYTES:
+            if at - yielded_at >= READ_BYTES or not len(lengths) % ROWS_IN_A_STEP:
                 yielded_at = at
                 yield
         yield

@@ -75,11 +75,7 @@ def test_a_text_is_the_same_question_over_every_wire():
         for request in (
             over_json(id="1", inputs=[{**described, "data": ["né"]}]),
             over_json(inputs=[{**described, "data": "né", "parameters": {"content_type": "str"}}]),
-            finish(
-                json_requests.decode_request(
-                    rest_generate.unflatten({"text_input": "né"}, declared), LimitSettings()
-                )
-            ),
+            over_json(**rest_generate.unflatten({"text_input": "né"}, declared)),
             over_binary(raw, inputs=[dict(described)]),
             over_grpc(raw, id="2", inputs=[described]),
             over_grpc(inputs=[{**described, "contents": {"bytes_contents": ["né".encode()]}}]),

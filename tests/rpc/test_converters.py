@@ -26,7 +26,6 @@ from mlserver_streaming.rpc import converters
 from mlserver_streaming.rpc.converters import (
     SMALL_MESSAGE_BYTES,
     DecodedRequest,
-    decode,
     decode_parameters,
     encode_parameters,
     encode_response,
@@ -80,7 +79,7 @@ def message(
 
 
 def decode(received: bytes) -> DecodedRequest:
-    return finish(decode(received, LimitSettings()))
+    return finish(converters.decode(received, LimitSettings()))
 
 
 def data_of(request: DecodedRequest, index: int = 0) -> Any:
