@@ -124,8 +124,10 @@ class FlatAnswers:
 
     def encode(self, response: InferenceResponse) -> bytes | None:
         """One response as compact JSON; None where that takes too long, and `written` is for it."""
-        if is_large(response):
-            return None
+        return None if is_large(response) else self.at_once(response)
+
+    def at_once(self, response: InferenceResponse) -> bytes:
+        """One response as compact JSON."""
         found: dict[str, Any] = {
             "model_name": response.model_name,
             "model_version": response.model_version or "",

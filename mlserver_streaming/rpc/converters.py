@@ -41,6 +41,7 @@ from ..tensors.raw import (
     decode_raw,
     encode_raw,
     flat,
+    most_elements,
     raw_parts,
 )
 from ..tensors.steps import OBJECTS, Steps
@@ -103,12 +104,17 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
     )
     _check(request, raw, has_contents, limits)
     left = list(reversed(raw))
+    elements = 0
     inputs = []
     for index, tensor in enumerate(request.inputs):
         shape = list(tensor.shape)
         data: Any
         if raw and not has_contents[index]:
-            data = yield from decode_raw(tensor.name, tensor.datatype, shape, left.pop())
+            received = left.pop()
+            if tensor.datatype == BYTES:
+                elements += most_elements(shape, received)
+                check_elements(limits, elements)
+            data = yield from decode_raw(tensor.name, tensor.datatype, shape, received)
         elif contents is None:
             data = _typed_elements(tensor)
         else:
@@ -116,6 +122,9 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
             data = yield from read_contents(
                 tensor.name, tensor.datatype, shape, found, len(message)
             )
+        if tensor.datatype == BYTES and has_contents[index]:
+            elements += len(data)
+            check_elements(limits, elements)
         inputs.append(
             RequestInput.model_construct(
                 name=tensor.name,
@@ -175,7 +184,6 @@ def _check(
                 f"Input '{tensor.name}' has the unknown datatype '{tensor.datatype[:30]}'."
             )
         check_shape(tensor.name, list(tensor.shape))
-    check_elements(limits, ((tensor.datatype, list(tensor.shape)) for tensor in request.inputs))
 
 
 def _typed_elements(tensor: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from ..errors import BadRequestError
 from ..tensors.bounds import check_growth
 from ..tensors.json_tensors import check_size
 from ..tensors.raw import BYTES, DTYPES
-from ..tensors.steps import OBJECTS, READ_BYTES, Steps
+from ..tensors.steps import OBJECTS, READ_BYTES, Steps, gathered
 from ..tensors.wire_format import LENGTH, VARINT
 from .cutting import VARINT_BYTES, Content
 
@@ -87,7 +87,7 @@ def read_contents(
         check_size(name, shape, len(parts))
         elements: list[bytes] = []
         for _, data in parts:
-            elements.append(bytes(data))
+            elements.append((yield from gathered([data])))
             if not len(elements) % OBJECTS:
                 yield
         return elements

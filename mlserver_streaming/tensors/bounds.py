@@ -1,11 +1,8 @@
 """How much a request may hold, on every wire; looked at before anything is made of it."""
 
-from collections.abc import Iterable
-from math import prod
-
 from ..errors import TooLargeError
 from ..settings import LimitSettings
-from .raw import BYTES, DTYPES
+from .raw import DTYPES
 
 # What a tensor's numbers may take once they are read, as a multiple of the request that brought
 # them; the request itself is there too. Short numbers (digits, varints) grow most.
@@ -36,15 +33,15 @@ def check_counts(
         raise TooLargeError(f"The request has more than {most} parameters in one place.")
 
 
-def check_elements(limits: LimitSettings, tensors: Iterable[tuple[str, list[int]]]) -> None:
+def check_elements(limits: LimitSettings, count: int) -> None:
     """
     Args:
-        tensors: datatype and shape of each.
+        count: elements of a request's BYTES tensors, all together.
 
     Raises:
-        TooLargeError: their BYTES have more than `limits.elements` elements in all.
+        TooLargeError: they are more than `limits.elements`.
     """
-    if sum(prod(shape) for datatype, shape in tensors if datatype == BYTES) > limits.elements:
+    if count > limits.elements:
         raise TooLargeError(
             f"The request's BYTES tensors have more than {limits.elements} elements; send several "
             "requests."

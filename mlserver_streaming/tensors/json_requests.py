@@ -14,7 +14,7 @@ from .bounds import check_counts, check_elements
 from .json_codec import datatype
 from .json_pieces import SMALL_BODY_BYTES, Rows, cut, is_mark, not_json
 from .json_tensors import check_json_tensor, check_size
-from .raw import check_shape, decode_raw
+from .raw import BYTES, check_shape, decode_raw, most_elements
 from .steps import OBJECTS, Steps
 
 
@@ -114,19 +114,24 @@ def decode_request(parsed: dict[str, Any], limits: LimitSettings) -> Steps[Infer
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
         raise BadRequestError(f"Field '{field}': {_sentence(first['msg'])}") from error
-    for tensor in request.inputs:
-        check_shape(tensor.name, tensor.shape)
-    check_elements(limits, ((datatype(tensor), tensor.shape) for tensor in request.inputs))
-    read = 0
+    read = elements = 0
     for tensor in request.inputs:
         name, kind, shape, data = tensor.name, datatype(tensor), tensor.shape, tensor.data.root
         if isinstance(data, memoryview):
+            check_shape(name, shape)
+            if kind == BYTES:
+                elements += most_elements(shape, data)
+                check_elements(limits, elements)
             tensor.data.root = yield from decode_raw(name, kind, shape, data)
         elif isinstance(data, np.ndarray):
+            check_shape(name, shape)
             check_size(name, shape, data.size)
             tensor.data.root = data.reshape(shape)
         else:
             check_json_tensor(name, kind, shape, data)
+            if kind == BYTES:
+                elements += prod(shape)
+                check_elements(limits, elements)
             read += prod(shape)
             if read >= OBJECTS:
                 read = 0

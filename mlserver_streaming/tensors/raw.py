@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadRequestError
-from .steps import COPIED_BYTES, OBJECTS, Steps, finish
+from .steps import COPIED_BYTES, OBJECTS, Steps, finish, gathered
 
 Buffer = bytes | memoryview
 
@@ -25,6 +25,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 BYTES = "BYTES"
+# What stands before each element of a raw BYTES tensor.
+LENGTH_BYTES = 4
 NESTED = (list, tuple, np.ndarray)
 # numpy's own limit was 32 for long; deeper JSON is an attack on whoever walks it by recursion.
 MAX_DIMENSIONS = 32
@@ -65,6 +67,11 @@ def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Steps
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
+def most_elements(shape: list[int], raw: Buffer) -> int:
+    """How many elements a raw BYTES tensor may have: each has a length before it."""
+    return min(prod(shape), len(raw) // LENGTH_BYTES)
+
+
 def unpack_bytes(name: str, shape: list[int], raw: Buffer) -> Steps[list[bytes]]:
     """The elements of a raw BYTES tensor: each a little-endian uint32 length, then the bytes.
 
@@ -76,14 +83,17 @@ def unpack_bytes(name: str, shape: list[int], raw: Buffer) -> Steps[list[bytes]]
     count, elements = prod(shape), list[bytes]()
     at, end = 0, len(raw)
     while at < end and len(elements) < count:
-        start = at + 4
+        start = at + LENGTH_BYTES
         size = int.from_bytes(raw[at:start], "little")
         at = start + size
         if start > end or at > end:
             raise BadRequestError(
                 f"Input '{name}': the length of raw element {len(elements)} overruns its data."
             )
-        elements.append(bytes(raw[start:at]))
+        if size < COPIED_BYTES:
+            elements.append(bytes(raw[start:at]))
+        else:
+            elements.append((yield from gathered([memoryview(raw)[start:at]])))
         if not len(elements) % OBJECTS:
             yield
     if at < end or len(elements) < count:
