@@ -25,8 +25,8 @@ PYTHON ?= $(shell for needed in "import ensurepip" ""; do for p in python3 pytho
 UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}") \
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
-.PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak check bench bench-quick \
-	peers perf-analyzer memcached lock clean
+.PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak fuzz check bench \
+	bench-quick peers perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -82,14 +82,21 @@ serve: ready-to-serve
 test: setup test-aids
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# The live tests once more, with every model in two worker processes.
-test-parallel: setup
-	TEST_WORKERS=2 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/live
+# The live tests once more, with every model in two worker processes; not those that have workers
+# anyway, nor those of the commands that our pages name.
+SAME_WITH_WORKERS := workers readme_network tls_docs
+test-parallel: setup test-aids
+	TEST_WORKERS=2 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/live \
+		$(SAME_WITH_WORKERS:%=--ignore=tests/live/test_%.py)
 
 # Mixed clients for minutes: memory, descriptors and tasks must come back, the log must be clean.
 SECONDS ?= 300
 soak: setup
 	$(BIN)/python -m tests.soak $(SECONDS)
+
+# Mutated input over every wire, with keys on: no fault of the service's own, no silence, a clean log.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: setup
 	$(BIN)/ruff check .

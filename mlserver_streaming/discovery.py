@@ -114,7 +114,7 @@ def find_models(root: str) -> Findings:
                 missing = os.path.relpath(missing, root)
             reason = (
                 f"there is no {missing}. Put its file there, or point "
-                f"parameters.uri of its {SETTINGS_FILE} at one, and start again."
+                f"parameters.uri of its {SETTINGS_FILE} at one; then load it, or start again."
             )
             found.passed_over.append(PassedOver(name, file, reason, is_fault=False))
         else:

@@ -16,6 +16,7 @@ MLServerError                a text for the caller and an HTTP status
   DrainingError         503  the service is about to stop
   IdleError             408  nothing came or went for too long
   DeadlineError         504  a call lasted longer than it may
+  LoadTimeoutError      504  a model took longer to load than it may
   InternalError         500  everything unexpected: logged in full, answered in a fixed phrase
   RequestFailedError    any  a runtime failed this request in band (the stream contract)
 """
@@ -31,6 +32,7 @@ __all__ = [
     "IdleError",
     "InternalError",
     "IssuerError",
+    "LoadTimeoutError",
     "MLServerError",
     "NoSuchModelError",
     "NoWorkerError",
@@ -43,7 +45,24 @@ __all__ = [
     "UnsupportedError",
     "WorkerLostError",
     "failure_of",
+    "shortened",
+    "shown",
 ]
+
+
+# What a caller sent may be as long as a message; more than this of it helps nobody.
+MAX_SHOWN_CHARACTERS = 200
+
+
+def shortened(text: str) -> str:
+    """A caller's text, cut where it is long."""
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."
+
+
+def shown(text: str) -> str:
+    """A caller's text as an error or a line of the log quotes it: short, on one line."""
+    text = shortened(text)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 class BadRequestError(MLServerError):
@@ -72,7 +91,9 @@ class IssuerError(MLServerError):
 
 class NoSuchModelError(MLServerError):
     def __init__(self, name: str, version: str | None):
-        what = f"version '{version}' of model '{name}'" if version else f"model '{name}'"
+        what = f"model '{shown(name)}'"
+        if version:
+            what = f"version '{shown(version)}' of {what}"
         super().__init__(
             f"There is no {what} here; POST /v2/repository/index lists what is served.", 404
         )
@@ -130,10 +151,18 @@ class DeadlineError(MLServerError):
         super().__init__(f"The call was ended after {seconds:g} s, the longest it may last.", 504)
 
 
-class InternalError(MLServerError):
-    def __init__(self, request_id: str | None):
+class LoadTimeoutError(MLServerError):
+    def __init__(self, name: str, seconds: float):
         super().__init__(
-            f"The service failed on request '{request_id}'; its log says why under that id.", 500
+            f"Model '{name}' was not loaded within {seconds:g} s (workers.load_seconds).", 504
+        )
+
+
+class InternalError(MLServerError):
+    def __init__(self, request_id: str):
+        super().__init__(
+            f"The service failed on request '{shown(request_id)}'; its log says why under that id.",
+            500,
         )
 
 

@@ -7,6 +7,8 @@ BORROWED, and a test fails, naming the one, when MLServer moves it.
 
 import re
 import sys
+from functools import partial
+from importlib import metadata
 
 import mlserver
 import mlserver.parallel.registry
@@ -26,6 +28,7 @@ from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
 from .streams.start import Start
 
+NAME = "mlserver-streaming"
 OLDEST, TOO_NEW = (1, 7, 1), (1, 8)
 
 # "module:object.attribute" of all, here and in the subclasses, that MLServer does not document;
@@ -98,7 +101,9 @@ BORROWED = (
     "mlserver.registry:MultiModelRegistry._model_initialiser",
     "mlserver.parallel.registry:InferencePool",
     "mlserver.parallel.registry:InferencePoolRegistry._original_sigchld_handler",
+    "mlserver.parallel.registry:InferencePoolRegistry._should_load_model",
     "mlserver.parallel.registry:InferencePoolRegistry.close",
+    "mlserver.parallel.registry:InferencePoolRegistry.model_initialiser",
     "mlserver.parallel.pool:InferencePool._env",
     "mlserver.parallel.pool:InferencePool._on_worker_stop",
     "mlserver.parallel.pool:InferencePool._settings",
@@ -122,8 +127,10 @@ BORROWED = (
 
 def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDataPlane:
     """The core, with the cache before it, and the worker pools that end after its streams."""
-    plane = StreamingDataPlane(settings, model_registry, StreamCache)
-    model_registry.root = settings.model_repository_root or "."
+    name_service(settings)
+    root = settings.model_repository_root or "."
+    plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
+    model_registry.root = root
     stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
     model_registry.start = Start(stops, lambda: plane.calls.draining)
     if pools := pools_of(model_registry):
@@ -138,6 +145,15 @@ def repository_handlers(
     handlers = GuardedRepositoryHandlers(repository, model_registry)
     model_registry.start.passed_over(handlers.faults)
     return handlers
+
+
+def name_service(settings: Settings) -> None:
+    """Let the service bear its own name and version, not MLServer's, unless the settings say
+    otherwise."""
+    own = {"server_name": NAME, "server_version": metadata.version(NAME)}
+    for field, value in own.items():
+        if field not in settings.model_fields_set:
+            setattr(settings, field, value)
 
 
 OURS = {

@@ -7,13 +7,12 @@ need one of their own, CLIENT_CERT and CLIENT_KEY name the files.
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 import sys
 import urllib.request
 
-from .settings import SETTINGS_FILE, StreamingSettings, TlsSettings
+from .settings import StreamingSettings, TlsSettings, settings_file
 
 PORT = 8080  # MLServer's own
 TIMEOUT = 2.0
@@ -45,11 +44,7 @@ def _context(tls: TlsSettings) -> ssl.SSLContext:
 
 def _port() -> int:
     """MLServer's http_port; the file wins over the environment there."""
-    settings = {}
-    if os.path.isfile(SETTINGS_FILE):
-        with open(SETTINGS_FILE, encoding="utf-8") as file:
-            settings = json.load(file)
-    return int(settings.get("http_port") or os.environ.get("MLSERVER_HTTP_PORT") or PORT)
+    return int(settings_file(".").get("http_port") or os.environ.get("MLSERVER_HTTP_PORT") or PORT)
 
 
 if __name__ == "__main__":

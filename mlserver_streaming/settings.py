@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,6 +28,7 @@ BLOCK = "streaming"
 PREFIX = "STREAMING_"
 NESTED = "__"
 MEMCACHED_PORT = 11211
+MIN_SECRET_CHARACTERS = 16
 # What Kubernetes tells a container of a Service whose name begins with `streaming`.
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$")
@@ -143,6 +145,20 @@ class LimitSettings(_Block):
     )
 
 
+class WorkerSettings(_Block):
+    """Models in worker processes (MLServer's `parallel_workers`)."""
+
+    heartbeat_seconds: Seconds | None = Field(
+        default=60,
+        description="How long a worker may show no sign of life (stopped, or held by C code that "
+        "keeps Python's lock) before another takes its place; null for ever. Not counted while it "
+        "loads a model.",
+    )
+    load_seconds: Seconds | None = Field(
+        default=600, description="How long a worker may take to load a model; null for ever."
+    )
+
+
 class CacheSettings(_Block):
     """Streams remembered, for models whose own settings say `"cache_enabled": true`."""
 
@@ -195,6 +211,14 @@ class CacheSettings(_Block):
         default=4096,
         description="From which size on a stream is compressed for memcached; null for never.",
     )
+    secret: SecretStr | None = Field(
+        default=None,
+        description="What seals answers in memcached, so that nobody else can plant any: "
+        f"{MIN_SECRET_CHARACTERS} characters or more. With keys or tokens there must be one.",
+    )
+    secret_file: str | None = Field(
+        default=None, description="The same in a file, read once at the start."
+    )
 
     @field_validator("servers")
     @classmethod
@@ -209,7 +233,16 @@ class CacheSettings(_Block):
     def _has_servers(self) -> "CacheSettings":
         if self.backend == "memcached" and not self.servers:
             raise ValueError("the backend memcached needs servers")
+        if self.secret is not None and self.secret_file is not None:
+            raise ValueError("secret and secret_file are two places for one secret; set one")
         return self
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
+            raise ValueError(f"a secret has {MIN_SECRET_CHARACTERS} characters or more")
+        return secret
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -256,10 +289,27 @@ class StreamingSettings(BaseSettings):
         description="Where a model cannot be loaded at the start: `stop` the service, or "
         "`serve_rest`, the others.",
     )
+    liveness_seconds: Seconds = Field(
+        default=10,
+        description="How long the service may be stuck before `/v2/health/live` on the metrics "
+        "port says 503; a busy one answers 200.",
+    )
     auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS on all ports.")
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
+    workers: WorkerSettings = Field(default=WorkerSettings(), description="Worker processes.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
+
+    @model_validator(mode="after")
+    def _sealed(self) -> "StreamingSettings":
+        keyed = self.auth.keys_file is not None or self.auth.jwt is not None
+        secret = self.cache.secret or self.cache.secret_file
+        if self.cache.backend == "memcached" and keyed and secret is None:
+            raise ValueError(
+                "with keys or tokens, answers in memcached must be sealed: set cache.secret or "
+                "cache.secret_file"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -281,11 +331,7 @@ class StreamingSettings(BaseSettings):
             SystemExit: a value is unknown or impossible; its one line names the field.
         """
         _refuse_unknown_variables()
-        block: Any = {}
-        path = os.path.join(folder or ".", SETTINGS_FILE)
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                block = json.load(file).get(BLOCK, {})
+        block = settings_file(folder).get(BLOCK, {})
         if not isinstance(block, dict):
             sys.exit(f'"{BLOCK}" in {SETTINGS_FILE} must be an object, not {block!r}.')
         try:
@@ -294,6 +340,27 @@ class StreamingSettings(BaseSettings):
             first = error.errors()[0]
             field = ".".join([BLOCK, *map(str, first["loc"])])
             sys.exit(f'"{field}" in {SETTINGS_FILE} or its environment variable: {first["msg"]}.')
+
+
+def settings_file(folder: str | None) -> dict[str, Any]:
+    """What the settings file in a folder says, MLServer's part too; {} where there is none.
+
+    Raises:
+        SystemExit: it cannot be read, or is no JSON object.
+    """
+    path = os.path.join(folder or ".", SETTINGS_FILE)
+    if not os.path.isfile(path):
+        return {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror}.")
+    except (ValueError, RecursionError) as error:
+        sys.exit(f"{path} is no JSON: {error}.")
+    if not isinstance(found, dict):
+        sys.exit(f"{path} must hold a JSON object.")
+    return found
 
 
 def _refuse_unknown_variables() -> None:

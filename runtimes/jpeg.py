@@ -77,13 +77,14 @@ class JpegModel(StreamingModel):
 
     def sequence_started(self, sequence: Sequence) -> None:
         sequence.state = 0  # its frames so far
-        logger.info("Stream %s started", sequence.id)
+        # An id is any text: %a leaves it no line breaks.
+        logger.info("Stream %a started", sequence.sent_id)
 
     def sequence_ended(self, sequence: Sequence) -> None:
-        logger.info("Stream %s stopped (%d frames)", sequence.id, sequence.state)
+        logger.info("Stream %a stopped (%d frames)", sequence.sent_id, sequence.state)
 
     def sequence_expired(self, sequence: Sequence) -> None:
-        logger.info("Stream %s given up, idle (%d frames)", sequence.id, sequence.state)
+        logger.info("Stream %a given up, idle (%d frames)", sequence.sent_id, sequence.state)
 
     def is_placeholder(self, request: InferenceRequest) -> bool:
         return all(is_placeholder(tensor) for tensor in request.inputs)

@@ -27,5 +27,5 @@ class ForkedProcess(ForkServerProcess):
         return self.exitcode
 
     def send_signal(self, number: int) -> None:
-        if self.exitcode is None and self.pid is not None:
+        if self.pid is not None and self.exitcode is None:
             os.kill(self.pid, number)

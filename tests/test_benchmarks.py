@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.__main__ import main as benchmarks
 from benchmarks.contenders import peer_servers
 from benchmarks.contenders.contender_settings import settings_table
 from benchmarks.contenders.process import ContenderError, Usage, family
@@ -51,14 +53,8 @@ def test_quick_run(tmp_path: Path) -> None:
 
 
 def test_quick_run_of_what_keys_metrics_and_tls_cost(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "costs", "--quick", "--results", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(benchmarks, ["costs", "--quick", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
     rows = (tmp_path / "table.md").read_text().partition("\n## costs")[2]
     assert rows.count("| keys + metrics / open, unmeasured |") == 4
     assert rows.count("| TLS / open, unmeasured |") == 4

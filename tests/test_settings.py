@@ -269,3 +269,21 @@ def test_a_memcached_server_that_is_none_is_named(tmp_path: Path, server: str) -
 def test_memcached_needs_servers(tmp_path: Path) -> None:
     assert "needs servers" in complaint(tmp_path, {"cache": {"backend": "memcached"}})
     assert "cache.backend" in complaint(tmp_path, {"cache": {"backend": "redis"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"{", "is no JSON: Expecting"),
+        (b"", "is no JSON"),
+        (b"\xff", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "must hold a JSON object"),
+        (b"null", "must hold a JSON object"),
+    ],
+)
+def test_a_file_that_is_no_json_object_is_one_line(tmp_path: Path, text: bytes, said: str) -> None:
+    (tmp_path / "settings.json").write_bytes(text)
+    line = complaint(tmp_path)
+    assert said in line
+    assert "settings.json" in line

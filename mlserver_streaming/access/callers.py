@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -10,6 +13,11 @@ from ..errors import ForbiddenError
 # An admin may do what an `infer` caller may, and load and unload models.
 INFER, ADMIN = "infer", "admin"
 ROLES = (INFER, ADMIN)
+# What can name a caller: two kinds never mean the same one by the same name.
+KEY, TOKEN = "key", "token"
+# Before a token's subject, where callers are shown: no new key's name begins with it.
+TOKEN_PREFIX = "jwt:"
+IDENTITY_CHARACTERS = 22  # 132 bits in base64: nobody finds a second subject with the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +25,40 @@ class Caller:
     """One who was let in.
 
     Attributes:
-        name: the key's name, or the token's subject; fit for logs.
+        name: the key's name, or the token's subject, shortened: for people to read, never to tell
+            callers apart by.
         roles: of ROLES.
         models: the only ones that this caller may use; None is all.
+        identity: who it is (`identity_of`): what is kept for a caller is kept under this. Left out,
+            that of a key of this name; empty where everybody is the same.
     """
 
     name: str
     roles: frozenset[str]
     models: frozenset[str] | None = None
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name and not self.identity:
+            object.__setattr__(self, "identity", identity_of(KEY, "", self.name))
 
     def has(self, role: str) -> bool:
         return role in self.roles or ADMIN in self.roles
 
     def may_use(self, model_name: str) -> bool:
         return self.models is None or model_name in self.models
+
+
+def identity_of(kind: str, issuer: str, subject: str) -> str:
+    """A short text that stands for one caller and for no other.
+
+    Args:
+        kind: KEY or TOKEN.
+        issuer: who vouches for the subject; empty for a key.
+        subject: whole, however long.
+    """
+    digest = hashlib.sha256(json.dumps([kind, issuer, subject]).encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:IDENTITY_CHARACTERS].decode()
 
 
 # Where there are no keys, and for calls that stay open where there are some.

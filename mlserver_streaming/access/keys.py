@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 from pydantic import ValidationError
 
-from .callers import ROLES
+from .callers import ROLES, TOKEN_PREFIX
 from .keys_file import KEYS, Key, digest, parse_keys
 
 # Scanners of repositories and logs find leaked keys by it, and no key begins with a dash.
@@ -62,8 +62,10 @@ def add(
         "sha256": digest(secret).hex(),
         "roles": tuple(dict.fromkeys(roles)),
         "models": tuple(dict.fromkeys(models)) or None,
-        "expires": _moment(expires) if expires else None,
+        "expires": _later(expires) if expires else None,
     }
+    if name.startswith(TOKEN_PREFIX):
+        raise Refused(f"Names that begin with '{TOKEN_PREFIX}' are those of tokens; take another.")
     try:
         key = Key.model_validate(fields)
     except ValidationError as error:
@@ -100,6 +102,14 @@ def remove(name: str, path: str) -> None:
             raise Refused(f"There is no key '{name}' in {path}.")
         _write(path, left)
     click.echo(f"Removed '{name}' from {path}.", err=True)
+
+
+def _later(text: str) -> datetime:
+    """A moment that is not over yet."""
+    moment = _moment(text)
+    if moment <= datetime.now(UTC):
+        raise Refused(f"'{text}' is over already; name a later day or moment.")
+    return moment
 
 
 def _moment(text: str) -> datetime:

@@ -13,7 +13,7 @@ import jwt
 
 from ..errors import UnauthenticatedError
 from ..settings import JwtSettings
-from .callers import Caller
+from .callers import TOKEN, TOKEN_PREFIX, Caller, identity_of
 from .issuer_keys import IssuerKeys
 
 # Without these a token could be for anybody, or for ever.
@@ -27,6 +27,7 @@ SAID: dict[type[jwt.InvalidTokenError], str] = {
     jwt.InvalidIssuerError: "The token is from another issuer.",
     jwt.InvalidAlgorithmError: "The token's algorithm is not taken here.",
 }
+NOBODY_NAMED = "The token names nobody: its claim 'sub' must be a text."
 INVALID = "The token is not valid."
 
 
@@ -37,7 +38,11 @@ class Tokens:
         self._settings = settings
         self._keys = keys
         # `Any`: the option for short keys came with PyJWT 2.11.
-        options: Any = {"require": REQUIRED, "enforce_minimum_key_length": True}
+        options: Any = {
+            "require": REQUIRED,
+            "enforce_minimum_key_length": True,
+            "verify_sub": False,  # we say ourselves what is wrong with it
+        }
         self._jwt = jwt.PyJWT(options)
 
     async def caller(self, token: str) -> Caller:
@@ -71,7 +76,11 @@ class Tokens:
         models_claim = self._settings.models_claim
         roles = _names(claims.get(self._settings.roles_claim, []), self._settings.roles_claim)
         models = _names(claims[models_claim], models_claim) if models_claim in claims else None
-        return Caller(f"jwt:{_printable(claims.get('sub', ''))}", roles, models)
+        subject = claims.get("sub")
+        if not isinstance(subject, str) or not subject:
+            raise UnauthenticatedError(NOBODY_NAMED)
+        identity = identity_of(TOKEN, self._settings.issuer, subject)
+        return Caller(f"{TOKEN_PREFIX}{_printable(subject)}", roles, models, identity)
 
 
 def _names(claim: Any, name: str) -> frozenset[str]:
@@ -83,7 +92,8 @@ def _names(claim: Any, name: str) -> frozenset[str]:
     raise UnauthenticatedError(f"The token's claim '{name}' is not a list of names.")
 
 
-def _printable(subject: Any) -> str:
+def _printable(subject: str) -> str:
     """A subject fit for a log line."""
-    text = str(subject)[:MAX_NAME_CHARACTERS]
-    return "".join(each if each.isprintable() else "?" for each in text)
+    text = subject[:MAX_NAME_CHARACTERS]
+    more = "..." if len(subject) > len(text) else ""
+    return "".join(each if each.isprintable() else "?" for each in text) + more

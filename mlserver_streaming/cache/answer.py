@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import Any
 
-from mlserver.types import InferenceResponse, Parameters
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..errors import MLServerError
 from .flight import SOME, Seat
 from .recording import Recording, decode
+from .sequences import sequence_of
 from .wishes import CACHE
 
 # How a response came: from what is stored, from a run that was under way, from one of its own.
@@ -21,10 +22,11 @@ HIT, JOINED, MISS = "hit", "joined", "miss"
 class Answer:
     """Iterate its responses once, and `close` it in the end, iterated or not."""
 
-    __slots__ = ("_request_id", "way")
+    __slots__ = ("_request_id", "_sequence", "way")
 
-    def __init__(self, request_id: str | None, way: str) -> None:
-        self._request_id = request_id
+    def __init__(self, request: InferenceRequest, way: str) -> None:
+        self._request_id = request.id
+        self._sequence = sequence_of(request)
         self.way = way
 
     def responses(self) -> AsyncGenerator[InferenceResponse, None]:
@@ -48,13 +50,13 @@ class StoredAnswer(Answer):
 
     __slots__ = ("_paced", "_recording")
 
-    def __init__(self, request_id: str | None, recording: Recording, paced: bool) -> None:
-        super().__init__(request_id, HIT)
+    def __init__(self, request: InferenceRequest, recording: Recording, paced: bool) -> None:
+        super().__init__(request, HIT)
         self._recording = recording
         self._paced = paced
 
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
-        request_id, shared = self._request_id, None
+        request_id, sequence, shared = self._request_id, self._sequence, None
         started = monotonic()
         for number, chunk in enumerate(self._recording.chunks):
             if number:
@@ -62,7 +64,7 @@ class StoredAnswer(Answer):
             for recorded in decode(chunk):
                 if self._paced:
                     await asyncio.sleep(started + recorded.seconds - monotonic())
-                yield recorded.response(request_id, HIT, shared or says(HIT))
+                yield recorded.response(request_id, HIT, shared or says(HIT), sequence)
                 shared = shared or says(HIT)
 
 
@@ -71,15 +73,16 @@ class HeardAnswer(Answer):
 
     __slots__ = ("_seat",)
 
-    def __init__(self, request_id: str | None, seat: Seat, way: str) -> None:
-        super().__init__(request_id, way)
+    def __init__(self, request: InferenceRequest, seat: Seat, way: str) -> None:
+        super().__init__(request, way)
         self._seat = seat
 
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
-        request_id, way, shared = self._request_id, self.way, None
+        request_id, sequence = self._request_id, self._sequence
+        way, shared = self.way, None
         async for some in self._seat:
             for recorded in some:
-                yield recorded.response(request_id, way, shared or says(way))
+                yield recorded.response(request_id, way, shared or says(way), sequence)
                 shared = shared or says(way)
             if len(some) == SOME:
                 await asyncio.sleep(0)  # there may be much more already
@@ -93,8 +96,8 @@ class RefusedAnswer(Answer):
 
     __slots__ = ("_error", "_model_name")
 
-    def __init__(self, request_id: str | None, model_name: str, error: MLServerError) -> None:
-        super().__init__(request_id, MISS)
+    def __init__(self, request: InferenceRequest, model_name: str, error: MLServerError) -> None:
+        super().__init__(request, MISS)
         self._model_name = model_name
         self._error = error
 

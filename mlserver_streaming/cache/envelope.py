@@ -1,25 +1,27 @@
 """A recording as a value of a shared store, and back: checked, for anybody may have written there.
 
-    magic (4)  form (1)  digest (16)  payload
-The digest is of the key, the form and the payload: what was cut short, belongs to another key or is
-another program's is no envelope. The payload, compressed where the form says so, is numbers
-(uint32, little-endian) and then bytes: how many chunks; of each, how many tensors it has, and the
-lengths of its head and of those; then all heads and tensors in that order.
+    magic (4)  form (1)  seal (32)  payload
+The seal is the HMAC-SHA256 of the key, the form and the payload: what was cut short, belongs to
+another key or is another program's is no envelope, nor is what was written by one who does not know
+the service's secret. Without a secret it only tells faults. The payload, compressed where the form
+says so, is numbers (uint32, little-endian) and then bytes: how many chunks; of each, how many
+tensors it has, and the lengths of its head and of those; then all heads and tensors in that order.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import zlib
 
 import numpy as np
 
 from .recording import Chunk, MalformedError, Recording
 
-MAGIC = b"MSC1"
+MAGIC = b"MSC2"
 PLAIN, COMPRESSED = b"\0", b"\1"
-DIGEST_BYTES = 16
-HEAD_BYTES = len(MAGIC) + 1 + DIGEST_BYTES
+SEAL_BYTES = hashlib.sha256().digest_size
+HEAD_BYTES = len(MAGIC) + 1 + SEAL_BYTES
 NUMBER = np.dtype("<u4")
 # Speed first: the value travels over a local network.
 LEVEL = 1
@@ -28,11 +30,14 @@ LEVEL = 1
 SAMPLE_BYTES, WORTH = 4096, 0.8
 
 
-def seal(key: bytes, recording: Recording, compress_bytes: int | None) -> bytes:
+def seal(
+    key: bytes, recording: Recording, compress_bytes: int | None, secret: bytes = b""
+) -> bytes:
     """The envelope of a recording. Takes milliseconds where there is much to compress.
 
     Args:
         compress_bytes: from which size on it is compressed; None for never.
+        secret: what seals it; empty for none.
     """
     numbers = [len(recording.chunks)]
     parts: list[bytes | memoryview] = []
@@ -43,24 +48,25 @@ def seal(key: bytes, recording: Recording, compress_bytes: int | None) -> bytes:
     form = PLAIN
     if compress_bytes is not None and len(payload) >= compress_bytes and _is_worth_it(payload):
         form, payload = COMPRESSED, zlib.compress(payload, LEVEL)
-    return b"".join([MAGIC, form, _digest(key, form, payload), payload])
+    return b"".join([MAGIC, form, _seal_of(secret, key, form, payload), payload])
 
 
-def unseal(key: bytes, value: bytes, limit: int) -> Recording:
+def unseal(key: bytes, value: bytes, limit: int, secret: bytes = b"") -> Recording:
     """The recording in an envelope.
 
     Args:
         limit: the most bytes that it may have.
+        secret: what sealed it; empty for none.
 
     Raises:
-        MalformedError: the value is no envelope of this key, or holds more.
+        MalformedError: the value is no envelope of this secret and key, or holds more.
     """
-    form, digest = value[4:5], value[5:HEAD_BYTES]
+    form, found = value[4:5], value[5:HEAD_BYTES]
     payload = memoryview(value)[HEAD_BYTES:]
     if value[:4] != MAGIC or form not in (PLAIN, COMPRESSED):
         raise MalformedError("not of this program")
-    if digest != _digest(key, form, payload):
-        raise MalformedError("cut short, or of another key")
+    if not hmac.compare_digest(found, _seal_of(secret, key, form, payload)):
+        raise MalformedError("cut short, or of another key or secret")
     if form == COMPRESSED:
         payload = memoryview(_inflated(payload, limit))
     elif len(payload) > limit:
@@ -68,10 +74,11 @@ def unseal(key: bytes, value: bytes, limit: int) -> Recording:
     return Recording(_chunks(payload))
 
 
-def _digest(key: bytes, form: bytes, payload: bytes | memoryview) -> bytes:
-    digest = hashlib.sha256(b"%d:%b%b" % (len(key), key, form))
-    digest.update(payload)
-    return digest.digest()[:DIGEST_BYTES]
+def _seal_of(secret: bytes, key: bytes, form: bytes, payload: bytes | memoryview) -> bytes:
+    head = b"%b%d:%b%b" % (MAGIC, len(key), key, form)
+    mac = hmac.new(secret, head, hashlib.sha256)
+    mac.update(payload)
+    return mac.digest()
 
 
 def _is_worth_it(payload: bytes) -> bool:

@@ -48,7 +48,7 @@ def key_of(
     Args:
         identity: which model answers.
         kind: PREDICT or STREAM, the way in which it is asked.
-        caller: whose answers are kept apart; empty where they are not.
+        caller: whose answers are kept apart, by identity; empty where they are not.
         ignored: names of parameters that do not change the answer.
     """
     digest = hashlib.sha256()

@@ -39,8 +39,13 @@ SPARE_BYTES = 64 * 1024
 class MemcachedStore:
     """Several servers as one store. Never raises: what cannot be had in time is not there."""
 
-    def __init__(self, settings: CacheSettings, figures: CacheFigures) -> None:
+    def __init__(self, settings: CacheSettings, figures: CacheFigures, secret: bytes = b"") -> None:
+        """
+        Args:
+            secret: what seals the values; empty for none.
+        """
         self._settings = settings
+        self._secret = secret
         self._figures = figures
         self._readers, self._writers = (
             [
@@ -93,7 +98,7 @@ class MemcachedStore:
                 if value is None:
                     return None
             large = len(value) >= LARGE_BYTES
-            arguments = key.encode(), value, self._limit
+            arguments = key.encode(), value, self._limit, self._secret
             recording = await asyncio.to_thread(unseal, *arguments) if large else unseal(*arguments)
             await recording.check()
         except MalformedError:
@@ -118,7 +123,7 @@ class MemcachedStore:
 
     async def _write(self, key: str, recording: Recording) -> bool:
         compress = self._settings.compress_bytes
-        arguments = key.encode(), recording, compress
+        arguments = key.encode(), recording, compress, self._secret
         large = recording.size >= LARGE_BYTES
         value = await asyncio.to_thread(seal, *arguments) if large else seal(*arguments)
         most = self._settings.value_bytes

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
+from .sequences import SEQUENCE_ID
 from .wishes import CACHE
 
 # What a number takes that a list holds.
@@ -73,14 +74,21 @@ class Recorded:
         name, version = response.model_name, response.model_version
         return cls(name, version, seconds, said, outputs, size, response)
 
-    def response(self, request_id: str | None, way: str, shared: Parameters) -> InferenceResponse:
+    def response(
+        self, request_id: str | None, way: str, shared: Parameters, sequence: Any = None
+    ) -> InferenceResponse:
         """The response to a request.
 
         Args:
             way: how the response comes to who asked, its parameter `cache`.
             shared: the parameters of a response that has no others, which say just that.
+            sequence: the id of the request's sequence, which may be another than the run's.
         """
         said = self.parameters
+        if said is not None and SEQUENCE_ID in said:
+            said = {name: value for name, value in said.items() if name != SEQUENCE_ID}
+            if sequence is not None:
+                said[SEQUENCE_ID] = sequence
         parameters = shared if said is None else Parameters(**{**said, CACHE: way})
         if (original := self.original) is not None:
             self.original = None

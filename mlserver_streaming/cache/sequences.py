@@ -38,15 +38,16 @@ class SequencesSeen:
 
     def may_pass_by(self, request: InferenceRequest) -> bool:
         """Whether the model need not see this request of a sequence."""
-        asked = self._asked.get(_given(request).get(SEQUENCE_ID))
+        asked = self._asked.get(_id(request))
         if is_flagged(request):
             return False
         return asked is not None and self._clock() - asked < self._fresh_seconds
 
     def asked(self, request: InferenceRequest) -> None:
         """The model has answered this request, and not with a failure."""
-        given = _given(request)
-        sequence = given.get(SEQUENCE_ID)
+        given, sequence = _given(request), _id(request)
+        if sequence is None:
+            return
         was_live = self._asked.pop(sequence, None) is not None
         # Answers may overtake one another: one that comes behind its sequence's END begins nothing.
         if given.get("sequence_end") or not (was_live or given.get("sequence_start")):
@@ -56,16 +57,27 @@ class SequencesSeen:
             self._asked.popitem(last=False)
 
 
-def in_sequence(request: InferenceRequest) -> bool:
-    """Whether a request belongs to a sequence (id 0 or "" is none)."""
+def sequence_of(request: InferenceRequest) -> Any:
+    """The id of a request's sequence; None where it belongs to none (id 0 or "" is none)."""
     found = _given(request).get(SEQUENCE_ID)
-    return found not in (None, 0, "")
+    return None if found in (None, 0, "") else found
+
+
+def in_sequence(request: InferenceRequest) -> bool:
+    """Whether a request belongs to a sequence."""
+    return sequence_of(request) is not None
 
 
 def is_flagged(request: InferenceRequest) -> bool:
     """Whether a request says that its sequence starts or ends."""
     given = _given(request)
     return any(given.get(flag) for flag in FLAGS)
+
+
+def _id(request: InferenceRequest) -> int | str | None:
+    """The id of a request's sequence; None for what is no id, which is the model's to refuse."""
+    found = _given(request).get(SEQUENCE_ID)
+    return found if isinstance(found, int | str) else None
 
 
 def _given(request: InferenceRequest) -> dict[str, Any]:

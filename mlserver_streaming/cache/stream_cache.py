@@ -35,6 +35,7 @@ from .memcached import MemcachedStore
 from .memory import MemoryStore
 from .recorded import Recorded
 from .recording import Recording, record
+from .secret import secret_of
 from .sequences import OF_SEQUENCES, SequencesSeen, in_sequence, is_flagged
 from .wishes import CACHE, take_wishes
 
@@ -67,8 +68,19 @@ class StreamCache:
     """What `streams.answers` does, for models whose settings say `cache_enabled`."""
 
     def __init__(
-        self, settings: StreamingSettings, registry: MultiModelRegistry, in_use: InUse
+        self,
+        settings: StreamingSettings,
+        registry: MultiModelRegistry,
+        in_use: InUse,
+        folder: str = ".",
     ) -> None:
+        """
+        Args:
+            folder: where the settings' relative paths begin.
+
+        Raises:
+            SystemExit: the file of the secret cannot be used.
+        """
         self._settings = settings.cache
         self._limits = settings.limits
         self._identities = Identities(registry)
@@ -76,7 +88,9 @@ class StreamCache:
         self._figures = CacheFigures()
         self._store: Store
         if self._settings.backend == "memcached":
-            self._store = MemcachedStore(self._settings, self._figures)
+            self._store = MemcachedStore(
+                self._settings, self._figures, secret_of(self._settings, folder)
+            )
         else:
             self._store = memory = MemoryStore(self._settings.bytes, self._settings.seconds)
             self._figures.hold(lambda: memory.bytes)
@@ -126,7 +140,7 @@ class StreamCache:
             try:
                 return await begin(request)
             except MLServerError as error:
-                return RefusedAnswer(request.id, model.name, error)
+                return RefusedAnswer(request, model.name, error)
 
         if not (requests.sole or declared.independent):
             async with aclosing(answers.stream(model, _without_wishes(requests))) as responses:
@@ -178,20 +192,20 @@ class StreamCache:
             read = recording.size if recording is not None else 0
             self._figures.waited(GET, monotonic() - began, read)
             if recording is not None:
-                return StoredAnswer(request.id, recording, wishes.paced)
+                return StoredAnswer(request, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
                 return _joining(flight, request)
         responses = _asked(model, request, kind)
         if seen is not None:
             responses = _noted(responses, seen, request)
         flight = self._start(model, responses, key)
-        return HeardAnswer(request.id, flight.join(), MISS)
+        return HeardAnswer(request, flight.join(), MISS)
 
     async def _key(
         self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
     ) -> str | None:
         identity = await self._identities.of(model)
-        caller = (callers.key_name() or "") if self._settings.per_key else ""
+        caller = callers.current().identity if self._settings.per_key else ""
         ignored = declared.ignores | OF_SEQUENCES if declared.independent else declared.ignores
         arguments = request, identity, kind, caller, ignored
         if is_large(request):
@@ -236,7 +250,7 @@ class StreamCache:
 
 def _joining(flight: Flight, request: InferenceRequest) -> Answer:
     # One that has ended is on its way to the store.
-    return HeardAnswer(request.id, flight.join(), HIT if flight.ended else JOINED)
+    return HeardAnswer(request, flight.join(), HIT if flight.ended else JOINED)
 
 
 def _asked(

@@ -1,4 +1,4 @@
-"""Whether the files of keys and of TLS can be used: by the code that the service uses."""
+"""Whether the files of keys, secrets and TLS can be used: by the code that the service uses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from ..access.issuer_keys import issuer_keys
 from ..access.keys_file import KeysFile, parse_keys
 from ..access.tls import TlsFileError, read
+from ..cache.secret import secret_of
 from ..extras import DISTRIBUTION
-from ..settings import AuthSettings, TlsSettings
+from ..settings import AuthSettings, CacheSettings, TlsSettings
 from .report import Report
 
 
@@ -67,3 +68,14 @@ def check_tokens(auth: AuthSettings, folder: Path, report: Report) -> None:
         said = "its key set cannot be used"
         report.problems.append(f"{error} Put the key set there, or its URL in the setting.")
     report.section("Tokens", [(auth.jwt.issuer, said)])
+
+
+def check_cache(cache: CacheSettings, folder: Path, report: Report) -> None:
+    if cache.backend != "memcached":
+        return
+    try:
+        said = "answers are sealed" if secret_of(cache, str(folder)) else "answers are not sealed"
+    except SystemExit as error:
+        said = "its secret cannot be used"
+        report.problems.append(str(error))
+    report.section("Cache", [("memcached", said)])

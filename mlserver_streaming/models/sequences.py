@@ -20,6 +20,7 @@ from typing import Any
 from mlserver.types import InferenceRequest
 
 from .errors import BusyError, ParameterError, RequestError, shown
+from .owned_id import sent_id
 from .parameters import flag, parameter
 
 SequenceId = int | str
@@ -50,11 +51,20 @@ MOVES = {
 
 @dataclass(slots=True)
 class Sequence:
-    """A live sequence: its id, what the model keeps for it, and when it was last heard of."""
+    """A live sequence: its id, what the model keeps for it, and when it was last heard of.
+
+    The id is one sequence's and no other's, so where callers have keys it is more than was sent.
+    """
 
     id: SequenceId
     state: Any = None
     last_seen: float = 0.0
+
+    @property
+    def sent_id(self) -> SequenceId:
+        """The id as its caller sent it, which others may send too: for people to read."""
+        found: SequenceId = sent_id(self.id)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +108,13 @@ class Sequences:
         move = MOVES.get((live is not None, flags.start, flags.end))
         if move is None and live is None:
             raise RequestError(
-                f"inference request for sequence {flags.id} to model '{self._model}' must specify "
-                "the START flag on the first request of the sequence"
+                f"inference request for sequence {sent_id(flags.id)} to model '{self._model}' must "
+                "specify the START flag on the first request of the sequence"
             )
         if move is None:
             raise RequestError(
-                f"sequence {flags.id} to model '{self._model}' is under way; END it before it is "
-                "STARTed again"
+                f"sequence {sent_id(flags.id)} to model '{self._model}' is under way; END it "
+                "before it is STARTed again"
             )
         if move is Move.WHOLE:
             return Sequence(flags.id, last_seen=now), move
@@ -143,9 +153,10 @@ def sequence_flags(request: InferenceRequest) -> Flags | None:
     Raises:
         ParameterError: the id is not a whole number or text, or a flag is not a boolean.
     """
-    found = parameter(request, "sequence_id")
-    if found is None:
+    id = parameter(request, "sequence_id")
+    if id is None:
         return None
+    found = sent_id(id)
     if isinstance(found, bool) or not isinstance(found, int | str):
         raise ParameterError(
             f"Parameter 'sequence_id' must be a whole number or text, not {shown(found)}."
@@ -158,4 +169,4 @@ def sequence_flags(request: InferenceRequest) -> Flags | None:
         )
     if not found:
         return None
-    return Flags(found, flag(request, "sequence_start"), flag(request, "sequence_end"))
+    return Flags(id, flag(request, "sequence_start"), flag(request, "sequence_end"))

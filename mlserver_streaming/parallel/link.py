@@ -6,17 +6,20 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
 
 from mlserver.parallel.messages import ModelUpdateMessage, ModelUpdateType
 from mlserver.settings import ModelSettings
 
-from ..errors import MLServerError, WorkerLostError
+from ..errors import LoadTimeoutError, MLServerError, WorkerLostError
 from ..load_failure import LoadError, LoadFailure
+from ..settings import WorkerSettings
 from . import messages as say
 from .channel import Channel
 from .exchange import Answer, Exchange
+from .heartbeat import Heartbeat
 from .session import Description
 from .worker import StreamingWorker
 
@@ -47,11 +50,14 @@ class Link:
         self,
         worker: StreamingWorker,
         end: socket.socket,
+        beats: Connection,
+        settings: WorkerSettings,
         lost: Callable[["Link"], None],
         gone: Callable[["Link", say.ModelKey, list[Any]], None],
     ):
         """
         Args:
+            beats: the pipe that the worker beats into.
             lost: called once, when the worker is gone; everything asked of it has failed by then.
             gone: told of sequences that one of its models holds no longer.
         """
@@ -68,6 +74,9 @@ class Link:
         self.has_answered = self.is_held_up = False
         self._pinged: float | None = None
         self._ping_due = 0.0
+        self._heartbeat = Heartbeat(beats, settings.heartbeat_seconds)
+        self._load_seconds = settings.load_seconds
+        self._loading: set[int] = set()
         self._channel = Channel(end, self._hear, self._lose, self._unsendable, self._taken)
         self._watch_process()
 
@@ -93,6 +102,11 @@ class Link:
         if self._pinged is None and now >= self._ping_due:
             self._pinged, self._ping_due = now, now + PING_SECONDS
             self._channel.send((say.PING,))
+
+    def has_stopped(self, now: float) -> bool:
+        """Whether the process has shown no sign of life for too long. A load that it has begun
+        excuses it: that may be minutes of work in C, and has a bound of its own."""
+        return self._heartbeat.has_stopped(now, excused=bool(self._loading))
 
     def begin(self, exchange: Exchange, kind: int, *rest: Any) -> int:
         """Begin an exchange; its number."""
@@ -134,9 +148,17 @@ class Link:
 
         Raises:
             LoadError: it cannot be loaded.
+            LoadTimeoutError: it took too long; where the worker does not even answer, it is ended.
             WorkerLostError
         """
-        found: Description | LoadFailure = await self._update(ModelUpdateType.Load, settings)
+        found: Description | LoadFailure
+        try:
+            async with asyncio.timeout(self._load_seconds):
+                found = await self._update(ModelUpdateType.Load, settings)
+        except TimeoutError:
+            if not self.answers(monotonic()):
+                self.give_up()
+            raise LoadTimeoutError(settings.name, self._load_seconds or 0) from None
         if isinstance(found, LoadFailure):
             raise LoadError(found)
         self.loaded[key_of(settings)] = settings, found
@@ -171,6 +193,7 @@ class Link:
     def close(self) -> None:
         """Let the worker end."""
         self._channel.close()
+        self._heartbeat.close()
         self._forget_process()
         self._fail_all()
 
@@ -178,6 +201,11 @@ class Link:
         """End the worker, whatever it does."""
         if self.worker.exitcode is None:
             self.worker.kill()
+
+    def give_up(self) -> None:
+        """End a worker that does not even hear that it should; what was asked of it fails now."""
+        self.kill()
+        self._lose()
 
     async def ended(self, seconds: float = END_SECONDS) -> int:
         """Wait for the process to end, then end it; its exit status, as multiprocessing has it."""
@@ -207,11 +235,15 @@ class Link:
                 if (exchange := exchanges.get(message[1])) is not None:
                     exchange.last(message[2])
             elif kind == say.DONE:
+                self._loading.discard(message[1])
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.done(message[2])
             elif kind == say.FAILED:
+                self._loading.discard(message[1])
                 if (exchange := exchanges.pop(message[1], None)) is not None:
                     exchange.failed(MLServerError(message[2], message[3]))
+            elif kind == say.LOADING:
+                self._loading.add(message[1])
             elif kind == say.PONG:
                 self._pinged, self.is_held_up, self.has_answered = None, False, True
             elif kind == say.GONE:

@@ -24,5 +24,6 @@ DONE = 22  # number, result
 FAILED = 23  # number, text, status
 GONE = 24  # (model, version), ids: sequences that the model holds no longer
 PONG = 25
+LOADING = 27  # number: a load has begun, which may keep the process from any other sign of life
 
 ModelKey = tuple[str, str | None]

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import multiprocessing
 import socket
 from collections.abc import Coroutine
 from contextlib import nullcontext
@@ -40,7 +41,8 @@ class StreamingPool(InferencePool):
     ):
         # Not the parent's: that would start its own workers.
         configure_inference_pool(settings)
-        limits = StreamingSettings.read(settings.model_repository_root).limits
+        streaming = StreamingSettings.read(settings.model_repository_root)
+        limits, self._limits = streaming.limits, streaming.workers
         self.sequences = SequenceTable()
         self.told_at_once = max(1, limits.buffered_responses // 2)
         self._settings = settings
@@ -151,11 +153,13 @@ class StreamingPool(InferencePool):
 
     def _spawn(self, pauses: Pauses) -> Link:
         ours, theirs = socket.socketpair()
+        heard, beats = multiprocessing.Pipe(duplex=False)
         with self._env or nullcontext(), signals_held_back():
-            worker = StreamingWorker(self._settings, theirs, self._env)
+            worker = StreamingWorker(self._settings, theirs, beats, self._env)
             worker.start()
         theirs.close()
-        link = Link(worker, ours, self._on_lost, self._on_gone)
+        beats.close()
+        link = Link(worker, ours, heard, self._limits, self._on_lost, self._on_gone)
         self._pauses[link] = pauses
         return link
 
@@ -248,7 +252,14 @@ class StreamingPool(InferencePool):
         while True:
             await asyncio.sleep(PING_SECONDS)
             now = monotonic()
-            for link in self._links:
+            for link in list(self._links):
+                if link.has_stopped(now):
+                    logger.error(
+                        "Worker %d has shown no sign of life for %g s, and is ended.",
+                        *(link.pid, self._limits.heartbeat_seconds),
+                    )
+                    link.give_up()
+                    continue
                 if not link.answers(now) and link.has_answered and not link.is_held_up:
                     link.is_held_up = True
                     logger.warning(

@@ -6,10 +6,11 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from mlserver import MLModel
 from mlserver.parallel.pool import InferencePoolHook
 from mlserver.parallel.registry import InferencePoolRegistry
 from mlserver.registry import MultiModelRegistry
-from mlserver.settings import Settings
+from mlserver.settings import ModelSettings, Settings
 
 
 class StreamingPools(InferencePoolRegistry):
@@ -33,6 +34,14 @@ class StreamingPools(InferencePoolRegistry):
         self._restore_handler()
         self.before_close: list[Callable[[], Awaitable[None]]] = []
         self._closing: asyncio.Future[None] | None = None
+
+    def model_initialiser(self, model_settings: ModelSettings) -> MLModel:
+        """As MLServer does for an `environment_tarball`, and not for an `environment_path`: what is
+        installed there cannot be imported in this process."""
+        parameters = model_settings.parameters
+        if parameters and parameters.environment_path and self._should_load_model(model_settings):
+            return MLModel(model_settings)
+        return super().model_initialiser(model_settings)
 
     async def close(self) -> None:
         """MLServer closes the pools first when it stops; the streams in them go on until the drain

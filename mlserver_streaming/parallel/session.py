@@ -17,7 +17,7 @@ from mlserver.parallel.messages import ModelUpdateMessage, ModelUpdateType
 from mlserver.types import MetadataTensor
 from mlserver.utils import generate_uuid
 
-from ..errors import InternalError, MLServerError, NoSuchModelError
+from ..errors import InternalError, MLServerError, NoSuchModelError, shown
 from ..load_failure import LoadError, LoadFailure
 from ..streams.answers import overrides
 from ..streams.in_use import InUse
@@ -134,7 +134,7 @@ class Session:
         self._begin(Exchange(), number, name, self._called(name, version, method, arguments))
 
     def _update(self, number: int, kind: int, settings: str) -> None:
-        self._begin(Exchange(), number, "", self._updated(kind, settings))
+        self._begin(Exchange(), number, "", self._updated(number, kind, settings))
 
     def _begin(
         self, exchange: Exchange, number: int, name: str, work: Coroutine[Any, Any, Any]
@@ -154,8 +154,7 @@ class Session:
         except Exception:
             request_id = exchange.last_id or generate_uuid()
             internal = InternalError(request_id)
-            # An id is any text: %a leaves it no line breaks.
-            logger.exception("Request %a to model '%s' failed.", request_id, name)
+            logger.exception("Request '%s' to model '%s' failed.", shown(request_id), name)
             end = (say.FAILED, number, str(internal), internal.status_code)
         finally:
             del self._exchanges[number]
@@ -167,7 +166,9 @@ class Session:
         with self.answering(model):
             return pickle.dumps(await getattr(model, method)(*positional, **named))
 
-    async def _updated(self, kind: int, serialised: str) -> Description | LoadFailure | None:
+    async def _updated(
+        self, number: int, kind: int, serialised: str
+    ) -> Description | LoadFailure | None:
         """What came of a load: why it failed is an answer too, and the service's to tell."""
         message = ModelUpdateMessage(update_type=kind, serialised_model_settings=serialised)
         settings = message.model_settings
@@ -176,6 +177,8 @@ class Session:
             with suppress(ModelNotFound):
                 await self._registry.unload_version(settings.name, version)
             return None
+        self.send((say.LOADING, number))
+        await asyncio.sleep(0)  # it leaves before anything can hold the loop up
         try:
             model = await self._registry.attempt(settings)
         except LoadError as error:
@@ -192,7 +195,9 @@ class Session:
         exchange = self._exchanges.get(number)
         request_id = (exchange and exchange.last_id) or generate_uuid()
         internal = InternalError(request_id)
-        logger.error("The answer to request %a cannot be sent.", request_id, exc_info=error)
+        logger.error(
+            "The answer to request '%s' cannot be sent.", shown(request_id), exc_info=error
+        )
         if exchange is not None and kind in (say.RESPONSE, say.LAST):
             exchange.cancel()
         return (say.FAILED, number, str(internal), internal.status_code)

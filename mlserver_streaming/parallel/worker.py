@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from mlserver.env import Environment
@@ -15,6 +16,7 @@ from mlserver.settings import Settings
 
 from ..settings import StreamingSettings
 from ..watch import stream_log
+from .heartbeat import beat
 from .session import Session
 
 
@@ -22,15 +24,19 @@ class StreamingWorker(Worker):
     """A process that answers over a socket. MLServer's queues are not used: the one for answers is
     shared, and a worker that is killed while it holds that one's lock would silence the others."""
 
-    def __init__(self, settings: Settings, end: socket.socket, env: Environment | None):
+    def __init__(
+        self, settings: Settings, end: socket.socket, beats: Connection, env: Environment | None
+    ):
         """
         Args:
             end: the worker's; the process gets it when it is started.
+            beats: where it shows that it runs, likewise.
             env: the Python environment that it runs in, None for this one.
         """
         multiprocessing.Process.__init__(self)
         self._settings = settings
         self._socket = end
+        self._beats = beats
         self._env = env
 
     async def coro_run(self) -> None:
@@ -38,8 +44,10 @@ class StreamingWorker(Worker):
         self._socket.set_inheritable(False)
         follow_the_service()
         root = self._settings.model_repository_root
-        limits = StreamingSettings.read(root).limits
-        await Session(self._socket, limits.buffered_responses, root).run()
+        streaming = StreamingSettings.read(root)
+        if (seconds := streaming.workers.heartbeat_seconds) is not None:
+            beat(self._beats, seconds)
+        await Session(self._socket, streaming.limits.buffered_responses, root).run()
 
     def _ignore_signals(self) -> None:
         """The service decides when a worker ends, also where a terminal tells both."""

@@ -1,42 +1,51 @@
-"""Where the OpenAPI document is served; MLServer's own docs pages read it from there."""
+"""The documents of the service and of each model: OpenAPI, and a page of it to read."""
 
 import orjson
+from mlserver.settings import Settings
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from ..streams.data_plane import StreamingDataPlane
 from . import openapi
+from .docs_page import POLICY, page
 
-DOCUMENT = "dataplane.json"
+PAGE, DOCUMENT = "docs", "dataplane.json"
 
 
 class DocumentEndpoints:
-    """`docs/dataplane.json`, of the service and of each model."""
+    """`docs` and `docs/dataplane.json`, of the service and of each model."""
 
-    def __init__(self, data_plane: StreamingDataPlane):
+    def __init__(self, data_plane: StreamingDataPlane, settings: Settings):
         self._data_plane = data_plane
+        self._name, self._version = settings.server_name, settings.server_version
         self._keyed = data_plane.authenticator.enabled
 
     def routes(self) -> list[Route]:
         model = "/v2/models/{model_name}"
         return [
-            Route(f"{base}/docs/{DOCUMENT}", endpoint, include_in_schema=False)
-            for base, endpoint in (
-                ("/v2", self.document),
-                (model, self.model_document),
-                (model + "/versions/{model_version}", self.model_document),
-            )
+            Route(f"{base}/{PAGE}{path}", endpoint, include_in_schema=False)
+            for base in ("/v2", model, model + "/versions/{model_version}")
+            for path, endpoint in (("", self.page), (f"/{DOCUMENT}", self.document))
         ]
 
     async def document(self, request: Request) -> Response:
-        return _json(openapi.document(self._keyed))
+        return Response(orjson.dumps(await self._found(request)), media_type="application/json")
 
-    async def model_document(self, request: Request) -> Response:
-        name, version = request.path_params["model_name"], request.path_params.get("model_version")
+    async def page(self, request: Request) -> Response:
+        html = page(await self._found(request), f"docs/{DOCUMENT}")
+        return HTMLResponse(html, headers={"Content-Security-Policy": POLICY})
+
+    def named(self, document: openapi.Schema, model: str = "") -> openapi.Schema:
+        """A document that bears the service's name and version."""
+        title = f"{model} - {self._name}" if model else self._name
+        about = "The V2 inference protocol over REST, with streams as server-sent events."
+        return document | {"info": {"title": title, "version": self._version, "description": about}}
+
+    async def _found(self, request: Request) -> openapi.Schema:
+        name = request.path_params.get("model_name")
+        if name is None:
+            return self.named(openapi.document(self._keyed))
+        version = request.path_params.get("model_version")
         await self._data_plane.model(name, version)
-        return _json(openapi.model_document(name, version, self._keyed))
-
-
-def _json(document: openapi.Schema) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")
+        return self.named(openapi.model_document(name, version, self._keyed), name)

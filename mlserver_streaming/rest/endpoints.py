@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from mlserver.types import InferenceRequest, InferenceResponse
-from mlserver.utils import extract_headers, insert_headers
+from mlserver.utils import insert_headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,6 +16,7 @@ from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, REST, Call
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.headers import headers_of
 from ..tensors.json_codec import decode_request, encode_response, parse_json
 from ..watch.metrics import Figures
 from . import binary
@@ -32,8 +33,6 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 GENERATE_CALLS = ("generate", "generate_stream")
 # What a client that has gone is answered, for the access log only: nginx's code for it.
 CLIENT_CLOSED_REQUEST = 499
-# A response's headers repeat the request's id, which may be any text; longer ones are left out.
-MAX_HEADER_CHARACTERS = 1024
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -124,7 +123,7 @@ class InferenceEndpoints:
         text, tail = binary.split_body(body, request.headers.get(binary.HEADER))
         parsed = parse_json(text)
         answers: FlatAnswers | None = None
-        if request.url.path.rpartition("/")[2] in GENERATE_CALLS and is_flat(parsed):
+        if request.scope["path"].rpartition("/")[2] in GENERATE_CALLS and is_flat(parsed):
             parsed = unflatten(parsed, model.inputs or [])
             answers = FlatAnswers.to(parsed)
         binary.attach_tensors(parsed, tail)
@@ -147,11 +146,7 @@ def _model(request: Request) -> tuple[str, str | None]:
 
 def _headers(response: InferenceResponse) -> dict[str, str]:
     """The HTTP headers among a response's parameters; any text is made fit to be one."""
-    return {
-        name: quote(str(value), PRINTABLE)
-        for name, value in (extract_headers(response) or {}).items()
-        if len(str(value)) <= MAX_HEADER_CHARACTERS
-    }
+    return {name: quote(value, PRINTABLE) for name, value in headers_of(response).items()}
 
 
 def _request_id(call: Call) -> dict[str, str]:

@@ -7,12 +7,14 @@ import functools
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .gathered_writes import GatheredWrites
+from .host import HostCheck
 
 # From a connection's opening, or a request's first byte, to the end of its headers.
 HEADER_SECONDS = 30
@@ -135,6 +137,10 @@ class HttpServer(uvicorn.Server):
         """
         http: Any = functools.partial(BoundedProtocol, idle_seconds=idle_seconds)
         config.http = http
+        app: Any = config.app
+        config.app = HostCheck(app)
+        # Nothing here speaks them: what asks for one is an HTTP request like any other.
+        config.ws = "none"
         config.timeout_graceful_shutdown = CLOSE_SECONDS
         super().__init__(config)
         self._idle_seconds = idle_seconds
@@ -142,6 +148,11 @@ class HttpServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would break off at a second one, SIGINT: tasks are cancelled then, and each says
+        # so in the log. CLOSE_SECONDS bounds the exit as it is.
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

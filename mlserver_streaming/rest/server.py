@@ -28,7 +28,7 @@ from ..streams.data_plane import StreamingDataPlane
 from ..watch import stream_log
 from . import openapi
 from .auth import protect
-from .docs import DOCUMENT, DocumentEndpoints
+from .docs import DOCUMENT, PAGE, DocumentEndpoints
 from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
@@ -60,9 +60,9 @@ class StreamingRESTServer(RESTServer):
             data_plane.streaming.tls, settings.model_repository_root
         )
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
-        documents = DocumentEndpoints(data_plane)
+        documents = DocumentEndpoints(data_plane, settings)
         repository = RepositoryEndpoints(model_repository_handlers)
-        ours = {*UNARY_CALLS, *STREAM_CALLS, DOCUMENT, READY}
+        ours = {*UNARY_CALLS, *STREAM_CALLS, PAGE, DOCUMENT, READY}
         kept = [
             route
             for route in self._app.router.routes
@@ -82,19 +82,22 @@ class StreamingRESTServer(RESTServer):
         stream_log.configure(settings)
         protect(self._app, data_plane.authenticator)
         announce(settings, data_plane.authenticator.enabled)
+        self._server: Any = None
+        self._stopped = False
         generated, keyed = self._app.openapi, data_plane.authenticator.enabled
 
         def whole() -> dict[str, Any]:
-            return openapi.complete(generated(), keyed)
+            return documents.named(openapi.complete(generated(), keyed))
 
         self._app.openapi = whole  # type: ignore[method-assign]
 
     async def start(self) -> None:
+        if self._stopped:
+            return
         # Here for all ports: MLServer starts this server first.
         self._require_ports()
         idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
-        server: Any = HttpServer(self._get_config(), idle_seconds)
-        self._server = server
+        self._server = HttpServer(self._get_config(), idle_seconds)
         if not self._settings.debug:
             disable_health_access_logs()
         scheme = "http" if self._certificates is None else "https"
@@ -105,6 +108,12 @@ class StreamingRESTServer(RESTServer):
         gc.collect()
         gc.freeze()
         await self._server.serve()
+
+    async def stop(self, sig: int | None = None) -> None:
+        """Close this edge; one that has not started yet does not."""
+        self._stopped = True
+        if self._server is not None:
+            await super().stop(sig)
 
     def _require_ports(self) -> None:
         settings = self._settings
@@ -165,9 +174,10 @@ async def _mlserver_error(request: Request, error: Any) -> Response:
 
 
 async def _http_error(request: Request, error: Any) -> Response:
+    path = request.scope["path"]
     said = {
-        404: f"There is nothing at {request.url.path}; GET /v2/docs shows what there is.",
-        405: f"{request.method} is not for {request.url.path}; it takes "
+        404: f"There is nothing at {path}; GET /v2/docs shows what there is.",
+        405: f"{request.method} is not for {path}; it takes "
         f"{(error.headers or {}).get('Allow', 'another method')}.",
     }
     message = said.get(error.status_code, str(error.detail))
@@ -181,9 +191,10 @@ async def _validation_error(request: Request, error: Any) -> Response:
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
+    path = request.scope["path"]
     # uvicorn logs the traceback: Starlette raises the error again once this is sent.
     internal = InternalError(fit_id(request.headers.get(REQUEST_ID)) or generate_uuid())
-    logger.error("%s %a: %s", request.method, request.url.path, internal)
+    logger.error("%s %a: %s", request.method, path, internal)
     return _error(request, 500, str(internal))
 
 

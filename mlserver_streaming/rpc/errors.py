@@ -55,7 +55,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MLServerErro
     await context.abort(status_of(error), details.decode(errors="ignore"))
 
 
-async def write(context: grpc.aio.ServicerContext[Any, Any], message: bytes) -> None:
+async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
     """Write a message; where the client has gone, wait to be cancelled for it."""
     try:
         await context.write(message)

@@ -1,7 +1,8 @@
 """Let a refused client hear it: grpc.aio loses a status that comes while its client writes.
 
 What it sends is thrown away until it pauses: for so long at most, and for so many streams at a
-time, since each message is held until it is whole. The others wait their turn.
+time, since each message is held until it is whole. So many others wait their turn; past them a
+client hears what gRPC lets it hear.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import suppress
 REFUSAL_SECONDS = 1.0
 PAUSE_SECONDS = 0.05
 REFUSALS_AT_ONCE = 4
+WAITING = 100
 
 
 class Refusals:
@@ -20,12 +22,19 @@ class Refusals:
 
     def __init__(self) -> None:
         self._reading = asyncio.Semaphore(REFUSALS_AT_ONCE)
+        self._heard = 0
 
     async def hear_out(self, messages: AsyncIterator[bytes]) -> None:
         """Read on until the client pauses or has said everything. Then say no."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REFUSAL_SECONDS), self._reading:
-                await _until_pause(messages)
+        if self._heard >= REFUSALS_AT_ONCE + WAITING:
+            return
+        self._heard += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REFUSAL_SECONDS), self._reading:
+                    await _until_pause(messages)
+        finally:
+            self._heard -= 1
 
 
 async def _until_pause(messages: AsyncIterator[bytes]) -> None:

@@ -13,12 +13,15 @@ from mlserver.grpc import GRPCServer
 from mlserver.grpc.interceptors import LoggingInterceptor
 from mlserver.grpc.logging import logger
 from mlserver.grpc.model_repository_pb2_grpc import add_ModelRepositoryServiceServicer_to_server
+from mlserver.handlers import ModelRepositoryHandlers
+from mlserver.settings import Settings
 from mlserver.tracing import get_tracer_provider
 from opentelemetry.instrumentation.grpc import filters
 
 from ..access.tls import Certificates, open_certificates
 from ..ports import cannot_listen
 from ..streams.data_plane import StreamingDataPlane
+from .admission import Admission
 from .auth import AuthInterceptor
 from .health import ReadinessHealth
 from .interceptors import StreamMetrics, StreamTracing
@@ -30,7 +33,7 @@ from .triton.servicer import TritonServicer
 GRACE_SECONDS = 1
 # A call whose client does not read its answer is ended by the idle limit, but gRPC keeps it until
 # the client takes the status or goes. So each connection, and the server, have room for calls that
-# count no more, for those that are refused, and for health checks; and an end to it.
+# count no more and for those that are refused; and an end to it.
 SPARE_CALLS = 100
 # Idle streams live long: ping them, and let clients ping, so that a peer that has gone is noticed
 # and no proxy between thinks the connection dead.
@@ -51,9 +54,19 @@ class StreamingGRPCServer(GRPCServer):
 
     _data_plane: StreamingDataPlane
 
+    def __init__(
+        self,
+        settings: Settings,
+        data_plane: StreamingDataPlane,
+        model_repository_handlers: ModelRepositoryHandlers,
+    ):
+        super().__init__(settings, data_plane, model_repository_handlers)
+        self._servers: list[grpc.aio.Server] = []
+        self._started = asyncio.Event()
+        self._stopped = False
+
     def _create_server(self) -> grpc.aio.Server:
         """The server of MLServer's dialect."""
-        self._health = ReadinessHealth(self._data_plane, SERVICE)
         servicer = StreamingServicer(self._data_plane, self._model_repository_handlers)
         server = self._serving(servicer, self._settings.grpc_port)
         add_ModelRepositoryServiceServicer_to_server(
@@ -71,15 +84,19 @@ class StreamingGRPCServer(GRPCServer):
         Raises:
             SystemExit: the port is taken.
         """
+        open_seconds = self._data_plane.streaming.limits.stream_idle_seconds
         server = grpc.aio.server(
-            interceptors=self._interceptors_of_both,
+            interceptors=[
+                *self._interceptors_of_both,
+                Admission(2 * self._calls_at_once, open_seconds),
+            ],
             options=self._get_options(),
-            maximum_concurrent_rpcs=2 * self._calls_at_once,
         )
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        readiness = ReadinessHealth(self._data_plane, SERVICE)
+        health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
         host = self._settings.host
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"  # IPv6's has colons
         try:
@@ -92,14 +109,19 @@ class StreamingGRPCServer(GRPCServer):
         return server
 
     async def start(self) -> None:
+        if self._stopped:
+            return
         host, port = self._settings.host, self._settings.grpc_port
         self._servers = [self._create_server()]
         triton_port = self._data_plane.streaming.triton_port
         if triton_port is not None:
             servicer = TritonServicer(self._data_plane, self._model_repository_handlers)
             self._servers.append(self._serving(servicer, triton_port))
-        for server in self._servers:
-            await server.start()
+        try:
+            for server in self._servers:
+                await server.start()
+        finally:
+            self._started.set()
         scheme = "http" if self._certificates is None else "https"
         logger.info("gRPC server running on %s://%s:%s", scheme, host, port)
         if triton_port is not None:
@@ -109,11 +131,15 @@ class StreamingGRPCServer(GRPCServer):
     async def stop(self, sig: int | None = None) -> None:
         """Drain both edges, then close this one. MLServer stops the REST edge after it.
 
-        Called again, by a second signal, it ends the drain that is under way.
+        Called again, by a second signal, it ends the drain that is under way. One that is starting
+        is waited for: until then gRPC would not stop it, and keep its port. One that has not begun
+        does not start any more.
         """
-        await self._health.enter_graceful_shutdown()
+        self._stopped = True
         await self._data_plane.drain()
-        await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
+        if self._servers:
+            await self._started.wait()
+            await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
 
     @property
     def _certificates(self) -> Certificates | None:
@@ -160,8 +186,9 @@ class StreamingGRPCServer(GRPCServer):
             "grpc.max_receive_message_length": size,
             "grpc.max_concurrent_streams": self._calls_at_once,
             # Calls that Python has not looked at yet. Past the first, gRPC cancels some, anybody's,
-            # so it is more than one connection can open; a rapid reset is no concern of the others.
-            "grpc.server.max_pending_requests": 2 * self._calls_at_once,
-            "grpc.server.max_pending_requests_hard_limit": 4 * self._calls_at_once,
+            # so it is more than a few connections can open; a rapid reset is no concern of the
+            # others.
+            "grpc.server.max_pending_requests": 4 * self._calls_at_once,
+            "grpc.server.max_pending_requests_hard_limit": 8 * self._calls_at_once,
         }
         return list({**OPTIONS, **bounds, **dict(super()._get_options())}.items())

@@ -12,10 +12,11 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelMetadataResponseConverter
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceResponse
-from mlserver.utils import extract_headers, insert_headers
+from mlserver.utils import insert_headers
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..watch.metrics import Figures
@@ -186,12 +187,19 @@ def headers_of(context: Context) -> dict[str, Any]:
 
 def send_headers(response: InferenceResponse, context: Context, call: Call) -> None:
     """A response's headers as the call's trailing metadata, which takes ASCII only."""
-    found: dict[str, Any] | None = extract_headers(response)
-    if not found:
+    sent = {name.lower(): text for name, text in headers.headers_of(response).items()}
+    if not sent:
         return
-    headers = {name.lower(): str(value) for name, value in found.items()}
     if call.request_id:
-        headers[REQUEST_ID] = call.request_id
+        sent[REQUEST_ID] = call.request_id
     context.set_trailing_metadata(
-        tuple(item for item in headers.items() if item[1].isascii() and item[1].isprintable())
+        tuple(
+            (name, text)
+            for name, text in sent.items()
+            # gRPC's own names, and those that hold bytes.
+            if text.isascii()
+            and text.isprintable()
+            and not name.startswith("grpc-")
+            and not name.endswith("-bin")
+        )
     )

@@ -159,7 +159,7 @@ class Calls:
         try:
             async with AsyncExitStack() as slot:
                 try:
-                    await slot.enter_async_context(self._limits.call(key))
+                    await slot.enter_async_context(self._limits.call(callers.current().identity))
                 except OverLimitError:
                     self._metrics.terminated("", "", protocol, "rejected")
                     raise

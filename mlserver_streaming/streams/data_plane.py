@@ -35,12 +35,14 @@ from ..errors import (
     NotLoadedError,
     NotReadyError,
     failure_of,
+    shown,
 )
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
 from . import answers
 from .calls import Calls
 from .in_use import InUse
+from .ownership import claim, give_back
 from .streams import Streams
 
 # Triton's names for what the protocol's base does not have.
@@ -99,6 +101,8 @@ class StreamingDataPlane(DataPlane):
             if error := failure_of(response):
                 raise error
             response.id = payload.id
+            if requests.owner:
+                give_back(response, requests.owner)
             self._inference_middleware.response_middleware(response, model.settings)
             return response
 
@@ -120,6 +124,7 @@ class StreamingDataPlane(DataPlane):
         """
         model = await self.model(name, version)
         requests = Requests(payloads, self, model)
+        owner = requests.owner
         with self._serving(model, requests):
             turn_due = 0.0 if take_turns else math.inf
             async with (
@@ -129,6 +134,8 @@ class StreamingDataPlane(DataPlane):
                 async for response in responses:
                     if not response.id:
                         response.id = requests.last_id
+                    if owner and response.parameters is not None:
+                        give_back(response, owner)
                     if stream.responded(response):
                         # The Ce-* headers say the same on every response; once is enough.
                         self._inference_middleware.response_middleware(response, model.settings)
@@ -230,8 +237,9 @@ class StreamingDataPlane(DataPlane):
                 raise
             except Exception as error:
                 request_id = requests.last_id or generate_uuid()
-                # An id is any text: %a leaves it no line breaks.
-                logger.exception("Request %a to model '%s' failed.", request_id, model.name)
+                logger.exception(
+                    "Request '%s' to model '%s' failed.", shown(request_id), model.name
+                )
                 raise InternalError(request_id) from error
             finally:
                 self._at_work -= 1
@@ -240,13 +248,18 @@ class StreamingDataPlane(DataPlane):
 
 class Requests:
     """A stream's requests on their way into the model; knows the id of the one read last, and
-    whether there is but one."""
+    whether there is but one.
+
+    Attributes:
+        owner: whose sequences they name: the caller's identity, empty where there are no keys.
+    """
 
     def __init__(
         self, payloads: AsyncIterator[InferenceRequest], plane: StreamingDataPlane, model: MLModel
     ):
         self.last_id: str | None = None
         self.count = 0
+        self.owner = current().identity
         self.sole = isinstance(payloads, answers.One)
         self._payloads = payloads
         self._plane = plane
@@ -258,6 +271,8 @@ class Requests:
     async def __anext__(self) -> InferenceRequest:
         request = await anext(self._payloads)
         self._plane.prepare(request, self._model)
+        if self.owner:
+            claim(request, self.owner)
         self.last_id = request.id
         self.count += 1
         return request

@@ -17,14 +17,14 @@ class Limits:
     def __init__(self, settings: LimitSettings):
         self._settings = settings
         self._all = Slots(settings.streams)
-        # Kept while somebody uses them: names of keys may be an issuer's, and no end of them.
+        # Kept while somebody uses them: callers may be an issuer's, and no end of them.
         self._keys: dict[str, Slots] = {}
         self._models: dict[str, Slots] = {}
         self._waiting = 0
 
     @asynccontextmanager
-    async def call(self, key: str | None) -> AsyncIterator[None]:
-        """A slot for one call of the caller with this key's name.
+    async def call(self, identity: str) -> AsyncIterator[None]:
+        """A slot for one call of the caller with this identity; empty where there are no keys.
 
         Raises:
             OverLimitError: no slot is free and enough requests wait.
@@ -33,8 +33,8 @@ class Limits:
         limit = self._settings.streams_per_key
         own = (
             nullcontext()
-            if key is None or limit is None
-            else self._named(self._keys, key, limit, "with this key")
+            if not identity or limit is None
+            else self._named(self._keys, identity, limit, "with this key")
         )
         async with own, self._slot(self._all, "at once"):
             yield

@@ -1,6 +1,10 @@
-"""MLServer's repository calls, of both edges, for those who may make them."""
+"""MLServer's repository calls, of both edges, for those who may make them; each leaves a line."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
 
 from mlserver.errors import ModelNotFound
 from mlserver.handlers import ModelRepositoryHandlers
@@ -14,8 +18,9 @@ from mlserver.types import (
 
 from ..access.callers import ADMIN, authorise, current, require
 from ..discovery import PassedOver
-from ..errors import NotLoadedError
+from ..errors import MLServerError, NotLoadedError
 from ..load_failure import LoadError
+from ..watch.stream_log import log_repository
 from .model_registry import ModelRegistry
 
 
@@ -45,8 +50,11 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
         Raises:
             LoadError: one cannot be loaded; the log has the rest of it.
         """
-        require(ADMIN)
-        authorise(name)
+        with _moving("load", name):
+            await self._load(name)
+        return True
+
+    async def _load(self, name: str) -> None:
         registry = self._model_registry
         loaded = set()
         for settings in await self._repository.find(name):
@@ -58,12 +66,10 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
         for model in await registry.get_models(name):
             if (model.version or None) not in loaded:
                 await registry.unload_version(name, model.version)
-        return True
 
     async def unload(self, name: str) -> bool:
-        require(ADMIN)
-        authorise(name)
-        return await super().unload(name)
+        with _moving("unload", name):
+            return await super().unload(name)
 
     @property
     def faults(self) -> list[PassedOver]:
@@ -85,3 +91,26 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
         except (ModelNotFound, NotLoadedError):
             return State.UNAVAILABLE
         return State.READY if model.ready else State.UNKNOWN
+
+
+@contextmanager
+def _moving(call: str, name: str) -> Iterator[None]:
+    """Let an admin load or unload a model, and say so in the log, also where it is refused.
+
+    Raises:
+        ForbiddenError: the caller may not.
+    """
+    result, begun = "cancelled", perf_counter()
+    try:
+        require(ADMIN)
+        authorise(name)
+        yield
+        result = f"{call}ed"
+    except MLServerError as error:
+        result = str(error.status_code)
+        raise
+    except Exception:
+        result = "500"
+        raise
+    finally:
+        log_repository(call, name, current().name, result, round(perf_counter() - begun, 6))

@@ -29,6 +29,9 @@ DUMPS = orjson.OPT_SERIALIZE_NUMPY
 KEPT_HEADS, KEPT_ID_CHARACTERS = 1024, 128
 # The tensor parameter that says that its data follow the JSON, and how long they are.
 BINARY_SIZE = "binary_data_size"
+# How deep a parameter may be nested: others who handle it (orjson's writer at 254, pickle, the
+# cache) go by recursion.
+MAX_NESTING = 100
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -72,6 +75,9 @@ def decode_request(parsed: dict[str, Any]) -> InferenceRequest:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
         raise BadRequestError(f"Field '{field}': {_sentence(first['msg'])}") from error
+    for owner in (request, *request.inputs, *(request.outputs or ())):
+        if owner.parameters is not None:
+            _check_nesting(owner.parameters)
     for tensor in request.inputs:
         data = tensor.data.root
         if isinstance(data, memoryview):
@@ -80,6 +86,24 @@ def decode_request(parsed: dict[str, Any]) -> InferenceRequest:
         else:
             check_json_tensor(tensor.name, datatype(tensor), tensor.shape, data)
     return request
+
+
+def _check_nesting(parameters: Parameters) -> None:
+    """By levels, not by recursion."""
+    given = [*(parameters.model_extra or {}).values(), *(parameters.headers or {}).values()]
+    level = [value for value in given if type(value) in (dict, list)]
+    for _ in range(MAX_NESTING):
+        if not level:
+            return
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if type(each) is dict else each)
+            if type(inner) in (dict, list)
+        ]
+    raise BadRequestError(
+        f"A parameter is nested more than {MAX_NESTING} deep; send less deep ones."
+    )
 
 
 def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None = None) -> bytes:

@@ -1,4 +1,5 @@
-"""One line for each stream at its end; and JSON that parses, where MLServer's log is to be JSON."""
+"""One line for each stream at its end and for each model that a caller moves; and JSON that parses,
+where MLServer's log is to be JSON."""
 
 import json
 import logging
@@ -9,11 +10,22 @@ from typing import Any
 from mlserver.logging import ModelLoggerFormatter
 from mlserver.settings import Settings
 
+from ..errors import shortened
+
 logger = logging.getLogger("mlserver.streams")
+# Who loaded and unloaded what.
+repository = logging.getLogger("mlserver.repository")
+# A name that a caller made up, up to here.
+MAX_NAME_CHARACTERS = 128
 # Printable ASCII without the blank, the quote, the equals sign and the backslash.
 PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 # Who writes lines beside MLServer, each with a handler of its own.
 SERVERS = ("uvicorn", "uvicorn.access")
+# A line, and a traceback, may quote what a caller sent.
+MAX_LINE_CHARACTERS, MAX_TRACEBACK_CHARACTERS = 4096, 32 * 1024
+
+
+TRACEBACKS = logging.Formatter()
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,13 +41,34 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)
         # ASCII: some readers take U+2028, say, for a line's end.
         return json.dumps(line, default=str)
 
 
+def bound(record: logging.LogRecord) -> bool:
+    """Cut what is too long out of a record; a filter of handlers, which lets all pass."""
+    text = record.getMessage()
+    if len(text) > MAX_LINE_CHARACTERS:
+        record.msg, record.args = _cut(text), None
+    if record.exc_info and record.exc_info[0] and not record.exc_text:
+        lines = TRACEBACKS.formatException(record.exc_info).split("\n")
+        whole = "\n".join(map(_cut, lines))
+        record.exc_text = whole[:MAX_TRACEBACK_CHARACTERS]
+    return True
+
+
+def _cut(text: str) -> str:
+    more = len(text) - MAX_LINE_CHARACTERS
+    return text if more <= 0 else f"{text[:MAX_LINE_CHARACTERS]}... ({more} characters more)"
+
+
 def configure(settings: Settings) -> None:
-    """Let all lines be JSON where the settings want that; `logging_settings` win over it."""
+    """Bound all lines, and let them be JSON where the settings want that; `logging_settings` win
+    over the latter."""
+    for name in ("mlserver", *SERVERS):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(bound)
     if not settings.use_structured_logging or settings.logging_settings:
         return
     for name in ("mlserver", *SERVERS):
@@ -46,10 +79,30 @@ def configure(settings: Settings) -> None:
 
 def log_end(**fields: Any) -> None:
     """Write the line: id, model, version, protocol, key, requests, responses, seconds, reason."""
-    if not logger.isEnabledFor(logging.INFO):
+    _log(logger, "stream ended", fields)
+
+
+def log_repository(call: str, model: str, key: str, result: str, seconds: float) -> None:
+    """Write the line of a repository call.
+
+    Args:
+        call: load or unload.
+        model: as the caller named it.
+        key: the shown name of the caller's key; empty where there are no keys.
+        result: loaded, unloaded, cancelled, or the status of the refusal or failure.
+    """
+    if len(model) > MAX_NAME_CHARACTERS:
+        model = model[:MAX_NAME_CHARACTERS] + "..."
+    fields = {"call": call, "model": model, "key": key, "result": result, "seconds": seconds}
+    _log(repository, "repository call", fields)
+
+
+def _log(to: logging.Logger, what: str, fields: dict[str, Any]) -> None:
+    if not to.isEnabledFor(logging.INFO):
         return
+    fields = {name: shortened(v) if isinstance(v, str) else v for name, v in fields.items()}
     said = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
-    logger.info("stream ended: %s", said, extra={"fields": fields})
+    to.info("%s: %s", what, said, extra={"fields": fields})
 
 
 def _quoted(value: Any) -> str:

@@ -128,7 +128,7 @@ class SpeechModel(StreamingModel):
         sequence.state = self._hearing.begin()
 
     def sequence_expired(self, sequence: Sequence) -> None:
-        logger.info("Recording %s given up, idle", sequence.id)
+        logger.info("Recording %a given up, idle", sequence.sent_id)
         sequence.state.close()
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

@@ -5,7 +5,7 @@ import os
 import stat
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -131,3 +131,22 @@ def test_two_at_once_lose_no_key(path: Path) -> None:
         each.start()
     assert [each.wait(60) for each in adding] == [0] * 4
     assert {key.name for key in parse_keys(path.read_bytes())} == set(names)
+
+
+@pytest.mark.parametrize("expires", ["2020-01-01", "2020-01-01T12:00:00Z", "2020-01-01T12:00"])
+def test_a_key_that_is_over_before_it_is_made_is_refused(path: Path, expires: str) -> None:
+    done = run(path, "add", "late", "--role", "infer", "--expires", expires)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"Error: '{expires}' is over already; name a later day or moment.\n"
+    assert not path.exists()
+
+
+def test_a_key_may_still_end_today(path: Path) -> None:
+    today = datetime.now(UTC) + timedelta(hours=1)
+    assert run(path, "add", "a", "--role", "infer", "--expires", today.isoformat()).exit_code == 0
+
+
+def test_a_key_cannot_be_named_as_a_token_is_shown(path: Path) -> None:
+    done = run(path, "add", "jwt:bob", "--role", "infer")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "Error: Names that begin with 'jwt:' are those of tokens; take another.\n"

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from mlserver_streaming.access.callers import TOKEN, Caller, identity_of
 from mlserver_streaming.access.issuer_keys import issuer_keys
 from mlserver_streaming.access.tokens import Tokens
 from mlserver_streaming.errors import UnauthenticatedError
@@ -76,7 +77,41 @@ async def test_claims_can_have_other_names(path: Path) -> None:
 
 async def test_a_subject_is_fit_for_a_log_line(path: Path) -> None:
     caller = await tokens(path).caller(token(sub="a\nb" + "c" * 200))
-    assert caller.name == "jwt:a?b" + "c" * 97
+    assert caller.name == "jwt:a?b" + "c" * 97 + "..."
+
+
+async def test_subjects_that_begin_alike_are_two_callers(path: Path) -> None:
+    one, other, again = [
+        await tokens(path).caller(token(sub="a" * 100 + end)) for end in ("b", "c", "b")
+    ]
+    assert one.name == other.name
+    assert one.identity == again.identity != other.identity
+
+
+async def test_a_key_of_a_token_s_name_and_another_issuer_s_subject_are_others(path: Path) -> None:
+    bob = await tokens(path).caller(token(sub="bob"))
+    named_like_it = Caller("jwt:bob", bob.roles)
+    other = JwtSettings(issuer="https://other.example", audience=AUDIENCE, jwks=str(path))
+    same_subject = await Tokens(other, issuer_keys(other.jwks, str(path))).caller(
+        token(sub="bob", iss=other.issuer)
+    )
+    assert bob.name == named_like_it.name == same_subject.name
+    assert len({bob.identity, named_like_it.identity, same_subject.identity}) == 3
+    # Nor do they meet where the parts are only put together.
+    assert identity_of(TOKEN, "a", "bc") != identity_of(TOKEN, "ab", "c")
+
+
+@pytest.mark.parametrize("sub", [None, "", 7, ["bob"], {"name": "bob"}, True])
+async def test_a_token_must_name_somebody(path: Path, sub: Any) -> None:
+    assert await refusal(path, token_of(sub)) == (
+        "The token names nobody: its claim 'sub' must be a text."
+    )
+
+
+def token_of(sub: Any) -> str:
+    """A token with this `sub`; PyJWT makes only those that it would take."""
+    signed = private_key("rsa")
+    return jwt.api_jws.encode(json.dumps(claims(sub=sub)).encode(), signed, "RS256", {"kid": "rsa"})
 
 
 @pytest.mark.parametrize(

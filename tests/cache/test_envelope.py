@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 
@@ -14,6 +15,7 @@ from mlserver_streaming.cache.envelope import seal, unseal
 from mlserver_streaming.cache.recording import Chunk, MalformedError, Recording
 
 KEY = b"mlserver-streaming:a"
+SECRET = b"sixteen characters"
 LIMIT = 100_000
 
 
@@ -56,11 +58,11 @@ def test_what_is_cut_short_or_changed_is_refused(data: st.DataObject):
 
 
 def test_another_key_s_value_is_refused():
-    with pytest.raises(MalformedError, match="another key"):
+    with pytest.raises(MalformedError, match="another key or secret"):
         unseal(b"mlserver-streaming:b", seal(KEY, of(b"a"), None), LIMIT)
 
 
-@pytest.mark.parametrize("value", [b"", b"MSC1", b"OK", os.urandom(500), b"MSC2" + bytes(100)])
+@pytest.mark.parametrize("value", [b"", b"MSC1", b"OK", os.urandom(500), b"MSC9" + bytes(100)])
 def test_another_program_s_value_is_refused(value: bytes):
     with pytest.raises(MalformedError):
         unseal(KEY, value, LIMIT)
@@ -68,7 +70,7 @@ def test_another_program_s_value_is_refused(value: bytes):
 
 def forged(payload: bytes, form: bytes = envelope.PLAIN) -> bytes:
     """A value by one who knows the format."""
-    return envelope.MAGIC + form + envelope._digest(KEY, form, payload) + payload
+    return envelope.MAGIC + form + envelope._seal_of(b"", KEY, form, payload) + payload
 
 
 @pytest.mark.parametrize(
@@ -104,3 +106,39 @@ def test_what_is_not_compressed_though_it_says_so_is_refused():
     short = zlib.compress(b"a" * 5000)[:-4]
     with pytest.raises(MalformedError):
         unseal(KEY, forged(short, envelope.COMPRESSED), LIMIT)
+
+
+def test_a_value_is_believed_by_those_who_know_its_secret_only():
+    sealed = seal(KEY, of(b"a"), None, SECRET)
+    assert bytes_of(unseal(KEY, sealed, LIMIT, SECRET)) == [(b"a",)]
+    for secret in (b"", b"another secret of mine", SECRET + b"x"):
+        with pytest.raises(MalformedError, match="secret"):
+            unseal(KEY, sealed, LIMIT, secret)
+    for other in (seal(KEY, of(b"a"), None), seal(KEY, of(b"a"), None, b"another secret of mine")):
+        with pytest.raises(MalformedError, match="secret"):
+            unseal(KEY, other, LIMIT, SECRET)
+
+
+def test_a_sealed_value_is_of_its_key_form_and_bytes_alone():
+    sealed = seal(KEY, of(b"a" * 500), 1, SECRET)
+    assert sealed[4:5] == envelope.COMPRESSED
+    plain = sealed[:4] + envelope.PLAIN + sealed[5:]
+    with pytest.raises(MalformedError, match="another key"):
+        unseal(KEY + b"b", sealed, LIMIT, SECRET)
+    for changed in (plain, sealed[:-1], sealed[:-1] + b"\0", sealed + b"\0"):
+        with pytest.raises(MalformedError, match="cut short"):
+            unseal(KEY, changed, LIMIT, SECRET)
+
+
+def test_nothing_is_unpacked_before_its_seal_is_known(monkeypatch: pytest.MonkeyPatch):
+    sealed = seal(KEY, of(b"a" * 500), 1)
+    monkeypatch.delattr(envelope, "_inflated")
+    with pytest.raises(MalformedError):
+        unseal(KEY, sealed, LIMIT, SECRET)
+
+
+def test_a_value_of_the_format_before_is_refused():
+    payload = seal(KEY, of(b"a"), None)[envelope.HEAD_BYTES :]
+    old = hashlib.sha256(b"%d:%b\0" % (len(KEY), KEY) + payload).digest()[:16]
+    with pytest.raises(MalformedError, match="not of this program"):
+        unseal(KEY, b"MSC1\0" + old + payload, LIMIT)

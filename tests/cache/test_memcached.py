@@ -25,10 +25,13 @@ from tests.streams.planes import answer
 PATIENT = {"timeout_seconds": 1.0, "retry_seconds": 60.0}
 
 
-def store_of(figures: CacheFigures, *servers: Any, **settings: Any) -> MemcachedStore:
+def store_of(
+    figures: CacheFigures, *servers: Any, secret: bytes = b"", **settings: Any
+) -> MemcachedStore:
     addresses = tuple(getattr(server, "address", server) for server in servers)
     given = {**PATIENT, **settings}
-    return MemcachedStore(CacheSettings(backend="memcached", servers=addresses, **given), figures)
+    given |= {"backend": "memcached", "servers": addresses}
+    return MemcachedStore(CacheSettings(**given), figures, secret)
 
 
 @asynccontextmanager
@@ -58,6 +61,10 @@ def said(recording: Recording | None) -> list[str] | None:
 
 async def has(store: MemcachedStore, *texts: str) -> bool:
     return said(await store.get("a")) == list(texts)
+
+
+def malformed() -> float:
+    return REGISTRY.get_sample_value("cache_backend_errors_total", {"reason": "malformed"}) or 0.0
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
@@ -398,4 +405,39 @@ async def test_a_server_that_is_killed_hung_or_back_again(figures: CacheFigures)
                 assert await store.get(str(n)) is None
             server.start()
             await works()
+        await store.close()
+
+
+@KINDS
+async def test_who_does_not_know_the_secret_plants_nothing(kind: str, figures: CacheFigures):
+    async with a_server(kind) as server:
+        ours = store_of(figures, server, secret=b"sixteen characters", value_bytes=16 * 1024)
+        long = os.urandom(20_000).hex()
+        planted: list[tuple[Any, str]] = [
+            (store_of(figures, server), "planted"),
+            (store_of(figures, server, secret=b"the secret before"), "planted"),
+            (store_of(figures, server, value_bytes=16 * 1024), long),
+        ]
+        for other, text in planted:
+            assert await other.put("a", await words(text))
+            before = malformed()
+            assert await ours.get("a") is None
+            assert malformed() == before + 1
+        for text in ("said", long):
+            assert await ours.put("a", await words(text))
+            assert await has(ours, text)
+        for store in (ours, *(each for each, _ in planted)):
+            await store.close()
+
+
+async def test_a_sealed_answer_moved_to_another_question_is_none(figures: CacheFigures):
+    async with FakeMemcached() as server:
+        store = store_of(figures, server, secret=b"sixteen characters")
+        assert await store.put("a", await words("said"))
+        [(key, value)] = server.values.items()
+        server.values[key[:-1] + b"b"] = value
+        before = malformed()
+        assert await store.get("b") is None
+        assert malformed() == before + 1
+        assert await has(store, "said")
         await store.close()

@@ -66,3 +66,12 @@ def test_an_answer_that_comes_behind_the_end_begins_nothing():
     seen.asked(of(1, sequence_end=True))
     seen.asked(of(1))
     assert not seen.may_pass_by(of(1))
+
+
+@pytest.mark.parametrize("none", [[1], {"a": 1}, 1.5])
+def test_what_is_no_id_is_the_models_to_refuse(none: Any):
+    seen = SequencesSeen(10, 30)
+    assert in_sequence(of(none))
+    assert not seen.may_pass_by(of(none))
+    seen.asked(of(none, sequence_start=True))
+    assert not seen.may_pass_by(of(none))

@@ -605,12 +605,13 @@ async def test_callers_answers_are_kept_apart_unless_the_settings_say_otherwise(
         json.dumps({"streaming": {"cache": {"per_key": per_key}}})
     )
 
-    async def as_caller(name: str) -> str:
-        callers.set_current(Caller(name, frozenset()))
+    async def as_caller(identity: str) -> str:
+        # What is shown of them is the same.
+        callers.set_current(Caller("jwt:aaa...", frozenset(), identity=identity))
         return (await stream(plane, ask("a"))).mark
 
     async with plane_of(tmp_path, {"m": words}, cached=True) as plane:
-        marks = [await asyncio.create_task(as_caller(name)) for name in ("a", "b", "a", "b")]
+        marks = [await asyncio.create_task(as_caller(who)) for who in ("a", "b", "a", "b")]
     assert marks == ["miss", "miss" if per_key else "hit", "hit", "hit"]
 
 

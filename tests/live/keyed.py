@@ -23,7 +23,7 @@ ROLES = {
     "admin": ("--role", "admin"),
     "limited": ("--role", "infer", "--model", "text-model"),
     "limited admin": ("--role", "admin", "--model", "text-model"),
-    "expired": ("--role", "admin", "--expires", "2020-01-01"),
+    "expired": ("--role", "admin"),
 }
 
 
@@ -59,6 +59,7 @@ def keyed_service(folder: Path) -> Iterator[Keyed]:
         make_folder(folder, debug=True, streaming={"auth": auth})
         keys_file = folder / "keys.json"
         secrets = {name: add_key(keys_file, name, *role) for name, role in ROLES.items()}
+        expire(keys_file, "expired")
         secrets |= {
             "jwt.infer": token(),
             "jwt.limited": token(models=["text-model"]),
@@ -74,6 +75,15 @@ def keyed_service(folder: Path) -> Iterator[Keyed]:
 def add_key(keys_file: Path, name: str, *role: str) -> str:
     """Add a key as a user does; its secret."""
     return _keys("add", name.replace(" ", "-"), *role, "--file", str(keys_file)).splitlines()[-1]
+
+
+def expire(keys_file: Path, name: str) -> None:
+    """Let a key have ended, as time does."""
+    keys_ = json.loads(keys_file.read_text())
+    for key in keys_:
+        if key["name"] == name:
+            key["expires"] = "2020-01-01T23:59:59Z"
+    keys_file.write_text(json.dumps(keys_))
 
 
 def remove_key(keys_file: Path, name: str) -> None:

@@ -7,6 +7,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorData
 
 from mlserver_streaming.models.errors import RequestError
+from mlserver_streaming.models.owned_id import OwnedId
 from runtimes.upstream.wire import (
     Dialect,
     UpstreamReplyError,
@@ -194,3 +195,13 @@ def test_nothing_but_bytes_of_a_request_is_looked_into() -> None:
     request = InferenceRequest(id="1", inputs=ask("x", ["any text"]).inputs)
     message = pb.ModelInferRequest.FromString(encode_request(request, "m", ""))
     assert message.raw_input_contents[0] == b"\x08\0\0\0any text"
+
+
+def test_an_upstream_meets_each_caller_s_sequences_under_ids_of_their_own() -> None:
+    sent = [
+        pb.ModelInferRequest.FromString(
+            encode_request(ask("x", ["x"], sequence_id=OwnedId.of(who, 7)), "m", "", doubles=False)
+        ).parameters["sequence_id"]
+        for who in ("a", "b")
+    ]
+    assert [each.string_param for each in sent] == ["a/7", "b/7"]

@@ -92,6 +92,20 @@ async def test_a_call_knows_its_caller(make: Callable[..., Calls]):
         set_current(ANYBODY)
 
 
+async def test_a_limit_is_each_identity_s_own_not_each_shown_name_s(make: Callable[..., Calls]):
+    found = make(streams_per_key=1, waiting=0)
+
+    async def call(identity: str) -> None:
+        set_current(Caller("jwt:bob", frozenset({INFER}), identity=identity))
+        async with found.open(REST, {}):
+            if identity == "one":
+                await asyncio.create_task(call("other"))
+                with pytest.raises(OverLimitError):
+                    await asyncio.create_task(call("one"))
+
+    await asyncio.create_task(call("one"))
+
+
 async def test_a_stopped_call_raises_what_stopped_it(make: Callable[..., Calls]):
     found = await running(make())
     found.call.stop(InternalError("1"))

@@ -1,11 +1,15 @@
 import base64
+import pickle
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
+from mlserver_streaming.cache.key import PREDICT, key_of
 from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.parallel.payloads import pack_request, unpack_request
 from mlserver_streaming.tensors.json_codec import decode_request, encode_response, parse_json
 
 
@@ -106,3 +110,31 @@ def test_one_short_word_with_a_uuid_fits_into_220_bytes():
         model_name="text-model", id="a8c1fb4e-6a58-4e3e-93ea-6d1e0c3a35c5", outputs=[word]
     )
     assert len(b"data: %b\n\n" % encode_response(response)) <= 220
+
+
+@pytest.mark.parametrize("where", ["request", "headers", "tensor", "output"])
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_parameters_nested_too_deep(where, kind):
+    deep: Any = 1
+    for _ in range(990):
+        deep = [deep] if kind == "list" else {"a": deep}
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+    body = {"inputs": [tensor]}
+    owner = {"request": body, "headers": body, "tensor": tensor}.get(where)
+    if owner is None:
+        body["outputs"] = [owner := {"name": "y"}]
+    owner["parameters"] = {"headers": {"a": deep}} if where == "headers" else {"p": [1, deep]}
+    with pytest.raises(BadRequestError, match="nested more than 100 deep"):
+        decode_request(body)
+
+
+def test_parameters_that_are_nested_as_deep_as_they_may_go_everywhere():
+    deep: Any = 1
+    for _ in range(99):
+        deep = {"a": deep}
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+    request = decode_request({"inputs": [tensor], "parameters": {"p": deep}})
+    assert key_of(request, b"m", PREDICT, "") is not None
+    assert unpack_request(pickle.loads(pickle.dumps(pack_request(request)))) == request
+    response = InferenceResponse(model_name="m", outputs=[], parameters=request.parameters)
+    assert orjson.loads(encode_response(response))["parameters"]["p"] == deep

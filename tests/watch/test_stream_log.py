@@ -122,3 +122,24 @@ def test_a_handler_of_the_user_s_own_keeps_its_format(loggers: dict[str, logging
     loggers["mlserver"].setFormatter(own)
     stream_log.configure(Settings(use_structured_logging=True))
     assert loggers["mlserver"].formatter is own
+
+
+def test_nothing_that_callers_send_makes_a_long_line(loggers: dict[str, logging.Handler]):
+    stream_log.configure(Settings())
+    [handler] = [
+        each for each in logging.getLogger("mlserver").handlers if each in loggers.values()
+    ]
+    kept: list[str] = []
+    handler.emit = lambda record: kept.append(handler.format(record))  # type: ignore[method-assign]
+    log = logging.getLogger("mlserver.streams")
+    log.setLevel(logging.INFO)
+    stream_log.log_end(id="x" * 5_000_000, model="m")
+    log.warning("It was %s.", "x" * 5_000_000)
+    try:
+        raise ValueError("first", "x" * 5_000_000, "\n" * 5_000_000)
+    except ValueError:
+        log.exception("Failed.")
+    ended, warned, failed = kept
+    assert len(ended) < 1000 and len(warned) < 5000 and len(failed) < 50_000
+    assert "id=" + "x" * 100 in ended
+    assert "ValueError: ('first'" in failed

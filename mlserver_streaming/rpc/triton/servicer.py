@@ -154,7 +154,7 @@ class _TritonStream:
             await self._fail(head.model_name, head.model_version, head.id, error, final=True)
         except Exception:
             internal = InternalError(head.id or generate_uuid())
-            logger.exception("Triton stream, request %a: %s", head.id, internal)
+            logger.exception("Triton stream: %s", internal)
             await self._fail(head.model_name, head.model_version, head.id, internal, final=True)
         finally:
             self.slots.release()

@@ -1,16 +1,17 @@
 """Says which process answers, and brings it into trouble when it is told to.
 
 Request parameters: `steps` (responses to give), `gate` (step n, but the first, waits until there is
-a file of this name with n behind it), `block` (hold up the whole process until there is this file),
-`exit` (end the process with this status), `trim` (give back the memory that nothing uses). It keeps
-sequences. A file `poison` in the folder that is served ends every process that loads it; one named
-`refuse` makes it refuse that.
+a file of this name with n behind it), `block` (hold up the event loop until there is this file),
+`hold` (keep Python's lock for years, in C), `exit` (end the process with this status), `trim` (give
+back the memory that nothing uses). It keeps sequences. A file `poison` in the folder that is served
+ends every process that loads it; one named `refuse` makes it refuse that.
 """
 
 import asyncio
 import ctypes
 import gc
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -55,6 +56,8 @@ class Process(StreamingModel):
                 ctypes.CDLL(None).malloc_trim(0)
         if "exit" in wanted:
             os._exit(wanted["exit"])
+        if "hold" in wanted:
+            re.fullmatch("(a+)+b", "a" * 100)
         if "block" in wanted:
             Path(f"{wanted['block']}.blocks").touch()  # noqa: ASYNC240
             while not os.path.exists(wanted["block"]):  # noqa: ASYNC240

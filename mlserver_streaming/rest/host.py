@@ -1,0 +1,53 @@
+"""A request whose Host is none that HTTP allows goes no further.
+
+Frameworks build a request's URL from that header, and what one cannot read as an address breaks
+them, or moves a part of the path elsewhere.
+https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+"""
+
+import re
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+# A name or an IPv4 address, or an IPv6 address in brackets; perhaps a port.
+HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
+# A name has up to 253 characters (RFC 1035).
+MAX_BYTES = 260
+# Callers use few.
+KEPT = 256
+REFUSAL = "The request must have one header 'Host', with the name or address of this service."
+
+
+class HostCheck:
+    """Answers 400 to a request without one proper Host; HTTP/1.0 needs none."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _is_proper(scope):
+            await JSONResponse({"error": REFUSAL}, 400)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_proper(scope: Scope) -> bool:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if not hosts:
+        return bool(scope["http_version"] == "1.0")
+    return len(hosts) == 1 and len(hosts[0]) <= MAX_BYTES and is_host(hosts[0])
+
+
+@lru_cache(KEPT)
+def is_host(value: bytes) -> bool:
+    """Whether a Host header is one: its form, its IPv6 address, its port."""
+    if HOST.fullmatch(value) is None:
+        return False
+    try:
+        _ = urlsplit(b"//" + value).port
+    except ValueError:
+        return False
+    return True

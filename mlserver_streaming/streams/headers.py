@@ -1,0 +1,40 @@
+"""The headers of a response, on every wire: bounded, since they repeat what callers send.
+
+An id may be as long as a message. HTTP clients take some 8 KiB of headers; gRPC's refuse an answer
+with more, after the model has run.
+"""
+
+import re
+
+from mlserver.types import InferenceResponse
+from mlserver.utils import extract_headers
+
+MAX_HEADER_CHARACTERS = 1024
+MAX_HEADERS_CHARACTERS = 4096
+# What is fit for a name on every wire, in lower case there.
+NAME = re.compile(r"[0-9A-Za-z_.-]+")
+# Those that say how a message travels are the edges' own. A model that answers with the parameters
+# of its request has the request's among them.
+OF_THE_WIRE = frozenset(
+    {
+        *("connection", "content-encoding", "content-length", "content-type", "date", "expect"),
+        *("host", "keep-alive", "proxy-connection", "server", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "user-agent"),
+    }
+)
+
+
+def headers_of(response: InferenceResponse) -> dict[str, str]:
+    """The headers among a response's parameters, which they leave. Dropped are long ones, those
+    past what all may have together, and those that are no model's to say."""
+    found: dict[str, str] = {}
+    size = 0
+    for name, value in (extract_headers(response) or {}).items():
+        if NAME.fullmatch(name) is None or name.lower() in OF_THE_WIRE:
+            continue
+        text = str(value)
+        length = len(name) + len(text)
+        if length <= MAX_HEADER_CHARACTERS and size + length <= MAX_HEADERS_CHARACTERS:
+            found[name] = text
+            size += length
+    return found

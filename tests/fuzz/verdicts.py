@@ -1,0 +1,59 @@
+"""What may be answered to nonsense: anything but a fault of the service's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import grpc
+
+# 5xx that say what is the matter; the last is what follows from this run's own short limits.
+KNOWN = re.compile(
+    r"^(Model '.*' (is not ready yet; try again in a moment\.|answers no inference requests\.)"
+    r"|Model '.*' cannot be asked .*|The responses of model .*|The call was ended after .*"
+    r"|Nothing is remembered .*)",
+    re.S,
+)
+OURS_ALONE = "The service failed on request"
+FAULTS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS}
+MAYBE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED}
+# What the client itself says where it wrote to a call that was over, and where it left.
+CLIENTS_OWN = "Internal error from Core"
+UNKNOWN_METHOD = "Method not found!"
+# What no line of the log may hold. Callers' own text is quoted there, but none of ours has these.
+MISTAKES = ("Traceback", " ERROR ", "ERROR:", "CRITICAL", "never awaited", "was destroyed")
+
+
+def http_fault(answer: bytes) -> str:
+    """What is wrong with an answer over HTTP; empty where nothing is."""
+    if not answer:
+        return ""
+    status = answer[9:12]
+    if OURS_ALONE.encode() in answer:
+        return answer[-500:].decode("latin-1")
+    if not status.isdigit() or int(status) < 500:
+        return ""
+    body = answer.partition(b"\r\n\r\n")[2]
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return answer[:500].decode("latin-1")
+    return "" if KNOWN.match(said) else f"{int(status)} {said}"
+
+
+def grpc_fault(code: grpc.StatusCode, details: str, replies: list[bytes]) -> str:
+    """The same of a gRPC call."""
+    for reply in replies:
+        if OURS_ALONE.encode() in reply:
+            return reply[-500:].decode("latin-1")
+    known = details == UNKNOWN_METHOD or KNOWN.match(details)
+    if (code in FAULTS and details != CLIENTS_OWN) or (code in MAYBE and not known):
+        return f"{code.name} {details}"
+    return ""
+
+
+def log_faults(log: Path) -> list[str]:
+    """The lines of a log that tell of a mistake."""
+    lines = log.read_text(errors="replace").splitlines()
+    return [line for line in lines if any(mistake in line for mistake in MISTAKES)]
