@@ -1,6 +1,7 @@
 """Long JSON: what is cut out of it, what is refused; all else is as if it were parsed at once."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,15 @@ def test_any_long_body_is_read_or_refused_as_when_parsed_at_once(sent: bytes) ->
     except MLServerError:
         return
     assert [each["name"] for each in parsed["inputs"]] == [each.name for each in found.inputs]
+
+
+@pytest.mark.parametrize("element", [b"1", b"0.123456", b"null"])
+def test_numbers_take_no_more_than_three_times_their_text(element: bytes) -> None:
+    count = 1_000_000
+    head = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[%d],"data":[' % count
+    sent = head + (element + b",") * (count - 1) + element + b"]}]}"
+    tracemalloc.start()
+    finish(read(sent))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most <= 3 * len(sent)
