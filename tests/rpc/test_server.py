@@ -8,7 +8,7 @@ from mlserver.handlers import ModelRepositoryHandlers
 
 from mlserver_streaming.ports import require_free
 from mlserver_streaming.rpc.server import StreamingGRPCServer
-from tests.live.service import free_ports
+from clients.server_process import free_ports
 from tests.streams.planes import plane_of
 
 PATIENCE = 20
