@@ -117,7 +117,7 @@ class TlsSettings(_Block):
 
 
 class LimitSettings(_Block):
-    """Bounds; past one a request is refused with 429 / RESOURCE_EXHAUSTED before any work."""
+    """Bounds; past one a request is refused, 429 or 413 / RESOURCE_EXHAUSTED, before any work."""
 
     streams: Count = Field(default=256, description="Streams and calls at once, in all.")
     streams_per_model: Count | None = Field(default=None, description="The same for each model.")
@@ -126,7 +126,32 @@ class LimitSettings(_Block):
         default=64, description="Requests that may wait for one of these to end."
     )
     request_bytes: Bytes = Field(
-        default=64 * 1024 * 1024, description="Size of a request's body or message, each way."
+        default=64 * 1024 * 1024, description="Size of a request's body or message."
+    )
+    message_bytes: Bytes = Field(
+        default=16 * 1024 * 1024,
+        description="Size of a gRPC message, each way, where it is less than `request_bytes`: the "
+        "gRPC library copies a message whole, 2 ms for each MiB, and everybody waits.",
+    )
+    inputs: Count = Field(
+        default=1024,
+        description="Inputs of a request, outputs that it asks for, and parameters in one place.",
+    )
+    elements: Count = Field(
+        default=65_536,
+        description="What is read one by one of a request: elements of its BYTES tensors, and JSON "
+        "values beside rows of numbers.",
+    )
+    text_bytes: Bytes = Field(
+        default=16 * 1024 * 1024,
+        description="A request's JSON beside rows of numbers, or a message beside its tensors.",
+    )
+    collected_responses: Count = Field(
+        default=65_536,
+        description="Responses of a stream that a unary call gets as one.",
+    )
+    collected_bytes: Bytes = Field(
+        default=16 * 1024 * 1024, description="What they may have, in all."
     )
     buffered_responses: Count = Field(
         default=16,

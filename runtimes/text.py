@@ -1,7 +1,7 @@
 """TextModel: a prompt in, its words out one by one, as a language model would send tokens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
@@ -41,7 +41,13 @@ class TextModel(StreamingModel):
                 yield self.response(request, [bytes_output("output", [word], TEXT)], **parameters)
 
 
-def words(prompt: str) -> list[str]:
-    """`prompt` cut before each single space; `"".join(words(prompt)) == prompt`, always."""
-    first, *rest = prompt.split(" ")
-    return [first, *(" " + word for word in rest)]
+def words(prompt: str) -> Iterator[str]:
+    """`prompt` cut before each single space; `"".join(words(prompt)) == prompt`, always.
+
+    One by one: a list of them takes thirty times the memory of the prompt.
+    """
+    begin = at = 0
+    while (space := prompt.find(" ", at)) >= 0:
+        yield prompt[begin:space]
+        begin, at = space, space + 1
+    yield prompt[begin:]

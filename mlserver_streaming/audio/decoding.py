@@ -11,6 +11,8 @@ from .errors import AudioError, TooLongError
 from .samples import Floats
 from .wav import OtherCodecError, WavReader
 
+# What is read of a file at once: it may be refused before the rest is.
+PIECE_BYTES = 256 * 1024
 # Enough to tell the format.
 SNIFF_BYTES = 12
 DEMUXERS = {
@@ -65,6 +67,19 @@ class FileReader:
             AudioError: it is not audio.
             TooLongError: there is more in it than is taken at once.
         """
+        found: list[Floats] = []
+        samples = 0
+        for at in range(0, len(data) or 1, PIECE_BYTES):
+            piece = self._feed(data[at : at + PIECE_BYTES])
+            found.append(piece)
+            samples += len(piece)
+            # A WAV's length is known before it is read.
+            seconds = self._wav.seconds_in(len(data)) if self._wav is not None else 0.0
+            if self.rate and max(seconds, samples / self.rate) > self._max_seconds:
+                raise TooLongError(f"it holds more than {self._max_seconds:g} s of audio")
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _feed(self, data: bytes) -> Floats:
         if self._container is not None:
             return self._container.feed(data)
         if self._wav is None:
@@ -107,13 +122,10 @@ class FileReader:
 
     def _feed_wav(self, reader: WavReader, data: bytes) -> Floats:
         try:
-            samples = reader.feed(data)
+            return reader.feed(data)
         except OtherCodecError:
             self._wav = None
             return self._open_container("wav", bytes(self._start))
-        if reader.rate and len(samples) > self._max_seconds * reader.rate:
-            raise TooLongError(f"it holds more than {self._max_seconds:g} s of audio")
-        return samples
 
     def _open_container(self, demuxer: str, start: bytes) -> Floats:
         self._container = ContainerReader(demuxer, self._max_seconds)

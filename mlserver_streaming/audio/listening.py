@@ -80,7 +80,7 @@ class Listener:
         if self._rate:
             raise AudioError("it began as samples and cannot go on as a file's bytes")
         self._file = self._file or FileReader(self._max_seconds)
-        data = bytes(self._bytes) + chunk
+        data = bytes(self._bytes) + chunk if self._bytes else chunk
         self._bytes.clear()
         return self._hear(self._file.feed(data), self._file.rate)
 

@@ -34,6 +34,7 @@ class WavReader:
         self._pending = bytearray()
         self._tag = self._channels = self._width = 0
         self._in_data = False
+        self._declared = 0
         self._left: int | None = None  # bytes of the data chunk still to come; None: until the end
         self._pad = 0  # after samples of an odd length
         self._skip = 0
@@ -53,6 +54,13 @@ class WavReader:
             if not self._read_header():
                 return np.zeros(0, np.float32)
         return self._take()
+
+    def seconds_in(self, size: int) -> float:
+        """How long so many bytes of the file last, what is no sound left out as far as its header
+        tells; 0 before the header is read."""
+        if not self.rate:
+            return 0.0
+        return min(size, self._declared or size) / (self._width * self._channels * self.rate)
 
     def finish(self) -> None:
         """There is no more.
@@ -86,6 +94,7 @@ class WavReader:
             del pending[:CHUNK_BYTES]
             self._in_data = True
             self._left = None if size in UNKNOWN_LENGTHS else size
+            self._declared = self._left or 0
             self._pad = size % 2
             return True
         if size > MAX_HEADER_BYTES or not _is_name(name):

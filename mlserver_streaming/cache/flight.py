@@ -156,7 +156,7 @@ class Flight:
                         now = monotonic()
                         if not response.outputs and failure_of(response) is not None:
                             self._sound = False
-                        self._add(Recorded.of(response, now - started))
+                        self._add(await Recorded.taken_down(response, now - started))
                         if self._overflowed:
                             await self._wait_for_room()
                         if now >= turn_due:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from mlserver.types import InferenceResponse, Parameters, ResponseOutput, Tensor
 from .sequences import SEQUENCE_ID
 from .wishes import CACHE
 
+# An array from here on is copied in a thread, where numpy holds nobody up: a millisecond.
+LARGE_BYTES = 1024 * 1024
 # What a number takes that a list holds.
 NUMBER_BYTES = 32
 
@@ -52,6 +55,16 @@ class Recorded:
         self.outputs = outputs
         self.size = size
         self.original = original
+
+    @classmethod
+    async def taken_down(cls, response: InferenceResponse, seconds: float) -> Recorded:
+        """As `of`; what takes long to copy is copied away from the event loop."""
+        if any(
+            isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES
+            for data in map(data_of, response.outputs)
+        ):
+            return await asyncio.to_thread(cls.of, response, seconds)
+        return cls.of(response, seconds)
 
     @classmethod
     def of(cls, response: InferenceResponse, seconds: float) -> Recorded:

@@ -20,7 +20,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..access import callers
 from ..errors import MLServerError, failure_of
-from ..settings import StreamingSettings
+from ..settings import LimitSettings, StreamingSettings
 from ..streams import answers
 from ..streams.collect import collect
 from ..streams.in_use import InUse
@@ -113,7 +113,7 @@ class StreamCache:
                     # To the end, which is where an answer is stored.
                     [response] = [response async for response in responses]
                     return response
-                whole = await collect(model, responses)
+                whole = await collect(model, responses, self._limits)
         finally:
             answer.close()
         return marked(whole, answer.way)
@@ -195,7 +195,7 @@ class StreamCache:
                 return StoredAnswer(request, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
                 return _joining(flight, request)
-        responses = _asked(model, request, kind)
+        responses = _asked(model, request, kind, self._limits)
         if seen is not None:
             responses = _noted(responses, seen, request)
         flight = self._start(model, responses, key)
@@ -254,12 +254,12 @@ def _joining(flight: Flight, request: InferenceRequest) -> Answer:
 
 
 def _asked(
-    model: MLModel, request: InferenceRequest, kind: bytes
+    model: MLModel, request: InferenceRequest, kind: bytes, limits: LimitSettings
 ) -> AsyncGenerator[InferenceResponse, None]:
     """The model's own answer."""
     if kind is STREAM:
         return answers.stream(model, answers.One(request))
-    return _predicted(model, request)
+    return _predicted(model, request, limits)
 
 
 async def _noted(
@@ -276,9 +276,9 @@ async def _noted(
 
 
 async def _predicted(
-    model: MLModel, request: InferenceRequest
+    model: MLModel, request: InferenceRequest, limits: LimitSettings
 ) -> AsyncGenerator[InferenceResponse, None]:
-    yield await answers.predict(model, request)
+    yield await answers.predict(model, request, limits)
 
 
 def marked(response: InferenceResponse, way: str) -> InferenceResponse:

@@ -39,7 +39,9 @@ def check_tls(tls: TlsSettings, folder: Path, report: Report) -> None:
 def check_keys(auth: AuthSettings, folder: Path, report: Report) -> None:
     if auth.keys_file is None:
         if auth.jwt is None:
-            report.section("Keys", [("none: whoever reaches the ports may call",)])
+            report.section(
+                "Keys", [("none: whoever reaches the ports may ask, load and unload models",)]
+            )
         return
     path = str(folder / auth.keys_file)
     try:

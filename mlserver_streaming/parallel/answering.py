@@ -10,6 +10,7 @@ from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from ..errors import failure_of
+from ..settings import LimitSettings
 from ..streams import answers
 from ..streams.finals import with_final
 from . import messages as say
@@ -44,11 +45,12 @@ class Exchanges(Protocol):
     """What an exchange asks of the session that it belongs to.
 
     Attributes:
-        ahead: responses that a stream may be ahead of whoever takes them.
+        limits: how many responses a stream may be ahead of whoever takes them, and what a unary
+            call may collect.
         sequences: those that this worker's models hold.
     """
 
-    ahead: int
+    limits: LimitSettings
     sequences: HeldSequences
 
     def send(self, message: Any, /) -> None:
@@ -93,7 +95,7 @@ class Answering(Exchange):
         self._ended = is_over
         self._tells_last = tells_last
         self._waiting: asyncio.Future[None] | None = None
-        self._window = Window(session.ahead)
+        self._window = Window(session.limits.buffered_responses)
         self._room: asyncio.Future[None] | None = None
         self._sequences: Container[Any] | None = None
         # Sequences that began with a request, by its id, until the model is seen to hold them.
@@ -190,7 +192,7 @@ async def predict(session: Exchanges, name: str, version: str | None, packed: Pa
         session.sequences.note((name, version), sequences, flags)
     try:
         with session.answering(model):
-            return pack_response(await answers.predict(model, request))[0]
+            return pack_response(await answers.predict(model, request, session.limits))[0]
     finally:
         if flags is not None:
             session.tell_gone((name, version), session.sequences.refused((name, version), flags.id))

@@ -19,6 +19,7 @@ from mlserver.utils import generate_uuid
 
 from ..errors import InternalError, MLServerError, NoSuchModelError, shown
 from ..load_failure import LoadError, LoadFailure
+from ..settings import LimitSettings
 from ..streams.answers import overrides
 from ..streams.in_use import InUse
 from ..streams.model_registry import ModelRegistry
@@ -56,13 +57,13 @@ class Description:
 class Session:
     """Answers the service until the socket ends."""
 
-    def __init__(self, end: socket.socket, ahead: int, root: str):
+    def __init__(self, end: socket.socket, limits: LimitSettings, root: str):
         """
         Args:
-            ahead: responses that a stream may be ahead of whoever takes them.
+            limits: the service's.
             root: the served root.
         """
-        self.ahead = ahead
+        self.limits = limits
         self._in_use = InUse()
         self.sequences = HeldSequences()
         self._registry = ModelRegistry()

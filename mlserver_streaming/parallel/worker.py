@@ -47,7 +47,7 @@ class StreamingWorker(Worker):
         streaming = StreamingSettings.read(root)
         if (seconds := streaming.workers.heartbeat_seconds) is not None:
             beat(self._beats, seconds)
-        await Session(self._socket, streaming.limits.buffered_responses, root).run()
+        await Session(self._socket, streaming.limits, root).run()
 
     def _ignore_signals(self) -> None:
         """The service decides when a worker ends, also where a terminal tells both."""

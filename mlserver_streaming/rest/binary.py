@@ -8,12 +8,13 @@ ends. Neither direction makes Python lists of numbers, and nothing of it reaches
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from mlserver.types import InferenceResponse, TensorData
 
 from ..errors import BadRequestError
-from ..tensors.json_codec import BINARY_SIZE, datatype, encode_response
-from ..tensors.raw import encode_raw
+from ..tensors.json_codec import BINARY_SIZE, datatype
+from ..tensors.json_responses import written
+from ..tensors.raw import Buffer, raw_parts
+from ..tensors.steps import Steps
 
 HEADER = "Inference-Header-Content-Length"
 MEDIA_TYPE = "application/octet-stream"
@@ -113,19 +114,18 @@ class BinaryOutputs:
         """Whether any output is wanted as bytes."""
         return self.all or True in self.named.values()
 
-    def encode(self, response: InferenceResponse) -> tuple[bytes, int]:
-        """The body of a response, and the length of its JSON, which bytes may follow."""
-        raw: dict[int, Any] = {}
+    def written(self, response: InferenceResponse) -> Steps[tuple[list[Buffer], int]]:
+        """The body of a response, in parts, and the length of its JSON, which bytes may follow."""
+        sizes: dict[int, int] = {}
+        tail: list[Buffer] = []
         for index, output in enumerate(response.outputs):
             if self.named.get(output.name, self.all):
                 data = output.data.root if isinstance(output.data, TensorData) else output.data
-                raw[index] = encode_raw(datatype(output), data)
-        body = encode_response(response, {index: _size(tensor) for index, tensor in raw.items()})
-        return b"".join([body, *raw.values()]), len(body)
-
-
-def _size(tensor: Any) -> int:
-    return tensor.nbytes if isinstance(tensor, np.ndarray) else len(tensor)
+                raw = yield from raw_parts(datatype(output), data)
+                sizes[index] = sum(map(len, raw))
+                tail += raw
+        head = yield from written(response, sizes)
+        return [*head, *tail], sum(map(len, head))
 
 
 def _pop(owner: Any, name: str) -> Any:

@@ -1,10 +1,13 @@
 """Read a request's body, bounded, its compression undone."""
 
 import zlib
+from io import BytesIO
 
 from starlette.requests import Request
 
 from ..errors import BadRequestError, TooLargeError
+from ..streams.turns import in_turns
+from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
 
 # Also what gRPC messages are limited to: one frame, one tensor or one prompt is far below it.
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -25,14 +28,13 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
-    chunks: list[bytes] = []
-    size = 0
+    # In place: a list of chunks, joined, is there twice.
+    received = BytesIO()
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
+        received.write(chunk)
+        if received.tell() > limit:
             raise too_large
-        chunks.append(chunk)
-    body = b"".join(chunks)
+    body = received.getvalue()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return body
@@ -42,13 +44,25 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
             "deflate.",
             415,
         )
+    return await in_turns(_inflated(body, encoding, limit, too_large))
+
+
+def _inflated(body: bytes, encoding: str, limit: int, too_large: TooLargeError) -> Steps[bytes]:
     decompressor = zlib.decompressobj(CODINGS[encoding])
+    plain = BytesIO()
     try:
-        plain = decompressor.decompress(body, limit)
+        for at in range(0, len(body), READ_BYTES):
+            # A piece of zeros may be a thousand times as long.
+            left, written = body[at : at + READ_BYTES], COPIED_BYTES
+            while (left or written == COPIED_BYTES) and not decompressor.eof:
+                written = plain.write(decompressor.decompress(left, COPIED_BYTES))
+                left = decompressor.unconsumed_tail
+                if plain.tell() > limit:
+                    raise too_large
+                if plain.tell() >= COPIED_BYTES:
+                    yield
     except zlib.error as error:
         raise BadRequestError(f"The request body is not valid {encoding}.") from error
-    if decompressor.unconsumed_tail:
-        raise too_large
     if not decompressor.eof:
         raise BadRequestError(f"The request body's {encoding} is cut off.")
-    return plain
+    return plain.getvalue()

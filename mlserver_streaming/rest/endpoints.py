@@ -1,31 +1,35 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
-from collections.abc import Callable
+import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor
 from mlserver.utils import insert_headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ..access.authenticator import without_secrets
+from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.headers import headers_of
-from ..tensors.json_codec import decode_request, encode_response, parse_json
+from ..streams.turns import in_turns
+from ..tensors.json_pieces import SMALL_BODY_BYTES
+from ..tensors.json_requests import attach_rows, decode_request, parse
+from ..tensors.steps import Steps, finish
 from ..watch.metrics import Figures
 from . import binary
 from .answer import AnswerResponse
 from .binary import BinaryOutputs
 from .body import read_body
-from .events import EventStreamResponse
+from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
-from .hang_up import stop_on_hang_up
+from .hang_up import stop_on_hang_up, unless_hung_up
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
@@ -41,7 +45,7 @@ class Question:
     """A request as it came over REST, and how its responses are to be written."""
 
     payload: InferenceRequest
-    encode: Callable[[InferenceResponse], bytes]
+    answers: Answers
     outputs: BinaryOutputs | None
     figures: Figures
 
@@ -73,15 +77,20 @@ class InferenceEndpoints:
             with stop_on_hang_up(request.receive):
                 response = await self._data_plane.infer(question.payload, name, version)
                 headers = {**_headers(response), **_request_id(call)}
-                if question.outputs is None:
-                    body, kind = question.encode(response), "application/json"
-                else:
-                    body, json_length = question.outputs.encode(response)
+                if question.outputs is not None:
+                    written = question.outputs.written(response)
+                    parts, json_length = await in_turns(written)
                     headers[binary.HEADER] = str(json_length)
                     kind = binary.MEDIA_TYPE
-                question.figures.sent.inc(len(body))
+                else:
+                    kind = "application/json"
+                    if (body := question.answers.encode(response)) is not None:
+                        parts = [body]
+                    else:
+                        parts = list(await in_turns(question.answers.written(response)))
+                question.figures.sent.inc(sum(map(len, parts)))
                 # The call goes on until its answer is sent.
-                return AnswerResponse(body, kind, headers, stack.pop_all(), call.touch)
+                return AnswerResponse(parts, kind, headers, stack.pop_all(), call.touch)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def infer_stream(self, request: Request) -> Response:
@@ -102,7 +111,7 @@ class InferenceEndpoints:
                 ),
                 turn_seconds=lambda: self._data_plane.turn_seconds,
                 # Events are text: outputs that were wanted as bytes come as JSON.
-                encode=question.encode,
+                answers=question.answers,
                 grace=streaming.first_response_grace_seconds,
                 keepalive=streaming.keepalive_seconds,
                 gzip=self._gzip and _accepts_gzip(request),
@@ -119,25 +128,52 @@ class InferenceEndpoints:
     async def _question(self, request: Request, name: str, version: str | None) -> Question:
         # Before the body is read: an unknown model is not worth its bytes.
         model = await self._data_plane.model(name, version)
-        body = await read_body(request, self._data_plane.streaming.limits.request_bytes)
-        text, tail = binary.split_body(body, request.headers.get(binary.HEADER))
-        parsed = parse_json(text)
-        answers: FlatAnswers | None = None
-        if request.scope["path"].rpartition("/")[2] in GENERATE_CALLS and is_flat(parsed):
-            parsed = unflatten(parsed, model.inputs or [])
-            answers = FlatAnswers.to(parsed)
-        binary.attach_tensors(parsed, tail)
-        outputs = BinaryOutputs.take(parsed)
-        payload = decode_request(parsed)
+        limits = self._data_plane.streaming.limits
+        body = await read_body(request, limits.request_bytes)
+        came = asyncio.get_running_loop().time()
+        may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
+        reading = _read(
+            body,
+            request.headers.get(binary.HEADER),
+            limits,
+            (model.inputs or []) if may_be_flat else None,
+        )
+        if len(body) < SMALL_BODY_BYTES:
+            payload, outputs, answers = finish(reading)
+        else:
+            payload, outputs, answers = await unless_hung_up(request.receive, in_turns(reading))
         call = calls.current()
         if call is not None:
-            call.take(payload)
+            call.take(payload, came)
         insert_headers(payload, without_secrets(request.headers))
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
         if answers is not None:
-            return Question(payload, answers.encode, None, figures)
-        return Question(payload, encode_response, outputs if outputs.any else None, figures)
+            return Question(payload, answers, None, figures)
+        return Question(payload, JSON, outputs if outputs.any else None, figures)
+
+
+def _read(
+    body: bytes,
+    json_length: str | None,
+    limits: LimitSettings,
+    declared: list[MetadataTensor] | None,
+) -> Steps[tuple[InferenceRequest, BinaryOutputs, FlatAnswers | None]]:
+    """The request in a body, the outputs that it wants as bytes, and its answers if it is flat.
+
+    Args:
+        declared: the model's inputs, where the body may be flat.
+    """
+    text, tail = binary.split_body(body, json_length)
+    parsed, rows = yield from parse(text, limits)
+    answers: FlatAnswers | None = None
+    if declared is not None and is_flat(parsed):
+        parsed = unflatten(parsed, declared)
+        answers = FlatAnswers.to(parsed)
+    yield from attach_rows(parsed, rows, limits, shapeless=answers is not None)
+    binary.attach_tensors(parsed, tail)
+    outputs = BinaryOutputs.take(parsed)
+    return (yield from decode_request(parsed, limits)), outputs, answers
 
 
 def _model(request: Request) -> tuple[str, str | None]:

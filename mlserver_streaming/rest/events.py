@@ -5,9 +5,10 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from time import monotonic
+from typing import Protocol
 
 import orjson
 from mlserver.logging import logger
@@ -18,7 +19,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import InternalError, MLServerError, failure_of
 from ..streams.pauses import with_pauses
-from ..tensors.json_codec import encode_response
+from ..streams.turns import in_turns
+from ..tensors.json_codec import encode_unless_large
+from ..tensors.json_responses import written
+from ..tensors.steps import COPIED_BYTES, Steps
 from .hang_up import stop_on_hang_up
 from .http_server import ABORT
 
@@ -40,6 +44,26 @@ GZIP_FRAME = 16
 READY_BYTES = 64 * 1024
 
 
+class Answers(Protocol):
+    """How responses are written."""
+
+    def encode(self, response: InferenceResponse, /) -> bytes | None:
+        """A response as JSON; None where that takes too long."""
+
+    def written(self, response: InferenceResponse, /) -> Steps[Sequence[bytes]]:
+        """A response as JSON, in parts."""
+
+
+class JsonAnswers:
+    """Responses as the protocol has them."""
+
+    encode = staticmethod(encode_unless_large)
+    written = staticmethod(written)
+
+
+JSON = JsonAnswers()
+
+
 def encode_error_event(message: str) -> bytes:
     """The event that ends a stream which failed after it had begun."""
     return b"event: error\ndata: %b\n\n" % orjson.dumps({"error": message})
@@ -58,7 +82,7 @@ class EventStreamResponse(Response):
         responses: AsyncGenerator[InferenceResponse, None],
         grace: float,
         keepalive: float,
-        encode: Callable[[InferenceResponse], bytes] = encode_response,
+        answers: Answers = JSON,
         gzip: bool = False,
         call: AsyncExitStack | None = None,
         touch: Callable[[int], None] = lambda size: None,
@@ -70,7 +94,7 @@ class EventStreamResponse(Response):
             responses: what to send; closed when the client hangs up.
             grace: seconds to wait for the first response.
             keepalive: seconds of silence after which a comment line is sent.
-            encode: a response as the JSON of its event.
+            answers: how a response is written as the JSON of its event.
             gzip: compress, each event flushed through at once.
             call: the open call, closed when the response is done.
             touch: told of the bytes of each event.
@@ -89,7 +113,8 @@ class EventStreamResponse(Response):
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
-        self._encode = encode
+        self._encode = answers.encode
+        self._written = answers.written
         self._compresses = gzip
         self._gzip: zlib._Compress | None = None
         self._call = call or AsyncExitStack()
@@ -104,6 +129,8 @@ class EventStreamResponse(Response):
         # it was made. Two fields, not a lock, since this is on the path of every event.
         self._writing = False
         self._comment: asyncio.Event | None = None
+        # Whether half of an event may have left.
+        self._is_split = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
@@ -123,15 +150,18 @@ class EventStreamResponse(Response):
 
     async def _say_why(self, error: MLServerError, scope: Scope) -> None:
         """Tell the client of a call that was ended from outside, if it still reads."""
-        try:
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await self._send(self._message(encode_error_event(str(error))))
-                await self._send(self._message(b"", last=True))
-        except TimeoutError:
-            if extension := (scope.get("extensions") or {}).get(ABORT):
-                extension["abort"]()
-                # Returns when the connection is gone; to leave before would be logged as a fault.
-                await self._send(self._message(b""))
+        if not self._is_split:
+            try:
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await self._send(self._message(encode_error_event(str(error))))
+                    await self._send(self._message(b"", last=True))
+                    return
+            except TimeoutError:
+                pass
+        if extension := (scope.get("extensions") or {}).get(ABORT):
+            extension["abort"]()
+            # Returns when the connection is gone; to leave before would be logged as a fault.
+            await self._send(self._message(b""))
 
     async def _run(self) -> None:
         try:
@@ -160,8 +190,8 @@ class EventStreamResponse(Response):
             # The whole answer is one failed request: that is a status, not an event.
             raise failure
         for response in (first, second):
-            if response is not None:
-                self._add(response)
+            if response is not None and not self._add(response):
+                await self._add_large(response)
         await self._flush()
         # A turn for the first event to leave, whatever the model does next.
         await asyncio.sleep(0)
@@ -197,7 +227,8 @@ class EventStreamResponse(Response):
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
         turn_due = 0.0
         async for response in responses:
-            self._add(response)
+            if not self._add(response):
+                await self._add_large(response)
             now = monotonic()
             if self._waited:
                 # The loop has just gone round.
@@ -215,11 +246,28 @@ class EventStreamResponse(Response):
         self._waited = True
         await self._flush()
 
-    def _add(self, response: InferenceResponse) -> None:
-        """Have an event written with those that are ready beside it."""
-        event = b"data: %b\n\n" % self._encode(response)
+    def _add(self, response: InferenceResponse) -> bool:
+        """Have an event written with those that are ready beside it, unless it is too large."""
+        encoded = self._encode(response)
+        if encoded is None:
+            return False
+        event = b"data: %b\n\n" % encoded
         self._ready.append(event)
         self._ready_bytes += len(event)
+        return True
+
+    async def _add_large(self, response: InferenceResponse) -> None:
+        """Write an event that takes turns, behind those that are ready."""
+        parts = await in_turns(self._written(response))
+        self._is_split = True
+        for part in (b"data: ", *parts, b"\n\n"):
+            self._ready.append(part)
+            self._ready_bytes += len(part)
+            if self._ready_bytes >= COPIED_BYTES:
+                await self._flush()
+                self._writing = True  # no comment may stand within an event
+                await asyncio.sleep(0)
+        self._is_split = self._writing = False
 
     async def _flush(self, last: bool = False) -> None:
         if not (self._ready or last):

@@ -16,12 +16,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 from mlserver.types import InferenceResponse, MetadataTensor, ResponseOutput, TensorData
 
 from ..errors import BadRequestError
-from ..tensors.json_codec import as_json, datatype, text_elements
+from ..tensors.json_codec import DUMPS, as_json, datatype, is_large, text_elements
+from ..tensors.json_responses import written_numbers, written_string, written_text
 from ..tensors.raw import BYTES, flat
+from ..tensors.steps import OBJECTS, Steps, gathered
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 TEXT = "str"  # the content_type that says so
@@ -119,7 +122,11 @@ class FlatAnswers:
             one_text=not any(isinstance(text, list) for text in texts),
         )
 
-    def encode(self, response: InferenceResponse) -> bytes:
+    def encode(self, response: InferenceResponse) -> bytes | None:
+        """One response as compact JSON; None where that takes too long, and `written` is for it."""
+        return None if is_large(response) else self.at_once(response)
+
+    def at_once(self, response: InferenceResponse) -> bytes:
         """One response as compact JSON."""
         found: dict[str, Any] = {
             "model_name": response.model_name,
@@ -131,7 +138,7 @@ class FlatAnswers:
         for output in response.outputs:
             data = output.data.root if isinstance(output.data, TensorData) else output.data
             if output is text:
-                found[TEXT_OUTPUT] = self._text(data)
+                found[TEXT_OUTPUT] = self._short_text(data)
                 continue
             values = text_elements(flat(data))[0] if datatype(output) == BYTES else flat(data)
             found.setdefault(output.name, values[0] if len(values) == 1 else values)
@@ -139,14 +146,66 @@ class FlatAnswers:
             # Headers are not among them: this form has no place for Ce-*.
             for name, value in (response.parameters.model_extra or {}).items():
                 found.setdefault(name, value)
-        return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY, default=as_json)
+        return orjson.dumps(found, option=DUMPS, default=as_json)
 
-    def _text(self, data: Any) -> Any:
+    def _short_text(self, data: Any) -> Any:
         if not self.one_text:
             return text_elements(flat(data))[0]
         # Joined as bytes: a character may be cut in two by the border of two elements.
         parts = [part.encode() if isinstance(part, str) else part for part in flat(data)]
         return text_elements([b"".join(parts)])[0][0]
+
+    def written(self, response: InferenceResponse) -> Steps[list[bytes]]:
+        """One response as compact JSON, in parts."""
+        found: dict[str, Any] = {
+            "model_name": response.model_name,
+            "model_version": response.model_version or "",
+        }
+        if self.with_id:
+            found["id"] = response.id
+        text = _text_output(response)
+        long: dict[str, list[bytes]] = {}
+        for output in response.outputs:
+            data = output.data.root if isinstance(output.data, TensorData) else output.data
+            if output is text:
+                long[TEXT_OUTPUT] = yield from self._text(flat(data))
+            elif output.name not in found and output.name not in long:
+                values = data if isinstance(data, np.ndarray) else flat(data)
+                long[output.name] = yield from _values(values, datatype(output))
+        if response.parameters is not None:
+            # Headers are not among them: this form has no place for Ce-*.
+            for name, value in (response.parameters.model_extra or {}).items():
+                if name not in long:
+                    found.setdefault(name, value)
+        parts = [orjson.dumps(found, option=DUMPS, default=as_json).removesuffix(b"}")]
+        for name, content in long.items():
+            parts += (b",%b:" % orjson.dumps(name), *content)
+        return [*parts, b"}"]
+
+    def _text(self, elements: list[Any]) -> Steps[list[bytes]]:
+        if not self.one_text:
+            return (yield from written_text(elements))[0]
+        # Joined as bytes: a character may be cut in two by the border of two elements.
+        parts = []
+        for at in range(0, len(elements), OBJECTS):
+            some = elements[at : at + OBJECTS]
+            parts.append(b"".join([e.encode() if isinstance(e, str) else e for e in some]))
+            yield
+        joined = yield from gathered(parts)
+        try:
+            return (yield from written_string(joined))
+        except UnicodeDecodeError:
+            return (yield from written_string(joined, as_base64=True))
+
+
+def _values(values: Any, kind: str) -> Steps[list[bytes]]:
+    """An output that is not the text: a single value, or all in a list."""
+    if kind == BYTES:
+        parts, _ = yield from written_text(flat(values))
+    else:
+        values = values.reshape(-1) if isinstance(values, np.ndarray) else values
+        parts = yield from written_numbers(values)
+    return [b"".join(parts)[1:-1]] if len(values) == 1 else parts
 
 
 def _text_output(response: InferenceResponse) -> ResponseOutput | None:

@@ -1,10 +1,14 @@
 """Stop working for a client that has gone."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -33,3 +37,14 @@ def stop_on_hang_up(receive: Receive) -> Iterator[None]:
             raise
     finally:
         watcher.cancel()
+
+
+async def unless_hung_up(receive: Receive, work: Awaitable[T]) -> T:
+    """What comes of the work, which is cancelled when the client goes away.
+
+    Raises:
+        ClientDisconnect: it has.
+    """
+    with stop_on_hang_up(receive):
+        return await work
+    raise ClientDisconnect

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..errors import BadRequestError
-from ..tensors.json_codec import parse_json
+from ..tensors.json_requests import parse_json
 from .body import read_body
 
 INDEX = "/v2/repository/index"

@@ -1,13 +1,12 @@
 """gRPC messages <-> V2 requests and responses.
 
-Raw tensors stay where they were received: `split_raw` finds them in the message without copying,
-and their data are numpy views of those bytes. Both dialects share these messages.
+Raw tensors stay where they were received: `cut` finds them in the message without copying, and
+their data are numpy views of those bytes. Both dialects share these messages.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,35 +18,35 @@ from mlserver.types import (
     Parameters,
     RequestInput,
     RequestOutput,
+    ResponseOutput,
     TensorData,
 )
 from pydantic import ValidationError
 
 from ..errors import BadRequestError
+from ..settings import LimitSettings
+from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
-from ..tensors.raw import BYTES, DTYPES, Buffer, check_shape, decode_raw, encode_raw, flat
-from ..tensors.wire_format import split_raw, tag, varint
+from ..tensors.json_codec import is_large
+from ..tensors.json_tensors import check_size
+from ..tensors.raw import (
+    BYTES,
+    DTYPES,
+    Buffer,
+    check_shape,
+    decode_raw,
+    encode_raw,
+    flat,
+    most_elements,
+    raw_parts,
+)
+from ..tensors.steps import OBJECTS, Steps
+from ..tensors.wire_format import FieldsError, tag, varint
+from .cutting import Content, cut, head_of
+from .typed_contents import CONTENTS, NARROW, out_of_range, read_contents, wrong_field
 
-# The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
-CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    BYTES: "bytes_contents",
-}
-# Narrower than the field that holds them.
-NARROW = {"UINT8", "UINT16", "INT8", "INT16"}
-# Field numbers in the protocol's messages: of a request; of a response; of one of its outputs; of
-# that output's contents.
-RAW_INPUT_CONTENTS = 7
+# Field numbers in the protocol's messages: of a response; of one of its outputs; of that output's
+# contents.
 OUTPUT_TAG, RAW_OUTPUT_TAG = tag(5, 2), tag(6, 2)
 CONTENTS_TAG, BYTES_TAG = tag(5, 2), tag(8, 2)
 # Parts of messages that are kept, for the streams that run at once.
@@ -56,6 +55,8 @@ KEPT_PARTS = 1024
 KEPT_ID_CHARACTERS = 128
 # Below this, letting protobuf copy the tensors costs less than looking for them.
 SMALL_MESSAGE_BYTES = 16 * 1024
+# Half a millisecond.
+INPUTS_IN_A_STEP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,48 +69,55 @@ class DecodedRequest:
     raw: bool
 
 
-def decode_message(message: bytes) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
-    """The protobuf of a ModelInferRequest, and its raw tensors as views of `message`.
+def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
+    """The V2 request in a serialised ModelInferRequest; its raw tensors are views of `message`.
 
     Raises:
-        BadRequestError: it is not such a message.
+        BadRequestError: it is not such a message, a datatype is unknown, or data and shapes
+            disagree.
+        TooLargeError: there is more in it than `limits` allow.
     """
+    raw: Sequence[Buffer]
+    contents: list[list[Content] | None] | None = None
     try:
         if len(message) < SMALL_MESSAGE_BYTES:
             request = pb.ModelInferRequest.FromString(message)
-            return request, list(request.raw_input_contents)
-        header, raw = split_raw(message, RAW_INPUT_CONTENTS)
-        return pb.ModelInferRequest.FromString(header), raw
-    except (DecodeError, ValueError) as error:
-        raise BadRequestError("The message is not a ModelInferRequest.") from error
-
-
-def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> DecodedRequest:
-    """The V2 request in a message.
-
-    Raises:
-        BadRequestError: a datatype is unknown, or data and shapes disagree.
-    """
-    wanted = sum(not tensor.HasField("contents") for tensor in request.inputs)
-    if raw and len(raw) != wanted:
-        raise BadRequestError(
-            f"There are {len(raw)} raw_input_contents for {wanted} inputs without contents of "
-            "their own; send one for each."
-        )
-    left = list(reversed(raw))
-    inputs = []
-    for tensor in request.inputs:
-        shape = list(tensor.shape)
-        if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
-            raise BadRequestError(
-                f"Input '{tensor.name}' has the unknown datatype '{tensor.datatype[:30]}'."
-            )
-        check_shape(tensor.name, shape)
-        data: Any
-        if raw and not tensor.HasField("contents"):
-            data = decode_raw(tensor.name, tensor.datatype, shape, left.pop())
+            raw = list(request.raw_input_contents)
         else:
+            parts = yield from cut(message, limits)
+            request = pb.ModelInferRequest.FromString(parts.head)
+            raw, contents = parts.raw, parts.contents
+            yield
+    except (DecodeError, FieldsError) as error:
+        raise BadRequestError("The message is not a ModelInferRequest.") from error
+    has_contents = (
+        [tensor.HasField("contents") for tensor in request.inputs]
+        if contents is None
+        else [each is not None for each in contents]
+    )
+    _check(request, raw, has_contents, limits)
+    left = list(reversed(raw))
+    elements = 0
+    inputs = []
+    for index, tensor in enumerate(request.inputs):
+        shape = list(tensor.shape)
+        data: Any
+        if raw and not has_contents[index]:
+            received = left.pop()
+            if tensor.datatype == BYTES:
+                elements += most_elements(shape, received)
+                check_elements(limits, elements)
+            data = yield from decode_raw(tensor.name, tensor.datatype, shape, received)
+        elif contents is None:
             data = _typed_elements(tensor)
+        else:
+            found = contents[index] or []
+            data = yield from read_contents(
+                tensor.name, tensor.datatype, shape, found, len(message)
+            )
+        if tensor.datatype == BYTES and has_contents[index]:
+            elements += len(data)
+            check_elements(limits, elements)
         inputs.append(
             RequestInput.model_construct(
                 name=tensor.name,
@@ -119,6 +127,8 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
                 data=TensorData.model_construct(root=data),
             )
         )
+        if index % INPUTS_IN_A_STEP == INPUTS_IN_A_STEP - 1:
+            yield
     payload = InferenceRequest.model_construct(
         id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
     )
@@ -132,26 +142,55 @@ def decode_request(request: pb.ModelInferRequest, raw: Sequence[Buffer]) -> Deco
     return DecodedRequest(request.model_name, request.model_version, payload, bool(raw))
 
 
+def named(message: bytes) -> tuple[str, str, str]:
+    """Model, version and id of a message that may be malformed or too large; empty if unknown."""
+    try:
+        found = pb.ModelInferRequest.FromString(head_of(message))
+    except DecodeError:
+        return "", "", ""
+    return found.model_name, found.model_version, found.id
+
+
+def _check(
+    request: pb.ModelInferRequest,
+    raw: Sequence[Buffer],
+    has_contents: list[bool],
+    limits: LimitSettings,
+) -> None:
+    """What can be told of a request before any tensor is read."""
+    check_counts(
+        limits,
+        inputs=len(request.inputs),
+        outputs=len(request.outputs),
+        parameters=len(request.parameters),
+    )
+    wanted = has_contents.count(False)
+    if raw and len(raw) != wanted:
+        raise BadRequestError(
+            f"There are {len(raw)} raw_input_contents for {wanted} inputs without contents of "
+            "their own; send one for each."
+        )
+    for tensor in request.inputs:
+        check_counts(limits, parameters=len(tensor.parameters))
+        if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
+            raise BadRequestError(
+                f"Input '{tensor.name}' has the unknown datatype '{tensor.datatype[:30]}'."
+            )
+        check_shape(tensor.name, list(tensor.shape))
+
+
 def _typed_elements(tensor: Any) -> list[Any]:
     """The elements of a tensor's typed contents."""
     name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
-    field = CONTENTS.get(datatype, "raw_input_contents")
     filled = tensor.contents.ListFields()
-    if any(descriptor.name != field for descriptor, _ in filled):
-        raise BadRequestError(f"Input '{name}' is {datatype}, so its data must be in {field}.")
+    if any(descriptor.name != CONTENTS.get(datatype) for descriptor, _ in filled):
+        raise wrong_field(name, datatype)
     elements = list(filled[0][1]) if filled else []
-    if len(elements) != prod(shape):
-        raise BadRequestError(
-            f"Input '{name}' has shape {shape}, but its data holds {len(elements)} element(s); "
-            "send as many elements as the shape says."
-        )
+    check_size(name, shape, len(elements))
     if elements and datatype in NARROW:
         limits = np.iinfo(DTYPES[datatype])
         if min(elements) < limits.min or max(elements) > limits.max:
-            raise BadRequestError(
-                f"Input '{name}' is {datatype}, so its data must be whole numbers from "
-                f"{limits.min} to {limits.max}."
-            )
+            raise out_of_range(name, datatype)
     return elements
 
 
@@ -210,16 +249,7 @@ def encode_response(
     tensors: list[Any] = []
     for output, datatype in zip(response.outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
-        described = output.parameters
-        if described is None or not described.model_extra:
-            kind = described.content_type if described is not None else None
-            tensor = _described(output.name, datatype, tuple(output.shape), kind)
-        else:
-            whole = pb.ModelInferResponse.InferOutputTensor(
-                name=output.name, datatype=datatype, shape=output.shape
-            )
-            encode_parameters(whole.parameters, described)
-            tensor = whole.SerializeToString()
+        tensor = _described_by(output, datatype)
         if raw:
             tensors.append(encode_raw(datatype, data))
         else:
@@ -229,6 +259,33 @@ def encode_response(
         size = encoded.nbytes if isinstance(encoded, np.ndarray) else len(encoded)
         parts += [RAW_OUTPUT_TAG, varint(size), encoded]
     return b"".join(parts)
+
+
+def response_parts(
+    response: InferenceResponse, raw: bool, parameters: Mapping[str, Any] | None = None
+) -> Steps[list[Buffer]]:
+    """As `encode_response`, in parts; arrays are not copied."""
+    if not is_large(response):
+        return [encode_response(response, raw, parameters)]
+    outputs, response = response.outputs, response.model_copy(update={"outputs": []})
+    parts: list[Buffer] = [encode_response(response, raw, parameters)]
+    datatypes = [_datatype(output) for output in outputs]
+    raw = raw or "FP16" in datatypes
+    behind: list[Buffer] = []
+    for output, datatype in zip(outputs, datatypes, strict=True):
+        data = output.data.root if isinstance(output.data, TensorData) else output.data
+        described = _described_by(output, datatype)
+        contents: list[Buffer] = []
+        if raw:
+            tensor = yield from raw_parts(datatype, data)
+            behind += (RAW_OUTPUT_TAG, varint(sum(map(len, tensor))), *tensor)
+        else:
+            contents = yield from _typed_parts(datatype, data)
+            size = sum(map(len, contents))
+            contents = [CONTENTS_TAG, varint(size), *contents]
+        size = len(described) + sum(map(len, contents))
+        parts += (OUTPUT_TAG, varint(size), described, *contents)
+    return parts + behind
 
 
 @lru_cache(KEPT_PARTS)
@@ -246,6 +303,29 @@ def _described(name: str, datatype: str, shape: tuple[int, ...], content_type: s
     if content_type is not None:
         tensor.parameters["content_type"].string_param = content_type
     return tensor.SerializeToString()
+
+
+def _described_by(output: ResponseOutput, datatype: str) -> bytes:
+    """The part of an output that says what it is."""
+    described = output.parameters
+    if described is None or not described.model_extra:
+        kind = described.content_type if described is not None else None
+        return _described(output.name, datatype, tuple(output.shape), kind)
+    whole = pb.ModelInferResponse.InferOutputTensor(
+        name=output.name, datatype=datatype, shape=output.shape
+    )
+    encode_parameters(whole.parameters, described)
+    return whole.SerializeToString()
+
+
+def _typed_parts(datatype: str, data: Any) -> Steps[list[Buffer]]:
+    """The same as `_typed_contents`, in parts: what is repeated may be in several."""
+    elements = data.reshape(-1) if isinstance(data, np.ndarray) else flat(data)
+    parts: list[Buffer] = []
+    for at in range(0, len(elements), OBJECTS):
+        parts.append(_typed_contents(datatype, elements[at : at + OBJECTS]))
+        yield
+    return parts
 
 
 def _typed_contents(datatype: str, data: Any) -> bytes:

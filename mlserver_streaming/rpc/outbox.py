@@ -28,6 +28,11 @@ class Wire(Protocol):
         """The message for a response, its tensors raw or not, of a model if there is such a one;
         something that has a length."""
 
+    async def encode_large(
+        self, response: InferenceResponse, raw: bool, model: MLModel | None
+    ) -> Any:
+        """The same for a response that may be large: it takes turns."""
+
     async def write(self, message: Any) -> None:
         """Send a message; returns when the wire took it."""
 
@@ -49,8 +54,16 @@ class Outbox:
         self._begun = False
 
     def add(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bool:
-        """Have a response written; whether it is time to: the first does not wait for others."""
-        message = self._wire.encode(response, raw, model)
+        """Have a small response written; whether it is time to: the first waits for no other."""
+        return self._add(self._wire.encode(response, raw, model))
+
+    async def add_large(
+        self, response: InferenceResponse, raw: bool, model: MLModel | None
+    ) -> bool:
+        """The same for one that may be large."""
+        return self._add(await self._wire.encode_large(response, raw, model))
+
+    def _add(self, message: Sized) -> bool:
         self._messages.append(message)
         self._bytes += len(message)
         return not self._begun or len(self._messages) >= self._limit or self._bytes >= READY_BYTES

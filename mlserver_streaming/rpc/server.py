@@ -180,7 +180,8 @@ class StreamingGRPCServer(GRPCServer):
         return limits.streams + limits.waiting + SPARE_CALLS
 
     def _get_options(self) -> list[tuple[str, Any]]:
-        size = self._data_plane.streaming.limits.request_bytes
+        limits = self._data_plane.streaming.limits
+        size = min(limits.request_bytes, limits.message_bytes)
         bounds = {
             "grpc.max_send_message_length": size,
             "grpc.max_receive_message_length": size,

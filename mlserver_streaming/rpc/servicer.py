@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -19,14 +20,11 @@ from ..errors import MLServerError
 from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.turns import in_turns
+from ..tensors.json_codec import is_large
+from ..tensors.steps import Steps, gathered
 from ..watch.metrics import Figures
-from .converters import (
-    DecodedRequest,
-    decode_message,
-    decode_request,
-    encode_response,
-    with_plain_states,
-)
+from .converters import decode, encode_response, named, response_parts, with_plain_states
 from .errors import abort, answers_errors
 from .errors import write as write_message
 from .refusals import Refusals
@@ -61,8 +59,10 @@ class StreamingServicer(InferenceServicer):
     @answers_errors
     async def ModelInfer(self, message: bytes, context: Context) -> bytes:
         async with self._open(context) as call:
-            request = decode(message, context)
-            call.take(request.payload)
+            came = asyncio.get_running_loop().time()
+            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            insert_headers(request.payload, headers_of(context))
+            call.take(request.payload, came)
             model = await self._data_plane.model(request.model_name, request.model_version)
             figures = self._figures(model)
             figures.received.inc(len(message))
@@ -70,7 +70,10 @@ class StreamingServicer(InferenceServicer):
                 request.payload, request.model_name, request.model_version
             )
             send_headers(response, context, call)
-            reply = encode_response(response, request.raw)
+            if is_large(response):
+                reply = await in_turns(encoded(response, request.raw))
+            else:
+                reply = encode_response(response, request.raw)
             figures.sent.inc(len(reply))
             return reply
 
@@ -99,14 +102,12 @@ class StreamingServicer(InferenceServicer):
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
     async def _route(self, message: bytes, models: Substreams, headers: dict[str, Any]) -> None:
-        name, request_id = "", ""
         try:
-            head, raw = decode_message(message)
-            name, request_id = head.model_name, head.id
-            request = decode_request(head, raw)
+            request = await in_turns(decode(message, self._data_plane.streaming.limits))
             insert_headers(request.payload, dict(headers))
         except MLServerError as error:
             models.count()
+            name, _, request_id = named(message)
             await models.fail(name, request_id, error)
         else:
             model = await models.put(request)
@@ -160,7 +161,16 @@ class _Wire:
     def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bytes:
         if response.parameters is not None:
             send_headers(response, self._context, self._call)
-        message = encode_response(response, raw)
+        return self._counted(encode_response(response, raw), model)
+
+    async def encode_large(
+        self, response: InferenceResponse, raw: bool, model: MLModel | None
+    ) -> bytes:
+        if response.parameters is not None:
+            send_headers(response, self._context, self._call)
+        return self._counted(await in_turns(encoded(response, raw)), model)
+
+    def _counted(self, message: bytes, model: MLModel | None) -> bytes:
         if model is not None:
             if model not in self._sent:
                 self._sent[model] = self._servicer._figures(model).sent.inc
@@ -172,11 +182,10 @@ class _Wire:
         self._call.touch()
 
 
-def decode(message: bytes, context: Context) -> DecodedRequest:
-    """The request in a message, the call's metadata as its headers."""
-    request = decode_request(*decode_message(message))
-    insert_headers(request.payload, headers_of(context))
-    return request
+def encoded(response: InferenceResponse, raw: bool) -> Steps[bytes]:
+    """A large response's message."""
+    parts = yield from response_parts(response, raw)
+    return (yield from gathered(parts))
 
 
 def headers_of(context: Context) -> dict[str, Any]:

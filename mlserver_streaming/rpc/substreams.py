@@ -25,6 +25,7 @@ from ..errors import InternalError, MLServerError, failure_of
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.deadlines import timeout_seconds, within
 from ..streams.pauses import with_pauses
+from ..tensors.json_codec import is_large
 from .converters import DecodedRequest
 from .outbox import Outbox, Wire
 from .reading import Reading
@@ -234,13 +235,17 @@ class Substreams:
         try:
             async for response in responses:
                 if held is not None:
-                    outbox.add(held, raw, model)
+                    outbox.add(held, raw, model)  # a failure has no outputs
                     held = None
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
                 self._wrote = True
-                if outbox.add(response, raw, model):
+                if (
+                    await outbox.add_large(response, raw, model)
+                    if is_large(response)
+                    else outbox.add(response, raw, model)
+                ):
                     await outbox.flush()
         except Exception:
             await outbox.flush()

@@ -8,6 +8,7 @@ from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from ..errors import UnsupportedError
+from ..settings import LimitSettings
 from .collect import collect
 
 
@@ -28,16 +29,19 @@ def is_unary(model: MLModel) -> bool:
     return found
 
 
-async def predict(model: MLModel, request: InferenceRequest) -> InferenceResponse:
+async def predict(
+    model: MLModel, request: InferenceRequest, limits: LimitSettings
+) -> InferenceResponse:
     """The one answer to a request; a stream-only model's responses are collected into one.
 
     Raises:
         UnsupportedError: the model has neither method, or its responses do not fit into one.
+        TooLargeError: they are more than `limits` let one call collect.
     """
     if overrides(model, "predict"):
         return await model.predict(request)
     async with aclosing(stream(model, One(request))) as responses:
-        return await collect(model, responses)
+        return await collect(model, responses, limits)
 
 
 def stream(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, None]:

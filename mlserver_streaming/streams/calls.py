@@ -86,8 +86,11 @@ class Call:
         """Something went over the wire, either way."""
         self.last = time.monotonic()
 
-    def take(self, payload: InferenceRequest) -> None:
+    def take(self, payload: InferenceRequest, came: float | None = None) -> None:
         """Give a request the call's id where it has none, and the call the request's `timeout`.
+
+        Args:
+            came: the loop's time when the request was here; None is now.
 
         Raises:
             BadRequestError: `timeout` is not a number of microseconds.
@@ -97,7 +100,8 @@ class Call:
         seconds = timeout_seconds(payload)
         if seconds is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(seconds, self.stop, DeadlineError(seconds))
+            since = loop.time() if came is None else came
+            self._timer = loop.call_at(since + seconds, self.stop, DeadlineError(seconds))
 
     def is_late(self) -> bool:
         """Whether the caller's own deadline has passed, for the call or for the task's request."""

@@ -97,7 +97,7 @@ class StreamingDataPlane(DataPlane):
         with self._serving(model, requests):
             payload = await anext(requests)
             async with self.calls.model(name):
-                response: InferenceResponse = await self._answers(model).predict(model, payload)
+                response: InferenceResponse = await self._predicted(model, payload)
             if error := failure_of(response):
                 raise error
             response.id = payload.id
@@ -212,6 +212,11 @@ class StreamingDataPlane(DataPlane):
         if request.id is None:
             request.id = generate_uuid()
         self._inference_middleware.request_middleware(request, model.settings)
+
+    def _predicted(self, model: MLModel, payload: InferenceRequest) -> Any:
+        if model.settings.cache_enabled:
+            return self.cache.predict(model, payload)
+        return answers.predict(model, payload, self.streaming.limits)
 
     def _answers(self, model: MLModel) -> Any:
         """Who is asked for a model's answers: the model, or the cache before it."""

@@ -1,25 +1,22 @@
-"""JSON bodies <-> V2 requests and responses."""
+"""V2 responses as JSON."""
 
 import base64
 from collections.abc import Mapping
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 import orjson
 from mlserver.types import (
-    InferenceRequest,
     InferenceResponse,
     Parameters,
     RequestInput,
     ResponseOutput,
     TensorData,
 )
-from pydantic import ValidationError
 
-from ..errors import BadRequestError
-from .json_tensors import check_json_tensor
-from .raw import BYTES, check_shape, decode_raw, flat
+from .raw import BYTES, flat
 
 BASE64 = "base64"
 # The parameter that says how a response came, where a model uses the cache.
@@ -27,82 +24,42 @@ CACHE = "cache"
 DUMPS = orjson.OPT_SERIALIZE_NUMPY
 # What streams repeat is kept, for the streams that run at once; an id may be as long as a message.
 KEPT_HEADS, KEPT_ID_CHARACTERS = 1024, 128
+# What of one output is written at once: 0.3 ms at most.
+FEW_NUMBERS, FEW_STRINGS, SHORT_BYTES = 4096, 16, 64 * 1024
 # The tensor parameter that says that its data follow the JSON, and how long they are.
 BINARY_SIZE = "binary_data_size"
-# How deep a parameter may be nested: others who handle it (orjson's writer at 254, pickle, the
-# cache) go by recursion.
-MAX_NESTING = 100
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
-    """The JSON object that a request's body holds.
-
-    Raises:
-        BadRequestError: empty, not UTF-8, not JSON or not an object.
-    """
-    if not body:
-        raise BadRequestError("The request body is empty; send an inference request as JSON.")
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        try:
-            body.decode()
-        except UnicodeDecodeError as undecodable:
-            raise BadRequestError(
-                "The request body is not UTF-8 text "
-                f"(byte {undecodable.start} is 0x{body[undecodable.start]:02x}); encode it as "
-                "UTF-8.",
-                422,
-            ) from error
-        raise BadRequestError(f"The request body is not JSON: {error}.") from error
-    if not isinstance(parsed, dict):
-        raise BadRequestError("The request body must be a JSON object with a list of 'inputs'.")
-    return parsed
+def encode_unless_large(response: InferenceResponse) -> bytes | None:
+    """As `encode_response`; None where that takes too long, and json_responses.py is for it."""
+    if len(response.outputs) == 1 and (encoded := _encode_alone(response, response.outputs[0])):
+        return encoded
+    return None if is_large(response) else encode_response(response)
 
 
-def decode_request(parsed: dict[str, Any]) -> InferenceRequest:
-    """An InferenceRequest from its JSON object.
-
-    Tensors whose data are views of the body (`binary.attach_tensors`) are read here: to numpy
-    views, or to lists of bytes for BYTES.
-
-    Raises:
-        BadRequestError: it is not one; the text names the first wrong field.
-    """
-    try:
-        request = InferenceRequest.model_validate(parsed)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
-        raise BadRequestError(f"Field '{field}': {_sentence(first['msg'])}") from error
-    for owner in (request, *request.inputs, *(request.outputs or ())):
-        if owner.parameters is not None:
-            _check_nesting(owner.parameters)
-    for tensor in request.inputs:
-        data = tensor.data.root
-        if isinstance(data, memoryview):
-            check_shape(tensor.name, tensor.shape)
-            tensor.data.root = decode_raw(tensor.name, datatype(tensor), tensor.shape, data)
-        else:
-            check_json_tensor(tensor.name, datatype(tensor), tensor.shape, data)
-    return request
+def is_large(response: InferenceResponse) -> bool:
+    """Whether there may be so much in a response that it is written in steps."""
+    for output in response.outputs:
+        data = output.data.root if isinstance(output.data, TensorData) else output.data
+        if isinstance(data, np.ndarray):
+            if data.nbytes > SHORT_BYTES:
+                return True
+        elif isinstance(data, str | bytes):
+            if len(data) > SHORT_BYTES:
+                return True
+        elif isinstance(data, list | tuple):
+            if datatype(output) != BYTES:
+                if prod(output.shape) > FEW_NUMBERS:
+                    return True
+            elif not _are_short(data):
+                return True
+    return False
 
 
-def _check_nesting(parameters: Parameters) -> None:
-    """By levels, not by recursion."""
-    given = [*(parameters.model_extra or {}).values(), *(parameters.headers or {}).values()]
-    level = [value for value in given if type(value) in (dict, list)]
-    for _ in range(MAX_NESTING):
-        if not level:
-            return
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if type(each) is dict else each)
-            if type(inner) in (dict, list)
-        ]
-    raise BadRequestError(
-        f"A parameter is nested more than {MAX_NESTING} deep; send less deep ones."
+def _are_short(data: Any) -> bool:
+    """Whether a list of BYTES elements holds few, and short ones."""
+    return len(data) <= FEW_STRINGS and all(
+        len(each) <= SHORT_BYTES for each in data if isinstance(each, str | bytes)
     )
 
 
@@ -121,13 +78,7 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
         (output,) = response.outputs
         if encoded := _encode_alone(response, output):
             return encoded
-    found: dict[str, Any] = {"model_name": response.model_name}
-    if response.model_version:
-        found["model_version"] = response.model_version
-    if response.id:
-        found["id"] = response.id
-    if response.parameters is not None and (parameters := _parameters(response.parameters)):
-        found["parameters"] = parameters
+    found = head_of(response)
     if sizes:
         found["outputs"] = [
             _output(output, sizes.get(index)) for index, output in enumerate(response.outputs)
@@ -135,6 +86,18 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
     else:
         found["outputs"] = [_output(output) for output in response.outputs]
     return orjson.dumps(found, option=DUMPS, default=as_json)
+
+
+def head_of(response: InferenceResponse) -> dict[str, Any]:
+    """What stands in a response's JSON before its outputs."""
+    found: dict[str, Any] = {"model_name": response.model_name}
+    if response.model_version:
+        found["model_version"] = response.model_version
+    if response.id:
+        found["id"] = response.id
+    if response.parameters is not None and (parameters := parameters_of(response.parameters)):
+        found["parameters"] = parameters
+    return found
 
 
 def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
@@ -155,12 +118,18 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
         return None
     kind = output.datatype if isinstance(output.datatype, str) else output.datatype.value
     data = output.data.root if isinstance(output.data, TensorData) else output.data
-    if not isinstance(data, list):
+    if not isinstance(data, list) or len(data) > FEW_NUMBERS:
         return None
-    if kind == BYTES and not (len(data) == 1 and type(data[0]) is str):
-        data, encoded = text_elements(data)
-        if encoded:
+    if kind == BYTES:
+        if len(data) == 1 and type(data[0]) is str:
+            if len(data[0]) > SHORT_BYTES:
+                return None
+        elif not _are_short(data):
             return None
+        else:
+            data, encoded = text_elements(data)
+            if encoded:
+                return None
     head = _head(
         response.model_name,
         response.model_version or "",
@@ -204,7 +173,7 @@ def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
     data = output.data.root if isinstance(output.data, TensorData) else output.data
     kind = output.datatype if isinstance(output.datatype, str) else output.datatype.value
     found = {"name": output.name, "shape": output.shape, "datatype": kind}
-    parameters = _parameters(output.parameters) if output.parameters is not None else {}
+    parameters = parameters_of(output.parameters) if output.parameters is not None else {}
     if binary_size is not None:
         return {**found, "parameters": {**parameters, BINARY_SIZE: binary_size}}
     if kind == BYTES:
@@ -224,7 +193,8 @@ def datatype(tensor: RequestInput | ResponseOutput) -> str:
     return str(getattr(tensor.datatype, "value", tensor.datatype))
 
 
-def _parameters(parameters: Parameters) -> dict[str, Any]:
+def parameters_of(parameters: Parameters) -> dict[str, Any]:
+    """Parameters as JSON has them."""
     known = {
         name: value
         for name, value in (
@@ -265,8 +235,3 @@ def as_json(value: Any) -> Any:
     if isinstance(value, TensorData):
         return value.root
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _sentence(text: str) -> str:
-    text = text[:1].lower() + text[1:]
-    return text if text.endswith(".") else text + "."

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadRequestError
+from .steps import COPIED_BYTES, OBJECTS, Steps, finish, gathered
 
 Buffer = bytes | memoryview
 
@@ -24,6 +25,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 BYTES = "BYTES"
+# What stands before each element of a raw BYTES tensor.
+LENGTH_BYTES = 4
 NESTED = (list, tuple, np.ndarray)
 # numpy's own limit was 32 for long; deeper JSON is an attack on whoever walks it by recursion.
 MAX_DIMENSIONS = 32
@@ -45,7 +48,7 @@ def check_shape(name: str, shape: list[int]) -> None:
         raise BadRequestError(f"Input '{name}' has the impossible shape {shape}.")
 
 
-def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Any:
+def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Steps[Any]:
     """A raw tensor: a list of bytes for BYTES, else a read-only numpy view of `raw`.
 
     Raises:
@@ -54,13 +57,7 @@ def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Any:
     check_shape(name, shape)
     count = prod(shape)
     if datatype == BYTES:
-        elements = unpack_bytes(name, raw)
-        if len(elements) != count:
-            raise BadRequestError(
-                f"Input '{name}' has shape {shape}, but its raw data holds {len(elements)} "
-                "element(s)."
-            )
-        return elements
+        return (yield from unpack_bytes(name, shape, raw))
     dtype = DTYPES[datatype]
     if len(raw) != count * dtype.itemsize:
         raise BadRequestError(
@@ -70,33 +67,60 @@ def decode_raw(name: str, datatype: str, shape: list[int], raw: Buffer) -> Any:
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
-def unpack_bytes(name: str, raw: Buffer) -> list[bytes]:
+def most_elements(shape: list[int], raw: Buffer) -> int:
+    """How many elements a raw BYTES tensor may have: each has a length before it."""
+    return min(prod(shape), len(raw) // LENGTH_BYTES)
+
+
+def unpack_bytes(name: str, shape: list[int], raw: Buffer) -> Steps[list[bytes]]:
     """The elements of a raw BYTES tensor: each a little-endian uint32 length, then the bytes.
 
+    No more are made than the shape says.
+
     Raises:
-        BadRequestError: a length overruns the data.
+        BadRequestError: there are more or fewer, or a length overruns the data.
     """
-    elements: list[bytes] = []
+    count, elements = prod(shape), list[bytes]()
     at, end = 0, len(raw)
-    while at < end:
-        start = at + 4
+    while at < end and len(elements) < count:
+        start = at + LENGTH_BYTES
         size = int.from_bytes(raw[at:start], "little")
         at = start + size
         if start > end or at > end:
             raise BadRequestError(
                 f"Input '{name}': the length of raw element {len(elements)} overruns its data."
             )
-        elements.append(bytes(raw[start:at]))
+        if size < COPIED_BYTES:
+            elements.append(bytes(raw[start:at]))
+        else:
+            elements.append((yield from gathered([memoryview(raw)[start:at]])))
+        if not len(elements) % OBJECTS:
+            yield
+    if at < end or len(elements) < count:
+        holds = f"more than {count}" if at < end else str(len(elements))
+        raise BadRequestError(
+            f"Input '{name}' has shape {shape}, but its raw data holds {holds} element(s)."
+        )
     return elements
 
 
 def pack_bytes(elements: Any) -> bytes:
     """A BYTES tensor's elements (bytes or str) in their raw form."""
-    packed: list[bytes] = []
+    return b"".join(finish(packed(elements)))
+
+
+def packed(elements: Any) -> Steps[list[bytes]]:
+    """The same, in parts."""
+    parts: list[bytes] = []
+    size = 0
     for element in flat(elements):
         data = element.encode() if isinstance(element, str) else bytes(element)
-        packed += (len(data).to_bytes(4, "little"), data)
-    return b"".join(packed)
+        parts += (len(data).to_bytes(4, "little"), data)
+        size += len(data)
+        if size >= COPIED_BYTES or not len(parts) % (2 * OBJECTS):
+            size = 0
+            yield
+    return parts
 
 
 def encode_raw(datatype: str, data: Any) -> Any:
@@ -104,6 +128,14 @@ def encode_raw(datatype: str, data: Any) -> Any:
     if datatype == BYTES:
         return pack_bytes(data)
     return np.ascontiguousarray(data, DTYPES[datatype])
+
+
+def raw_parts(datatype: str, data: Any) -> Steps[list[Buffer]]:
+    """A tensor's raw form in parts; an array is one, and not copied."""
+    if datatype == BYTES:
+        return list((yield from packed(data)))
+    array = np.ascontiguousarray(data, DTYPES[datatype])
+    return [array.reshape(-1).view(np.uint8).data] if array.size else []
 
 
 def flat(data: Any) -> list[Any]:

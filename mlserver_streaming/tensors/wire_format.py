@@ -20,28 +20,8 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
         FieldsError: it is no message, or ends too soon.
     """
     view = memoryview(message)
-    for number, _, _, begin, end in _bounds(message):
+    for number, _, _, begin, end in bounds(message):
         yield number, view[begin:end]
-
-
-def split_raw(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
-    """Take one bytes field out of a serialised message, without copying it.
-
-    Returns:
-        the message without the field, and a view of each of its values.
-
-    Raises:
-        FieldsError: not a well-formed message.
-    """
-    view = memoryview(message)
-    kept: list[memoryview] = []
-    found: list[memoryview] = []
-    for number, kind, start, begin, end in _bounds(message):
-        if number == field and kind == LENGTH:
-            found.append(view[begin:end])
-        else:
-            kept.append(view[start:end])
-    return b"".join(kept), found
 
 
 def varint(value: int) -> bytes:
@@ -61,17 +41,17 @@ def tag(field: int, kind: int) -> bytes:
     return varint(field << 3 | kind)
 
 
-def _bounds(message: bytes | memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+def bounds(message: bytes | memoryview) -> Iterator[tuple[int, int, int, int, int]]:
     """Each field's number and wire type; where it starts, where its bytes begin, and its end."""
     at, end = 0, len(message)
     while at < end:
         start = at
-        key, at = _read_varint(message, at)
+        key, at = read_varint(message, at)
         kind, size = key & 7, 0
         if kind == VARINT:
-            _, at = _read_varint(message, at)
+            _, at = read_varint(message, at)
         elif kind == LENGTH:
-            size, at = _read_varint(message, at)
+            size, at = read_varint(message, at)
         elif kind in (FIXED64, FIXED32):
             size = 8 if kind == FIXED64 else 4
         else:
@@ -82,7 +62,12 @@ def _bounds(message: bytes | memoryview) -> Iterator[tuple[int, int, int, int, i
         at += size
 
 
-def _read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
+def read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
+    """The number that begins at a place, and the place behind it.
+
+    Raises:
+        FieldsError: it does not end.
+    """
     value = shift = 0
     while at < len(message) and shift < 64:
         byte = message[at]

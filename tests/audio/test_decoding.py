@@ -1,5 +1,7 @@
 """Which reader a file gets, and FFmpeg's formats in pieces of any size."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,25 @@ def test_too_long_for_one_go() -> None:
             reader.feed(data)
             reader.finish()
         reader.close()
+
+
+def test_a_long_wav_is_refused_by_its_header_before_it_is_read() -> None:
+    reader = FileReader(max_seconds=1)
+    whole = wav(silence(600))
+    tracemalloc.start()
+    with pytest.raises(TooLongError, match="more than 1 s"):
+        reader.feed(whole)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A piece of the file as bytes, and as samples of twice their size.
+    assert most < len(whole) // 4
+
+
+def test_a_long_wav_may_come_in_chunks() -> None:
+    reader = FileReader(max_seconds=1)
+    whole = wav(silence(3))
+    found = [reader.feed(whole[at : at + 16_000]) for at in range(0, len(whole), 16_000)]
+    assert sum(map(len, found)) == 3 * reader.rate
 
 
 def test_names_of_playlists_are_never_opened() -> None:

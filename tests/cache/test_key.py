@@ -13,7 +13,9 @@ from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorDat
 from mlserver_streaming.cache.key import PREDICT, STREAM, is_large, key_of
 from mlserver_streaming.rest import binary, generate
 from mlserver_streaming.rpc import converters
-from mlserver_streaming.tensors import json_codec
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors import json_requests
+from mlserver_streaming.tensors.steps import finish
 
 IDENTITY = b"i" * 32
 
@@ -45,7 +47,7 @@ def asking(*tensors: RequestInput, id: str = "r", **parameters: Any) -> Inferenc
 
 
 def over_json(**request: Any) -> InferenceRequest:
-    return json_codec.decode_request(request)
+    return finish(json_requests.decode_request(request, LimitSettings()))
 
 
 def over_binary(raw: bytes, **request: Any) -> InferenceRequest:
@@ -53,15 +55,14 @@ def over_binary(raw: bytes, **request: Any) -> InferenceRequest:
     request.setdefault("parameters", {})["binary_data_output"] = True
     binary.attach_tensors(request, memoryview(raw))
     binary.BinaryOutputs.take(request)
-    return json_codec.decode_request(request)
+    return finish(json_requests.decode_request(request, LimitSettings()))
 
 
 def over_grpc(raw: bytes | None = None, **message: Any) -> InferenceRequest:
     request = pb.ModelInferRequest(**message)
     if raw is not None:
         request.raw_input_contents.append(raw)
-    decoded = converters.decode_message(request.SerializeToString())
-    return converters.decode_request(*decoded).payload
+    return finish(converters.decode(request.SerializeToString(), LimitSettings())).payload
 
 
 def test_a_text_is_the_same_question_over_every_wire():
@@ -73,7 +74,7 @@ def test_a_text_is_the_same_question_over_every_wire():
         for request in (
             over_json(id="1", inputs=[{**described, "data": ["né"]}]),
             over_json(inputs=[{**described, "data": "né", "parameters": {"content_type": "str"}}]),
-            json_codec.decode_request(generate.unflatten({"text_input": "né"}, declared)),
+            over_json(**generate.unflatten({"text_input": "né"}, declared)),
             over_binary(raw, inputs=[dict(described)]),
             over_grpc(raw, id="2", inputs=[described]),
             over_grpc(inputs=[{**described, "contents": {"bytes_contents": ["né".encode()]}}]),

@@ -357,3 +357,25 @@ def test_no_secret_is_in_the_log_or_the_metrics(keyed: Keyed) -> None:
         assert secret not in log
         for part in secret.split("."):
             assert len(part) < 20 or part not in log
+
+
+@pytest.mark.parametrize("port", ["grpc_address", "triton_address"])
+async def test_streams_without_a_key_keep_nobody_from_inference(keyed: Keyed, port: str):
+    """More of them than there are calls at once, each open and silent: refused, and counted out."""
+    address = getattr(keyed.service, port)
+    refused: list[Any] = []
+    connections = [
+        grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        for _ in range(3)
+    ]
+    for connection in connections:
+        method = connection.stream_stream(SERVICE + "ModelStreamInfer")
+        refused += [method(timeout=DEADLINE_SECONDS) for _ in range(415)]
+    reply = await infer(
+        address, text_request("a b"), metadata=tuple(keyed.headers["infer"].items())
+    )
+    assert reply.outputs[0].shape == [2]
+    codes = {await call.code() for call in refused}
+    assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.CANCELLED}
+    for connection in connections:
+        await connection.close()

@@ -253,3 +253,17 @@ async def test_base64_frames_are_answered_in_base64(service: Service):
     [response] = await stream(service.grpc_address, [jpeg_request(base64.b64encode(jpeg()))])
     answered = base64.b64decode(response.raw_output_contents[0][4:], validate=True)
     assert cv2.imdecode(np.frombuffer(answered, np.uint8), 1).shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("size", [7_000, 5_000_000])
+async def test_an_id_as_long_as_a_message_comes_back(service: Service, size: int):
+    """The answer's headers repeat it where they may, and so does the log."""
+    before = service.log.stat().st_size
+    long = "x" * size
+    unary = await infer(service.grpc_address, text_request("a b", request_id=long))
+    assert unary.id == long
+    streamed = await stream(service.grpc_address, [text_request("a b", request_id=long)])
+    assert [each.id for each in streamed] == [long, long]
+    replies = await triton_stream(service.triton_address, [text_request("a b", request_id=long)])
+    assert [each.id for _, each in replies] == [long, long]
+    assert service.log.stat().st_size - before < 10_000

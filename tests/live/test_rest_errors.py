@@ -221,3 +221,10 @@ async def test_a_body_of_unknown_length_is_refused_at_the_limit(service: Service
         await writer.drain()
     assert await asyncio.wait_for(answering, 20) == b"HTTP/1.1 413 Request Entity Too Large\r\n"
     writer.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_parameters_nested_too_deep(client: httpx.Client, call: str) -> None:
+    body = json.dumps(prompt()).replace('"delay"', '"deep": ' + "[" * 990 + "]" * 990 + ', "delay"')
+    answer = client.post(path("text-model", call), content=body)
+    check(answer, 400, "nested more than 100 deep")

@@ -5,7 +5,9 @@ from mlserver.types import InferenceResponse, Parameters, ResponseOutput, Tensor
 
 from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.rest.binary import BinaryOutputs, attach_tensors, split_body
-from mlserver_streaming.tensors.json_codec import decode_request, parse_json
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors.json_requests import decode_request, parse_json
+from mlserver_streaming.tensors.steps import finish
 
 
 def decoded(inputs, tail=b"", header=None, **fields):
@@ -18,7 +20,7 @@ def decoded(inputs, tail=b"", header=None, **fields):
     text, rest = split_body(text + tail, str(len(text)) if header is None else header)
     parsed = parse_json(text)
     attach_tensors(parsed, rest)
-    return decode_request(parsed), rest
+    return finish(decode_request(parsed, LimitSettings())), rest
 
 
 def response(*outputs):
@@ -130,14 +132,17 @@ def test_a_wish_that_is_neither_true_nor_false(flag):
 
 def test_outputs_as_bytes():
     array = np.arange(4, dtype=np.float32).reshape(2, 2)
-    body, length = BinaryOutputs(all=True, named={"j": False}).encode(
-        response(
-            ("x", [2, 2], "FP32", array.T),
-            ("j", [1], "INT8", [7]),
-            ("b", [2], "BYTES", [b"\xff\xd8", "é"]),
-            ("l", [2], "FP16", [1, 2]),
+    parts, length = finish(
+        BinaryOutputs(all=True, named={"j": False}).written(
+            response(
+                ("x", [2, 2], "FP32", array.T),
+                ("j", [1], "INT8", [7]),
+                ("b", [2], "BYTES", [b"\xff\xd8", "é"]),
+                ("l", [2], "FP16", [1, 2]),
+            )
         )
     )
+    body = b"".join(parts)
     outputs = orjson.loads(body[:length])["outputs"]
     assert [output.get("data") for output in outputs] == [None, [7], None, None]
     sizes = [output.get("parameters", {}).get("binary_data_size") for output in outputs]

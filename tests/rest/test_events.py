@@ -5,11 +5,13 @@ import random
 import string
 import zlib
 
+import numpy as np
 import orjson
 import pytest
 from mlserver.types import InferenceResponse, Parameters
 
 from mlserver_streaming.errors import BadRequestError, RequestFailedError
+from mlserver_streaming.models.messages import output
 from mlserver_streaming.rest.events import KEEP_ALIVE, READY_BYTES, EventStreamResponse
 
 LONG = 3600.0  # seconds: longer than any test
@@ -153,9 +155,45 @@ async def test_short_events_are_compressed_in_little_memory_though_the_first_is_
     assert found == [*map(event, [first, *kinds * 3]), b""]
 
 
-async def test_another_encoding_of_responses():
-    client = await sent(words("a"), encode=lambda response: response.model_name.encode())
-    assert client.bodies == [b"data: a\n\n", b""]
+class Names:
+    """Responses written as the names of their models, short or not."""
+
+    def __init__(self, short):
+        self.short = short
+
+    def encode(self, response):
+        return response.model_name.encode() if self.short else None
+
+    def written(self, response):
+        yield
+        return [each.encode() for each in response.model_name]
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_another_encoding_of_responses(short):
+    client = await sent(words("ab"), answers=Names(short))
+    assert client.bodies == [b"data: ab\n\n", b""]
+
+
+async def test_a_large_event_leaves_in_pieces_while_others_have_a_turn():
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    array = np.zeros(400_000, np.float32)
+    large = said("m")
+    large.outputs = [output("x", "FP32", [len(array)], array)]
+    client = await sent(words(large))
+    beside.cancel()
+    assert len(client.bodies) > 4
+    assert turns > 8
+    (event,) = b"".join(client.bodies).split(b"\n\n")[:-1]
+    assert orjson.loads(event.removeprefix(b"data: "))["outputs"][0]["data"] == [0.0] * len(array)
 
 
 async def test_an_error_before_the_first_response_is_raised():

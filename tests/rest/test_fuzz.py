@@ -8,8 +8,10 @@ from mlserver.types import InferenceRequest, MetadataTensor
 from mlserver_streaming.errors import MLServerError
 from mlserver_streaming.rest.binary import HEADER, BinaryOutputs, attach_tensors, split_body
 from mlserver_streaming.rest.generate import FlatAnswers, is_flat, unflatten
-from mlserver_streaming.tensors.json_codec import decode_request, parse_json
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors.json_requests import decode_request, parse_json
 from mlserver_streaming.tensors.raw import BYTES, DTYPES
+from mlserver_streaming.tensors.steps import finish
 
 DECLARED = [
     MetadataTensor(name="text", datatype="BYTES", shape=[1]),
@@ -56,7 +58,7 @@ def decode(body, header, flat):
             FlatAnswers.to(parsed)
         attach_tensors(parsed, tail)
         BinaryOutputs.take(parsed)
-        assert isinstance(decode_request(parsed), InferenceRequest)
+        assert isinstance(finish(decode_request(parsed, LimitSettings())), InferenceRequest)
     except MLServerError as error:
         assert error.status_code in (400, 422)
         assert str(error)

@@ -10,7 +10,9 @@ from mlserver.types import (
 
 from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.rest.generate import FlatAnswers, is_flat, unflatten
-from mlserver_streaming.tensors.json_codec import decode_request
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors.json_requests import decode_request
+from mlserver_streaming.tensors.steps import finish
 
 PROMPT = [MetadataTensor(name="prompt", datatype="BYTES", shape=[1])]
 SEVERAL = [
@@ -21,7 +23,7 @@ SEVERAL = [
 
 
 def request(parsed, declared=PROMPT):
-    return decode_request(unflatten(parsed, declared))
+    return finish(decode_request(unflatten(parsed, declared), LimitSettings()))
 
 
 def answer(parsed, outputs, declared=PROMPT, **fields):

@@ -24,16 +24,16 @@ from mlserver.types import (
 from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.rpc import converters
 from mlserver_streaming.rpc.converters import (
-    CONTENTS,
     SMALL_MESSAGE_BYTES,
     DecodedRequest,
-    decode_message,
     decode_parameters,
-    decode_request,
     encode_parameters,
     encode_response,
 )
+from mlserver_streaming.rpc.typed_contents import CONTENTS
+from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.tensors.raw import BYTES, DTYPES, pack_bytes
+from mlserver_streaming.tensors.steps import finish
 
 # Two elements of each datatype, its limits where it has some.
 SAMPLES: dict[str, list[Any]] = {
@@ -79,7 +79,7 @@ def message(
 
 
 def decode(received: bytes) -> DecodedRequest:
-    return decode_request(*decode_message(received))
+    return finish(converters.decode(received, LimitSettings()))
 
 
 def data_of(request: DecodedRequest, index: int = 0) -> Any:

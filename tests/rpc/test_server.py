@@ -6,9 +6,9 @@ import pytest
 from grpc.aio import _server
 from mlserver.handlers import ModelRepositoryHandlers
 
+from clients.server_process import free_ports
 from mlserver_streaming.ports import require_free
 from mlserver_streaming.rpc.server import StreamingGRPCServer
-from tests.live.service import free_ports
 from tests.streams.planes import plane_of
 
 PATIENCE = 20

@@ -37,7 +37,7 @@ async def test_streamed_responses_joined_are_the_prompt_byte_for_byte(prompt: st
 
 
 def test_every_word_but_the_first_brings_its_space() -> None:
-    assert words("What is the capital of France?") == [
+    assert list(words("What is the capital of France?")) == [
         "What",
         " is",
         " the",

@@ -1,10 +1,13 @@
+import asyncio
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from mlserver_streaming.errors import RequestFailedError, UnsupportedError
+from mlserver_streaming.errors import RequestFailedError, TooLargeError, UnsupportedError
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.streams import collect as collect_module
 from mlserver_streaming.streams.collect import collect
 
 MODEL = SimpleNamespace(name="m", version="v1")
@@ -27,12 +30,12 @@ def response(*outputs, **parameters):
     )
 
 
-async def collected(*responses):
+async def collected(*responses, **limits):
     async def stream():
         for each in responses:
             yield each
 
-    return await collect(MODEL, stream())
+    return await collect(MODEL, stream(), LimitSettings(**limits))
 
 
 def word(text):
@@ -98,3 +101,52 @@ async def test_a_failed_response_fails_the_whole():
 async def test_tensors_that_do_not_fit_together(other):
     with pytest.raises(UnsupportedError, match="ask for them as a stream"):
         await collected(response(word("a")), response(other))
+
+
+async def test_collecting_takes_turns(monkeypatch):
+    monkeypatch.setattr(collect_module, "TURN_SECONDS", 0.0)
+    rounds = 0
+
+    async def go_round():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(go_round())
+    await collected(*[response(word("a")) for _ in range(100)])
+    beside.cancel()
+    assert rounds >= 99
+
+
+@pytest.mark.parametrize("limits", [{"collected_responses": 2}, {"collected_bytes": 1024}])
+async def test_more_than_may_be_collected_is_refused_and_told_to_stream(limits):
+    some = [response(word("x" * 400)) for _ in range(2)]
+    assert (await collected(*some, **limits)).outputs[0].shape == [2]
+    asked_for = 0
+
+    async def endless():
+        nonlocal asked_for
+        while True:
+            asked_for += 1
+            yield response(word("x" * 400))
+
+    with pytest.raises(TooLargeError, match="ask for it as a stream") as caught:
+        await collect(MODEL, endless(), LimitSettings(**limits))
+    assert caught.value.status_code == 413
+    assert asked_for == 3
+
+
+async def test_one_response_is_never_too_large():
+    (output,) = (await collected(response(word("x" * 2000)), collected_bytes=1024)).outputs
+    assert output.data.root == ["x" * 2000]
+
+
+async def test_a_list_may_come_after_arrays():
+    numbers = ("x", [2], "FP32", np.ones(2, np.float32))
+    (output,) = (
+        await collected(
+            *[response(numbers)] * 2, response(("x", [1], "FP32", [2])), response(numbers)
+        )
+    ).outputs
+    assert (output.shape, output.data.root) == ([7], [1, 1, 1, 1, 2, 1, 1])

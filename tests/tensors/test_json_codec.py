@@ -10,7 +10,10 @@ from mlserver.types import InferenceResponse, Parameters, ResponseOutput, Tensor
 from mlserver_streaming.cache.key import PREDICT, key_of
 from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.parallel.payloads import pack_request, unpack_request
-from mlserver_streaming.tensors.json_codec import decode_request, encode_response, parse_json
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors.json_codec import encode_response
+from mlserver_streaming.tensors.json_requests import decode_request, parse_json
+from mlserver_streaming.tensors.steps import finish
 
 
 def output(name, shape, datatype, data, **parameters):
@@ -66,7 +69,7 @@ def test_a_body_that_is_no_json_object(body, status, said):
 )
 def test_json_that_is_no_inference_request(parsed, said):
     with pytest.raises(BadRequestError, match=said) as caught:
-        decode_request(parsed)
+        finish(decode_request(parsed, LimitSettings()))
     assert caught.value.status_code == 400
     assert str(caught.value).endswith(".")
 
@@ -125,7 +128,7 @@ def test_parameters_nested_too_deep(where, kind):
         body["outputs"] = [owner := {"name": "y"}]
     owner["parameters"] = {"headers": {"a": deep}} if where == "headers" else {"p": [1, deep]}
     with pytest.raises(BadRequestError, match="nested more than 100 deep"):
-        decode_request(body)
+        finish(decode_request(body, LimitSettings()))
 
 
 def test_parameters_that_are_nested_as_deep_as_they_may_go_everywhere():
@@ -133,7 +136,9 @@ def test_parameters_that_are_nested_as_deep_as_they_may_go_everywhere():
     for _ in range(99):
         deep = {"a": deep}
     tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["a"]}
-    request = decode_request({"inputs": [tensor], "parameters": {"p": deep}})
+    request = finish(
+        decode_request({"inputs": [tensor], "parameters": {"p": deep}}, LimitSettings())
+    )
     assert key_of(request, b"m", PREDICT, "") is not None
     assert unpack_request(pickle.loads(pickle.dumps(pack_request(request)))) == request
     response = InferenceResponse(model_name="m", outputs=[], parameters=request.parameters)

@@ -18,6 +18,7 @@ from mlserver_streaming.tensors.raw import (
     pack_bytes,
     unpack_bytes,
 )
+from mlserver_streaming.tensors.steps import finish
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
@@ -27,7 +28,7 @@ def test_numbers_come_back_bit_for_bit(data: st.DataObject, datatype: str) -> No
     array = data.draw(hnp.arrays(DTYPES[datatype], SHAPES))
     raw = bytes(encode_raw(datatype, array))
     assert len(raw) == array.nbytes
-    back = decode_raw("x", datatype, list(array.shape), raw)
+    back = finish(decode_raw("x", datatype, list(array.shape), raw))
     assert (back.shape, back.dtype) == (array.shape, array.dtype)
     assert back.tobytes() == array.tobytes()
 
@@ -41,7 +42,7 @@ def test_the_wire_is_little_endian_and_row_major() -> None:
 
 def test_a_raw_tensor_is_a_read_only_view() -> None:
     raw = bytes(16)
-    tensor = decode_raw("x", "FP32", [2, 2], raw)
+    tensor = finish(decode_raw("x", "FP32", [2, 2], raw))
     assert np.shares_memory(tensor, np.frombuffer(raw, np.uint8))
     assert not tensor.flags.writeable
 
@@ -54,9 +55,9 @@ def test_encoding_copies_nothing_that_lies_right() -> None:
 @given(st.lists(st.binary()))
 def test_byte_elements_come_back(elements: list[bytes]) -> None:
     packed = pack_bytes(elements)
-    assert unpack_bytes("x", packed) == elements
-    assert unpack_bytes("x", memoryview(packed)) == elements
-    assert decode_raw("x", BYTES, [len(elements)], packed) == elements
+    assert finish(unpack_bytes("x", [len(elements)], packed)) == elements
+    assert finish(unpack_bytes("x", [len(elements)], memoryview(packed))) == elements
+    assert finish(decode_raw("x", BYTES, [len(elements)], packed)) == elements
 
 
 def test_text_is_packed_as_utf8_whatever_it_is_kept_in() -> None:
@@ -89,7 +90,7 @@ def test_data_and_shape_that_disagree_are_refused_by_name(
     datatype: str, shape: list[int], raw: bytes
 ) -> None:
     with pytest.raises(BadRequestError, match="'the-input'") as caught:
-        decode_raw("the-input", datatype, shape, raw)
+        finish(decode_raw("the-input", datatype, shape, raw))
     assert caught.value.status_code == 400
 
 
@@ -97,13 +98,13 @@ def test_data_and_shape_that_disagree_are_refused_by_name(
 def test_a_shape_that_numpy_cannot_hold_is_refused_by_name(shape: list[int]) -> None:
     raw = bytes(0 if 0 in shape else 4)
     with pytest.raises(BadRequestError, match="'the-input'"):
-        decode_raw("the-input", "FP32", shape, raw)
+        finish(decode_raw("the-input", "FP32", shape, raw))
 
 
 @given(st.sampled_from([*DTYPES, BYTES]), st.lists(st.integers(0, 2**63 - 1)), st.binary())
 def test_any_tensor_is_decoded_or_refused(datatype: str, shape: list[int], raw: bytes) -> None:
     try:
-        tensor = decode_raw("x", datatype, shape, memoryview(raw))
+        tensor = finish(decode_raw("x", datatype, shape, memoryview(raw)))
     except BadRequestError:
         return
     if datatype == BYTES:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from mlserver import MLModel
-from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
@@ -28,7 +27,11 @@ from ...streams.answers import One, is_decoupled
 from ...streams.calls import TRITON
 from ...streams.deadlines import timeout_seconds, undisturbed, within
 from ...streams.finals import with_final
-from ..converters import DecodedRequest, decode_message, decode_request, encode_response
+from ...streams.turns import in_turns
+from ...tensors.json_codec import is_large
+from ...tensors.steps import gathered
+from ...tensors.wire_format import tag, varint
+from ..converters import DecodedRequest, decode, encode_response, named, response_parts
 from ..errors import abort, answers_errors, write
 from ..servicer import StreamingServicer, headers_of
 from .messages import (
@@ -48,6 +51,8 @@ FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
 # Call metadata that asks for a real status, and so the stream's end, at its first error.
 STRICT_ERRORS = "triton_grpc_error"
+# Of ModelStreamInferResponse.
+INFER_RESPONSE_TAG = tag(2, 2)
 
 
 @dataclass(slots=True)
@@ -143,19 +148,18 @@ class _TritonStream:
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
-        head = pb.ModelInferRequest()
         try:
-            head, raw = decode_message(message)
-            request = decode_request(head, raw)
+            request = await in_turns(decode(message, self._servicer._data_plane.streaming.limits))
             insert_headers(request.payload, dict(self._headers))
             async with within(timeout_seconds(request.payload)):
                 await self._respond(request, len(message))
         except MLServerError as error:
-            await self._fail(head.model_name, head.model_version, head.id, error, final=True)
+            await self._fail(*named(message), error, final=True)
         except Exception:
-            internal = InternalError(head.id or generate_uuid())
+            name, version, request_id = named(message)
+            internal = InternalError(request_id or generate_uuid())
             logger.exception("Triton stream: %s", internal)
-            await self._fail(head.model_name, head.model_version, head.id, internal, final=True)
+            await self._fail(name, version, request_id, internal, final=True)
         finally:
             self.slots.release()
 
@@ -175,9 +179,7 @@ class _TritonStream:
                         failed = True
                         await self._fail(name, version, payload.id or "", error, final)
                     else:
-                        message = encode_response(response, request.raw, {FINAL: final})
-                        await self._write(infer_response=message)
-                        figures.sent.inc(len(message))
+                        figures.sent.inc(await self._send(response, request.raw, final))
             if not final and _wants_empty_final(payload):
                 empty = InferenceResponse.model_construct(
                     model_name=name, model_version=version, id=payload.id, outputs=[]
@@ -204,8 +206,24 @@ class _TritonStream:
             infer_response=encode_response(failed, False, {FINAL: final}),
         )
 
+    async def _send(self, response: InferenceResponse, raw: bool, final: bool) -> int:
+        """Write a response; the bytes that it has."""
+        if not is_large(response):
+            message = encode_response(response, raw, {FINAL: final})
+            await self._write(infer_response=message)
+            return len(message)
+        # Put together by hand: protobuf would copy it twice more.
+        parts = await in_turns(response_parts(response, raw, {FINAL: final}))
+        size = sum(map(len, parts))
+        await self._write_message(
+            await in_turns(gathered([INFER_RESPONSE_TAG + varint(size), *parts]))
+        )
+        return size
+
     async def _write(self, **fields: Any) -> None:
-        message = ModelStreamInferResponse(**fields).SerializeToString()
+        await self._write_message(ModelStreamInferResponse(**fields).SerializeToString())
+
+    async def _write_message(self, message: bytes) -> None:
         async with self._writing:
             with undisturbed():
                 await write(self._context, message)

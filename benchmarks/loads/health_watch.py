@@ -1,0 +1,125 @@
+"""Asks a service for its health 50 times a second, and looks at its memory; a process of its own.
+
+`python -m benchmarks.loads.health_watch HTTP_PORT GRPC_PORT PID`: each line that it reads begins a
+new watch, and is answered with a line of JSON about the one before: the longest silence of each
+edge in seconds, an answer that is still out included, and the least and the most resident memory.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+PERIOD_SECONDS = 0.02
+MEMORY_SECONDS = 0.005
+# An edge that is silent for longer is asked again on another connection.
+PATIENCE_SECONDS = 300.0
+LIVE = "/inference.GRPCInferenceService/ServerLive"
+KIB = 1024
+
+
+class Watched:
+    """One edge: how long its answers took since the watch began."""
+
+    def __init__(self, ask: Callable[[], None]):
+        self._ask = ask
+        self._longest = 0.0
+        self._asked: float | None = None
+        self._lock = threading.Lock()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def longest(self) -> float:
+        """The longest silence of the watch that ends here; another begins."""
+        with self._lock:
+            out = time.perf_counter() - self._asked if self._asked is not None else 0.0
+            longest, self._longest = max(self._longest, out), 0.0
+            return longest
+
+    def _run(self) -> None:
+        while True:
+            begun = time.perf_counter()
+            with self._lock:
+                self._asked = begun
+            try:
+                self._ask()
+            except (OSError, http.client.HTTPException, grpc.RpcError):
+                time.sleep(PERIOD_SECONDS)
+            with self._lock:
+                took = time.perf_counter() - begun
+                self._longest, self._asked = max(self._longest, took), None
+            time.sleep(max(0.0, PERIOD_SECONDS - took))
+
+
+class Memory:
+    """A process's resident memory since the watch began."""
+
+    def __init__(self, pid: int):
+        self._status = Path(f"/proc/{pid}/status")
+        self._least = self._most = self._now()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def range(self) -> tuple[int, int]:
+        """The least and the most of the watch that ends here."""
+        found = self._least, self._most
+        self._least = self._most = self._now()
+        return found
+
+    def _run(self) -> None:
+        while True:
+            now = self._now()
+            self._least, self._most = min(self._least, now), max(self._most, now)
+            time.sleep(MEMORY_SECONDS)
+
+    def _now(self) -> int:
+        try:
+            lines = self._status.read_text().splitlines()
+        except OSError:
+            return 0
+        return next((int(each.split()[1]) * KIB for each in lines if each.startswith("VmRSS")), 0)
+
+
+def over_rest(port: int) -> Callable[[], None]:
+    """Ask the REST edge whether it is live, on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+
+    def ask() -> None:
+        try:
+            connection.request("GET", "/v2/health/live")
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
+
+    return ask
+
+
+def over_grpc(port: int) -> Callable[[], None]:
+    """Ask the gRPC edge whether it is live."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    live: Any = channel.unary_unary(LIVE)
+
+    def ask() -> None:
+        live(b"", timeout=PATIENCE_SECONDS)
+
+    return ask
+
+
+def main() -> None:
+    http_port, grpc_port, pid = map(int, sys.argv[1:])
+    rest, rpc, memory = Watched(over_rest(http_port)), Watched(over_grpc(grpc_port)), Memory(pid)
+    for _ in sys.stdin:
+        least, most = memory.range()
+        found = {"rest": rest.longest(), "grpc": rpc.longest(), "least": least, "most": most}
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
