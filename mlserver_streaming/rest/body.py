@@ -15,6 +15,9 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 # https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
 CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
+# Of a length that anybody could mean.
+MOST_DIGITS = 20
+
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     """The whole body.
@@ -26,7 +29,8 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     """
     too_large = TooLargeError(f"The request body is larger than {limit} bytes; send less at once.")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    # As many zeros may stand before it as a header is long: more digits than Python reads.
+    if declared.isdecimal() and int(declared.lstrip("0")[:MOST_DIGITS] or 0) > limit:
         raise too_large
     # In place: a list of chunks, joined, is there twice.
     received = BytesIO()

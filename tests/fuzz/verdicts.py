@@ -35,6 +35,8 @@ def http_fault(answer: bytes) -> str:
     if not status.isdigit() or int(status) < 500:
         return ""
     body = answer.partition(b"\r\n\r\n")[2]
+    if status == b"503" and not body:
+        return ""  # readiness, while a model is loaded again
     try:
         said = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):

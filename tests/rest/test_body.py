@@ -36,6 +36,14 @@ async def test_a_declared_length_is_refused_before_anything_is_read():
     assert len(asked.state.waiting) == 1
 
 
+async def test_a_declared_length_of_many_zeros_and_digits():
+    asked = request(b"abc", content_length="0" * 5000 + "3")
+    assert await read_body(asked, limit=10) == b"abc"
+    for length in ("0" * 5000 + "11", "1" * 5000):
+        with pytest.raises(TooLargeError):
+            await read_body(request(b"abc", content_length=length), limit=10)
+
+
 async def test_an_undeclared_length_is_refused_as_soon_as_it_is_too_long():
     asked = request(*[b"12345"] * 100)
     with pytest.raises(TooLargeError):
