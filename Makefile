@@ -25,7 +25,7 @@ PYTHON ?= $(shell for needed in "import ensurepip" ""; do for p in python3 pytho
 UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}") \
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
-.PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak fuzz check bench \
+.PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak fuzz silence check bench \
 	bench-quick peers perf-analyzer memcached lock clean
 .DEFAULT_GOAL := setup
 
@@ -99,6 +99,10 @@ soak: setup
 # Mutated input over every wire, with keys on: no fault of the service's own, no silence, a clean log.
 fuzz: setup
 	$(BIN)/python -m tests.fuzz $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# How long the worst requests at the limits keep health unanswered, and what memory they take.
+silence: setup
+	$(BIN)/python -m benchmarks.silence $(if $(QUICK),--quick)
 
 check: setup
 	$(BIN)/ruff check .

@@ -126,12 +126,9 @@ class LimitSettings(_Block):
         default=64, description="Requests that may wait for one of these to end."
     )
     request_bytes: Bytes = Field(
-        default=64 * 1024 * 1024, description="Size of a request's body or message."
-    )
-    message_bytes: Bytes = Field(
-        default=16 * 1024 * 1024,
-        description="Size of a gRPC message, each way, where it is less than `request_bytes`: the "
-        "gRPC library copies a message whole, 2 ms for each MiB, and everybody waits.",
+        default=64 * 1024 * 1024,
+        description="Size of a request's body or message, each way. gRPC copies a message whole, "
+        "about 2 ms for each MiB, and everybody waits.",
     )
     inputs: Count = Field(
         default=1024,

@@ -181,10 +181,9 @@ class StreamingGRPCServer(GRPCServer):
 
     def _get_options(self) -> list[tuple[str, Any]]:
         limits = self._data_plane.streaming.limits
-        size = min(limits.request_bytes, limits.message_bytes)
         bounds = {
-            "grpc.max_send_message_length": size,
-            "grpc.max_receive_message_length": size,
+            "grpc.max_send_message_length": limits.request_bytes,
+            "grpc.max_receive_message_length": limits.request_bytes,
             "grpc.max_concurrent_streams": self._calls_at_once,
             # Calls that Python has not looked at yet. Past the first, gRPC cancels some, anybody's,
             # so it is more than a few connections can open; a rapid reset is no concern of the
