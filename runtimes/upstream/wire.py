@@ -20,6 +20,7 @@ from mlserver.types import InferenceRequest, Parameters, RequestInput, ResponseO
 from mlserver_streaming.models.errors import MLServerError, RequestError
 from mlserver_streaming.tensors.infer_parameters import read_value, write_value
 from mlserver_streaming.tensors.raw import BYTES, DTYPES, decode_raw, flat, pack_bytes
+from mlserver_streaming.tensors.steps import finish
 from mlserver_streaming.tensors.wire_format import (
     LENGTH,
     FieldsError,
@@ -195,7 +196,7 @@ def _decode_raw(name: str, datatype: str, shape: list[int], raw: bytes) -> Any:
     if datatype == BYTES or datatype in DTYPES:
         # Its own text is about the input of a request.
         with suppress(MLServerError):
-            return decode_raw(name, datatype, shape, raw)
+            return finish(decode_raw(name, datatype, shape, raw))
     raise UpstreamReplyError(
         f"output '{name}' is {datatype} of shape {shape}, but has {len(raw)} bytes."
     )
