@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
-# A little below the limit of a request's size.
-MOST_BYTES = 63 * 1024 * 1024
+# A little below the limits of a body and of a message.
+MOST_BYTES, MOST_MESSAGE_BYTES = 63 * 1024 * 1024, 15 * 1024 * 1024
 JSON_LENGTH = "Inference-Header-Content-Length"
 INFER, STREAM = "ModelInfer", "ModelStreamInfer"
 REST, GRPC, TRITON = "rest", "grpc", "triton"
@@ -58,8 +58,8 @@ def worst_requests(most: int = MOST_BYTES) -> list[Worst]:
         *_json(most, several, image),
         *_flat(several, words),
         *_binary(several, floats, image),
-        *_grpc(GRPC, most, several, floats, words),
-        *_grpc(TRITON, most, several, floats, words),
+        *_grpc(GRPC, int(MOST_MESSAGE_BYTES * share), several, words),
+        *_grpc(TRITON, int(MOST_MESSAGE_BYTES * share), several, words),
     ]
 
 
@@ -217,7 +217,7 @@ def _binary(several: Several, floats: np.ndarray, image: np.ndarray) -> list[Wor
     ]
 
 
-def _grpc(wire: str, most: int, several: Several, floats: np.ndarray, words: str) -> list[Worst]:
+def _grpc(wire: str, most: int, several: Several, words: str) -> list[Worst]:
     def kind(name: str, message: Callable[[], bytes], call: str = INFER) -> Worst:
         said = {"grpc": "gRPC", "triton": "Triton"}[wire]
         return Worst(f"{said}: {name}", wire, call, message)
@@ -276,17 +276,18 @@ def _grpc(wire: str, most: int, several: Several, floats: np.ndarray, words: str
         ).SerializeToString()
 
     head = pb.ModelInferRequest(model_name="echo").SerializeToString()
-    ten, million = several(10_000_000), several(1_000_000)
+    floats = np.ones(most // 4 - 64, np.float32)
+    many = most // 4 - 64
     prompt = words.encode()
     kinds = [
         kind(
-            "10 million empty BYTES, said to be one",
-            raw("echo", "BYTES", [1], lambda: bytes(4 * ten)),
+            "empty BYTES, said to be one",
+            raw("echo", "BYTES", [1], lambda: bytes(4 * many)),
         ),
-        kind("10 million empty BYTES", raw("echo", "BYTES", [ten], lambda: bytes(4 * ten))),
+        kind("empty BYTES", raw("echo", "BYTES", [many], lambda: bytes(4 * many))),
         kind("400,000 inputs", inputs(several(400_000))),
-        kind("a million parameters", parameters(million)),
-        kind("30 million sizes of a shape", sizes(several(30_000_000))),
+        kind("900,000 parameters", parameters(several(900_000))),
+        kind("millions of sizes in a shape", sizes(most - 100)),
         kind("raw numbers", raw("echo", "FP32", [floats.size], floats.tobytes)),
         kind("typed FP32", typed("FP32", floats.size, 6, floats.tobytes)),
         kind(
@@ -298,14 +299,14 @@ def _grpc(wire: str, most: int, several: Several, floats: np.ndarray, words: str
             typed("INT64", most - 100, 3, lambda: b"\1" * (most - 100)),
         ),
         kind("typed BOOL", typed("BOOL", most - 100, 1, lambda: b"\1" * (most - 100))),
-        kind("10 million typed empty BYTES", typed("BYTES", ten, 8, lambda: b"\x42\0" * ten)),
-        kind("30 million unknown fields", lambda: head + b"\x78\1" * several(30_000_000)),
+        kind("typed empty BYTES", typed("BYTES", many, 8, lambda: b"\x42\0" * many)),
+        kind("millions of unknown fields", lambda: head + b"\x78\1" * (most // 2 - 100)),
         kind("200,000 words", raw("text-model", "BYTES", [1], lambda: _raw([prompt]))),
     ]
     streamed = [
         kind(
-            "10 million empty BYTES, streamed",
-            raw("echo", "BYTES", [ten], lambda: bytes(4 * ten)),
+            "empty BYTES, streamed",
+            raw("echo", "BYTES", [many], lambda: bytes(4 * many)),
             STREAM,
         ),
         kind("400,000 inputs, streamed", inputs(several(400_000)), STREAM),

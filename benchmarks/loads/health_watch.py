@@ -2,13 +2,15 @@
 
 `python -m benchmarks.loads.health_watch HTTP_PORT GRPC_PORT PID`: each line that it reads begins a
 new watch, and is answered with a line of JSON about the one before: the longest silence of each
-edge in seconds, an answer that is still out included, and the least and the most resident memory.
+edge in seconds, an answer that is still out included; the same without what both processes waited
+for a core, which is other programs' doing; and the least and the most resident memory.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -29,23 +31,26 @@ KIB = 1024
 class Watched:
     """One edge: how long its answers took since the watch began."""
 
-    def __init__(self, ask: Callable[[], None]):
+    def __init__(self, ask: Callable[[], None], pid: int):
         self._ask = ask
-        self._longest = 0.0
+        self._pid = pid
+        self._longest = self._own = 0.0
         self._asked: float | None = None
         self._lock = threading.Lock()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def longest(self) -> float:
-        """The longest silence of the watch that ends here; another begins."""
+    def longest(self) -> tuple[float, float]:
+        """The longest silence of the watch that ends here, and the longest that was the service's
+        own; another begins."""
         with self._lock:
             out = time.perf_counter() - self._asked if self._asked is not None else 0.0
-            longest, self._longest = max(self._longest, out), 0.0
-            return longest
+            found = max(self._longest, out), max(self._own, out)
+            self._longest = self._own = 0.0
+            return found
 
     def _run(self) -> None:
         while True:
-            begun = time.perf_counter()
+            waited, begun = self._waited(), time.perf_counter()
             with self._lock:
                 self._asked = begun
             try:
@@ -55,7 +60,24 @@ class Watched:
             with self._lock:
                 took = time.perf_counter() - begun
                 self._longest, self._asked = max(self._longest, took), None
+                own = took - (self._waited() - waited)
+                self._own = max(self._own, own)
             time.sleep(max(0.0, PERIOD_SECONDS - took))
+
+    def _waited(self) -> float:
+        """Seconds that this thread and the service's loop have waited for a core so far."""
+        return waited(os.getpid(), threading.get_native_id()) + waited(self._pid, self._pid)
+
+
+def waited(pid: int, thread: int) -> float:
+    """Seconds that a thread was ready and did not run; 0 where the kernel does not count them.
+
+    https://docs.kernel.org/scheduler/sched-stats.html
+    """
+    try:
+        return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 class Memory:
@@ -114,10 +136,13 @@ def over_grpc(port: int) -> Callable[[], None]:
 
 def main() -> None:
     http_port, grpc_port, pid = map(int, sys.argv[1:])
-    rest, rpc, memory = Watched(over_rest(http_port)), Watched(over_grpc(grpc_port)), Memory(pid)
+    edges = [Watched(over_rest(http_port), pid), Watched(over_grpc(grpc_port), pid)]
+    memory = Memory(pid)
     for _ in sys.stdin:
         least, most = memory.range()
-        found = {"rest": rest.longest(), "grpc": rpc.longest(), "least": least, "most": most}
+        silences = [edge.longest() for edge in edges]
+        silence, own = max(each[0] for each in silences), max(each[1] for each in silences)
+        found = {"silence": silence, "own": own, "least": least, "most": most}
         print(json.dumps(found), flush=True)
 
 

@@ -34,6 +34,10 @@ PATIENCE_SECONDS = 10.0
 RESPONSE_BYTES = 2560
 
 
+# Responses that are kept of a run: Python's garbage collector looks through all of them again and
+# again, and everybody waits, 3 ms for so many.
+MOST_KEPT = 16_384
+
 # Responses that a listener gets at once.
 SOME = 128
 
@@ -183,7 +187,8 @@ class Flight:
             size = record.size
             self._data += size
             held = size + RESPONSE_BYTES
-            if self._data <= self._keep_bytes and self._budget.take(held):
+            fits = self._data <= self._keep_bytes and len(self._records) <= MOST_KEPT
+            if fits and self._budget.take(held):
                 self._taken += held
             else:
                 self._overflowed = True

@@ -59,11 +59,10 @@ class Recorded:
     @classmethod
     async def taken_down(cls, response: InferenceResponse, seconds: float) -> Recorded:
         """As `of`; what takes long to copy is copied away from the event loop."""
-        if any(
-            isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES
-            for data in map(data_of, response.outputs)
-        ):
-            return await asyncio.to_thread(cls.of, response, seconds)
+        for output in response.outputs:
+            data = data_of(output)
+            if isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES:
+                return await asyncio.to_thread(cls.of, response, seconds)
         return cls.of(response, seconds)
 
     @classmethod
