@@ -56,8 +56,10 @@ async def first(call: Any) -> str:
 @pytest.mark.parametrize("port", PORTS)
 @pytest.mark.parametrize("method", ["ServerLive", "ModelReady", "ModelMetadata", "RepositoryIndex"])
 async def test_a_message_that_is_none(service: Service, port: str, method: str):
+    # Other tests share the service, and make its models fail.
+    before = len(service.log.read_text())
     async with grpc.aio.insecure_channel(getattr(service, port)) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary(SERVICE + method)(b"\xff\xff")
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "Traceback" not in service.log.read_text()
+    assert "Traceback" not in service.log.read_text()[before:]

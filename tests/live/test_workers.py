@@ -303,7 +303,13 @@ async def test_a_model_that_cannot_be_loaded_again_serves_on(
     refuse.touch()
     load = "/v2/repository/models/process/load"
     answer = await client.post(load)
-    assert (answer.status_code, answer.json()) == (422, {"error": "the model was told to refuse"})
+    assert (answer.status_code, answer.json()) == (
+        422,
+        {
+            "error": "Model 'process' cannot be loaded: model-settings/process/process.py, line 36: "
+            "the model was told to refuse"
+        },
+    )
     assert {await pid_of(client) for _ in range(4)} == workers(service)
     refuse.unlink()
     assert (await client.post(load)).status_code == 200
