@@ -306,8 +306,8 @@ async def test_a_model_that_cannot_be_loaded_again_serves_on(
     assert (answer.status_code, answer.json()) == (
         422,
         {
-            "error": "Model 'process' cannot be loaded: model-settings/process/process.py, line 36: "
-            "the model was told to refuse"
+            "error": "Model 'process' cannot be loaded: model-settings/process/process.py, "
+            "line 36: the model was told to refuse"
         },
     )
     assert {await pid_of(client) for _ in range(4)} == workers(service)
