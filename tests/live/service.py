@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Service(service.Service):
     """`mlserver start FOLDER` in a process of its own; the folder's models may be the project's."""
 
+    # Three start at once, each with workers of its own, on two cores that others may share.
+    ready_s = 180.0
     # A service under test may have to kill its own workers first.
     stop_s = 20.0
 
