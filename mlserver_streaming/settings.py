@@ -202,7 +202,9 @@ class CacheSettings(_Block):
         default=8 * 1024 * 1024, description="The longest stream that is remembered."
     )
     seconds: Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=30 * 86_400)] = Field(
-        default=3600, description="How long a stream is remembered."
+        default=3600,
+        description="How long a stream is remembered; in memcached it is rounded up, and up to a "
+        "second longer.",
     )
     per_key: bool = Field(
         default=True, description="Whether each key's or token's answers are its own only."
