@@ -127,8 +127,8 @@ class LimitSettings(_Block):
     )
     request_bytes: Bytes = Field(
         default=64 * 1024 * 1024,
-        description="Size of a request's body or message, each way. gRPC copies a message whole, "
-        "about 2 ms for each MiB, and everybody waits.",
+        description="Size of a request's body or message, and of one response. gRPC copies a "
+        "message whole, about 2 ms for each MiB, and everybody waits.",
     )
     inputs: Count = Field(
         default=1024,
