@@ -185,7 +185,10 @@ def _model(request: Request) -> tuple[str, str | None]:
 
 def _headers(response: InferenceResponse) -> dict[str, str]:
     """The HTTP headers among a response's parameters; any text is made fit to be one."""
-    return {name: quote(value, PRINTABLE) for name, value in headers_of(response).items()}
+    return {
+        name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
+        for name, value in headers_of(response).items()
+    }
 
 
 def _request_id(call: Call) -> dict[str, str]:

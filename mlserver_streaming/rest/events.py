@@ -257,7 +257,8 @@ class EventStreamResponse(Response):
         encoded = self._encode(response)
         if encoded is None:
             return False
-        self._bound.check(len(encoded))
+        if len(encoded) > self._bound.bytes:
+            self._bound.check(len(encoded))
         event = b"data: %b\n\n" % encoded
         self._ready.append(event)
         self._ready_bytes += len(event)
