@@ -165,7 +165,8 @@ class _Wire:
         if response.parameters is not None:
             send_headers(response, self._context, self._call)
         message = encode_response(response, raw)
-        self._servicer.bound.check(len(message))
+        if len(message) > self._servicer.bound.bytes:
+            self._servicer.bound.check(len(message))
         return self._counted(message, model)
 
     async def encode_large(

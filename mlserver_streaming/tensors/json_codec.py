@@ -58,6 +58,8 @@ def is_large(response: InferenceResponse) -> bool:
 
 def _are_short(data: Any) -> bool:
     """Whether a list of BYTES elements holds few, and short ones."""
+    if len(data) == 1 and type(data[0]) is str:  # as tokens come
+        return len(data[0]) <= SHORT_BYTES
     return len(data) <= FEW_STRINGS and all(
         len(each) <= SHORT_BYTES for each in data if isinstance(each, str | bytes)
     )
