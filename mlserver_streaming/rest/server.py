@@ -28,6 +28,7 @@ from ..streams.data_plane import StreamingDataPlane
 from ..watch import stream_log
 from . import openapi
 from .auth import protect
+from .body import CODINGS
 from .docs import DOCUMENT, PAGE, DocumentEndpoints
 from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
@@ -42,6 +43,12 @@ MAX_ERROR_CHARACTERS = 1000
 GZIP_LEVEL = 1
 # Streams end all the time: a client that was refused one need not wait long.
 RETRY_AFTER = {"Retry-After": "1"}
+# What a status is to come with.
+HEADERS = {
+    415: {"Accept-Encoding": ", ".join(CODINGS)},  # RFC 9110, 15.5.16
+    429: RETRY_AFTER,
+    503: RETRY_AFTER,
+}
 
 
 class StreamingRESTServer(RESTServer):
@@ -169,8 +176,7 @@ def _error(
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
-    headers = RETRY_AFTER if error.status_code in (429, 503) else None
-    return _error(request, error.status_code, str(error), headers)
+    return _error(request, error.status_code, str(error), HEADERS.get(error.status_code))
 
 
 async def _http_error(request: Request, error: Any) -> Response:
