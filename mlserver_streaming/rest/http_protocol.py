@@ -7,7 +7,6 @@ or closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -16,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
+from .lingering import Lingering
+from .unframed import UnframedCycle
 
 # From a connection's opening, or a request's first byte, to the end of its headers.
 HEADER_SECONDS = 30
@@ -241,37 +242,6 @@ class HttpProtocol(HttpToolsProtocol):
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
-
-
-class UnframedCycle(RequestResponseCycle):
-    """An answer to HTTP/1.0, which knows no chunks: one of unknown length ends with its connection.
-
-    https://www.rfc-editor.org/rfc/rfc9112#section-6.1
-    """
-
-    _is_framed = True
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self._is_framed = any(
-                name.lower() == b"content-length" for name, _ in message["headers"]
-            )
-            if not self._is_framed:
-                self.chunked_encoding = False
-        elif not self._is_framed:
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-
-class Lingering:
-    """The transport of an answer after which more may come that nobody wants: it closes later."""
-
-    def __init__(self, transport: Any, linger: Callable[[], None]):
-        self._transport = transport
-        self.close = linger
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def _reason(error: httptools.HttpParserError) -> str:

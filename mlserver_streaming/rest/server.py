@@ -180,14 +180,17 @@ async def _mlserver_error(request: Request, error: Any) -> Response:
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    path = request.scope["path"]
+    path, headers = request.scope["path"], error.headers
+    if error.status_code == 405 and "GET" in (allowed := headers["Allow"].split(", ")):
+        # RFC 9110, 9.1; FastAPI's own routes do not say so, and HttpServer sees to it.
+        headers = {"Allow": ", ".join(sorted({*allowed, "HEAD"}))}
     said = {
         404: f"There is nothing at {path}; GET /v2/docs shows what there is.",
         405: f"{request.method} is not for {path}; it takes "
-        f"{(error.headers or {}).get('Allow', 'another method')}.",
+        f"{(headers or {}).get('Allow', 'another method')}.",
     }
     message = said.get(error.status_code, str(error.detail))
-    return _error(request, error.status_code, message, error.headers)
+    return _error(request, error.status_code, message, headers)
 
 
 async def _validation_error(request: Request, error: Any) -> Response:

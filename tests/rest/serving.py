@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from http.client import HTTPResponse
+from io import BytesIO
 
 import uvicorn
 
@@ -66,3 +68,23 @@ async def rest(reader):
 async def asked(reader, writer, request):
     writer.write(request)
     return await asyncio.wait_for(reader.readuntil(END), PATIENCE)
+
+
+class Received:
+    """Bytes, as http.client takes a socket."""
+
+    def __init__(self, data):
+        self.file = BytesIO(data)
+        self.file.close = lambda: None
+
+    def makefile(self, mode):
+        return self.file
+
+    def answers(self, method="GET"):
+        """Status and body of each answer."""
+        found = []
+        while self.file.tell() < len(self.file.getvalue()):
+            response = HTTPResponse(self, method=method)
+            response.begin()
+            found.append((response.status, response.read().decode()))
+        return found

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.rest.serving import PATIENCE, asked, connected, rest, serving
-from tests.rest.test_http_messages import LAST, Received, get, post
+from tests.rest.serving import PATIENCE, Received, asked, connected, rest, serving
+from tests.rest.test_http_messages import LAST, get, post
 
 LIMITS = {"CHECK_SECONDS": 0.02, "ASK_SECONDS": 0.05}
 LENGTH = b"Content-Length: 3"

@@ -4,12 +4,10 @@ Behind every message a last one is sent; it is answered where the connection wen
 """
 
 import asyncio
-from http.client import HTTPResponse
-from io import BytesIO
 
 import pytest
 
-from tests.rest.serving import PATIENCE, connected, rest, serving
+from tests.rest.serving import PATIENCE, Received, connected, rest, serving
 
 HOST = b"Host: a\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -32,26 +30,6 @@ async def echo(scope, receive, send):
 async def answer(send, body):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
-
-
-class Received:
-    """Bytes, as http.client takes a socket."""
-
-    def __init__(self, data):
-        self.file = BytesIO(data)
-        self.file.close = lambda: None
-
-    def makefile(self, mode):
-        return self.file
-
-    def answers(self, method="GET"):
-        """Status and body of each answer."""
-        found = []
-        while self.file.tell() < len(self.file.getvalue()):
-            response = HTTPResponse(self, method=method)
-            response.begin()
-            found.append((response.status, response.read().decode()))
-        return found
 
 
 async def said_to(port, message):
