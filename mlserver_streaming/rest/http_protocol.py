@@ -13,10 +13,10 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from .cycles import RefusingCycle, UnframedCycle
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
 from .lingering import Lingering
-from .unframed import UnframedCycle
 
 # From a connection's opening, or a request's first byte, to the end of its headers.
 HEADER_SECONDS = 30
@@ -167,6 +167,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.transport = Lingering(self.transport, self._linger)  # type: ignore[assignment]
         if is_old:
             self.cycle.__class__ = UnframedCycle
+        elif self.expect_100_continue:
+            self.cycle.__class__ = RefusingCycle
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0

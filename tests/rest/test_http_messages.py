@@ -276,3 +276,18 @@ async def test_trailers_are_no_headers(monkeypatch):
     async with serving(monkeypatch, app=app) as port:
         said = Received(await said_to(port, message + LAST)).answers()
         assert said == [(200, "host,transfer-encoding,trailer"), (200, "host,connection")]
+
+
+async def test_a_body_that_is_not_wanted_may_never_come(monkeypatch):
+    async def app(scope, receive, send):
+        await answer(send, b"no")
+
+    async with (
+        serving(monkeypatch, app=app, LINGER_SECONDS=PATIENCE) as port,
+        connected(port) as (reader, writer),
+    ):
+        writer.write(post(b"", b"Expect: 100-continue", LENGTH))
+        # What comes now could be that body, or the next request: it is neither.
+        said = await rest(reader)
+        assert b"\r\nconnection: close\r\n" in said
+        assert Received(said).answers() == [(200, "no")]

@@ -1,4 +1,4 @@
-"""HTTP/1.0, which knows no chunks: a body of unknown length ends with its connection."""
+"""Answers that end their connections: uvicorn's own, told when they must."""
 
 from typing import Any
 
@@ -22,4 +22,16 @@ class UnframedCycle(RequestResponseCycle):
                 self.chunked_encoding = False
         elif not self._is_framed:
             self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
+
+
+class RefusingCycle(RequestResponseCycle):
+    """An answer to who waits for `100 Continue`: without one, nobody knows what it will send next.
+
+    Its body, or another request that would be taken for the body; RFC 9110, 10.1.1 allows for both.
+    """
+
+    async def send(self, message: Any) -> None:
+        if self.waiting_for_100_continue:
+            self.keep_alive = False
         await super().send(message)
