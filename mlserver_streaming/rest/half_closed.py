@@ -13,8 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-# An answer that is ready sooner comes without a question; a hang-up is noticed after two of these.
-CHECK_SECONDS = 0.25
+# An answer that is ready sooner comes without a question. A hang-up is noticed after two of these,
+# where the network is as quick; each next look comes after twice the time, up to the last.
+CHECK_SECONDS, MOST_CHECK_SECONDS = 0.02, 0.25
 # Later ones need not be noticed as soon: who is asked again is there, or was.
 ASK_SECONDS = 15
 # A client must take any number of interim answers, asked for or not (RFC 9110, 15.2).
@@ -40,7 +41,8 @@ class HalfClosed:
         self._loop = loop
         self._answering = answering
         self._asked: float | None = None
-        self._timer = loop.call_later(CHECK_SECONDS, self._check)
+        self._pause = CHECK_SECONDS
+        self._timer = loop.call_later(self._pause, self._check)
 
     @staticmethod
     def can_be_asked(cycle: RequestResponseCycle) -> bool:
@@ -54,8 +56,10 @@ class HalfClosed:
         if not self._is_connected():
             self._transport.abort()
             return
+        if self._asked is not None:
+            self._pause = min(2 * self._pause, MOST_CHECK_SECONDS)
         self._ask()
-        self._timer = self._loop.call_later(CHECK_SECONDS, self._check)
+        self._timer = self._loop.call_later(self._pause, self._check)
 
     def _is_connected(self) -> bool:
         connection: Any = self._transport.get_extra_info("socket")
