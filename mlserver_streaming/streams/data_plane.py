@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sized
 from contextlib import aclosing, contextmanager
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import Any
 
 from mlserver import MLModel
@@ -39,6 +39,7 @@ from ..errors import (
 )
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
+from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
 from .in_use import InUse
@@ -83,6 +84,7 @@ class StreamingDataPlane(DataPlane):
         self.in_use = InUse()
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
+        self._served: dict[tuple[str, str | None], Served] = {}
 
     async def drain(self) -> None:
         """Take no new calls, and wait for those that run. Again, it ends the wait."""
@@ -228,27 +230,40 @@ class StreamingDataPlane(DataPlane):
     @contextmanager
     def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
-        labels = {"model": model.name, "version": model.version or ""}
+        served = self.served(model)
+        started = perf_counter_ns()
+        failed = 1
         self._at_work += 1
-        with (
-            self._ModelInferRequestDuration.labels(**labels).time(),
-            self._ModelInferRequestFailure.labels(**labels).count_exceptions(),
-            model_context(model.settings),
-        ):
-            try:
-                with self.in_use.hold(model):
-                    yield
-            except MLServerError:
+        try:
+            with model_context(model.settings), self.in_use.hold(model):
+                yield
+            failed = 0
+            served.success.inc()
+        except Exception as error:
+            served.failure.inc()
+            if isinstance(error, MLServerError):
                 raise
-            except Exception as error:
-                request_id = requests.last_id or generate_uuid()
-                logger.exception(
-                    "Request '%s' to model '%s' failed.", shown(request_id), model.name
-                )
-                raise InternalError(request_id) from error
-            finally:
-                self._at_work -= 1
-        self._ModelInferRequestSuccess.labels(**labels).inc()
+            request_id = requests.last_id or generate_uuid()
+            logger.exception("Request '%s' to model '%s' failed.", shown(request_id), model.name)
+            raise InternalError(request_id) from error
+        finally:
+            self._at_work -= 1
+            took = perf_counter_ns() - started
+            served.duration.observe(took / 1e9)
+            served.count(took, requests.count, requests.failed + failed)
+
+    def served(self, model: MLModel) -> Served:
+        """What a model did since the service started, by its name and version."""
+        key = (model.name, model.version)
+        found = self._served.get(key)
+        if found is None:
+            labels = {"model": model.name, "version": model.version or ""}
+            found = self._served[key] = Served(
+                duration=self._ModelInferRequestDuration.labels(**labels),
+                success=self._ModelInferRequestSuccess.labels(**labels),
+                failure=self._ModelInferRequestFailure.labels(**labels),
+            )
+        return found
 
 
 class Requests:
@@ -257,6 +272,7 @@ class Requests:
 
     Attributes:
         owner: whose sequences they name: the caller's identity, empty where there are no keys.
+        count, failed: requests that were read, and responses that fail one.
     """
 
     def __init__(
@@ -264,6 +280,7 @@ class Requests:
     ):
         self.last_id: str | None = None
         self.count = 0
+        self.failed = 0
         self.owner = current().identity
         self.sole = isinstance(payloads, answers.One)
         self._payloads = payloads
