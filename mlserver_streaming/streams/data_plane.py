@@ -45,6 +45,7 @@ from .calls import Calls
 from .in_use import InUse
 from .ownership import claim, give_back
 from .streams import Streams
+from .wanted import Wanted, only_named
 
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = ("sequence", "sequence(string_id)")
@@ -102,6 +103,8 @@ class StreamingDataPlane(DataPlane):
                 response: InferenceResponse = await self._predicted(model, payload)
             if error := failure_of(response):
                 raise error
+            if payload.outputs:
+                response = only_named(model, payload, response)
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
@@ -136,17 +139,22 @@ class StreamingDataPlane(DataPlane):
                 async for response in responses:
                     if not response.id:
                         response.id = requests.last_id
-                    if owner and response.parameters is not None:
-                        give_back(response, owner)
-                    if stream.responded(response):
-                        # The Ce-* headers say the same on every response; once is enough.
-                        self._inference_middleware.response_middleware(response, model.settings)
-                    yield response
+                    wanted = requests.wanted
+                    for ready in (response,) if wanted is None else wanted.ready(response):
+                        if owner and ready.parameters is not None:
+                            give_back(ready, owner)
+                        if stream.responded(ready):
+                            # The Ce-* headers say the same on every response; once is enough.
+                            self._inference_middleware.response_middleware(ready, model.settings)
+                        yield ready
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
                     if monotonic() >= turn_due:
                         await asyncio.sleep(0)
                         turn_due = monotonic() + self.turn_seconds
+                for ready in requests.wanted.rest() if requests.wanted else ():
+                    stream.responded(ready)
+                    yield ready
 
     @property
     def turn_seconds(self) -> float:
@@ -273,6 +281,7 @@ class Requests:
     Attributes:
         owner: whose sequences they name: the caller's identity, empty where there are no keys.
         count, failed: requests that were read, and responses that fail one.
+        wanted: what they name of the outputs; None as long as none of them names any.
     """
 
     def __init__(
@@ -281,6 +290,7 @@ class Requests:
         self.last_id: str | None = None
         self.count = 0
         self.failed = 0
+        self.wanted: Wanted | None = None
         self.owner = current().identity
         self.sole = isinstance(payloads, answers.One)
         self._payloads = payloads
@@ -295,6 +305,9 @@ class Requests:
         self._plane.prepare(request, self._model)
         if self.owner:
             claim(request, self.owner)
+        if request.outputs or self.wanted is not None:
+            self.wanted = self.wanted or Wanted(self._model, self.sole)
+            self.wanted.read(request)
         self.last_id = request.id
         self.count += 1
         return request

@@ -11,7 +11,6 @@ from tests.live.rest_calls import path, prompt
 from tests.live.service import Service
 
 
-
 async def counted(service: Service, name: str) -> tuple[int, int]:
     """A model's successes and failures."""
     async with channel(service.triton_address) as connection:
