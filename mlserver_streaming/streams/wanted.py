@@ -89,6 +89,7 @@ class Wanted:
         self._answers_once = not is_decoupled(model)
         self._wishes: dict[str, Wish] = {}
         self._held: list[InferenceResponse] = []
+        self._holds = sole
 
     def read(self, request: InferenceRequest) -> None:
         """A request is on its way to the model."""
@@ -117,7 +118,8 @@ class Wanted:
         if wish.missing and is_first and self._are_lost(wish.missing):
             return self._refused(response.id or "", wish)
         reduced = wish.reduced(response)
-        if self._sole and len(wish.missing) == len(wish.names) and len(self._held) < HELD_RESPONSES:
+        has_none = len(wish.missing) == len(wish.names)
+        if self._holds and has_none and len(self._held) < HELD_RESPONSES:
             self._held.append(reduced)
             return ()
         return self._after_held(reduced)
@@ -161,6 +163,7 @@ class Wanted:
         ]
 
     def _after_held(self, response: InferenceResponse) -> Iterable[InferenceResponse]:
+        self._holds = False
         if not self._held:
             return (response,)
         held, self._held = self._held, []

@@ -81,7 +81,7 @@ async def one(plane: StreamingDataPlane, request: InferenceRequest) -> list[Infe
 
 async def many(plane: StreamingDataPlane, *requests: InferenceRequest) -> list[InferenceResponse]:
     async with aclosing(plane.infer_stream(stream_of(*requests), "m")) as responses:
-        return [response async for response in responses]
+        return [response.model_copy() async for response in responses]
 
 
 async def test_a_unary_answer_has_what_was_named_in_that_order(tmp_path: Path) -> None:
