@@ -43,6 +43,7 @@ from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
 from .in_use import InUse
+from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .streams import Streams
 from .wanted import Wanted, only_named
@@ -66,9 +67,9 @@ class StreamingDataPlane(DataPlane):
     Errors leave it as MLServerErrors only, their text fit for the caller.
     """
 
-    def __init__(
-        self, settings: Settings, model_registry: MultiModelRegistry, make_cache: CacheMaker
-    ):
+    _model_registry: ModelRegistry
+
+    def __init__(self, settings: Settings, model_registry: ModelRegistry, make_cache: CacheMaker):
         """
         Args:
             make_cache: makes who answers for the models that are cached.
@@ -209,8 +210,12 @@ class StreamingDataPlane(DataPlane):
             return False
 
     async def model_metadata(self, name: str, version: str | None = None) -> MetadataModelResponse:
+        """What a model says of itself, and the versions of it that can be asked for."""
         authorise(name)
-        return await super().model_metadata(name, version)
+        found = await super().model_metadata(name, version)
+        models = [model for model in await self._model_registry.of_name(name) if model.ready]
+        found.versions = list(dict.fromkeys(label for each in models for label in labels_of(each)))
+        return found
 
     async def metadata(self) -> MetadataServerResponse:
         found = await super().metadata()

@@ -475,3 +475,15 @@ async def test_a_stream_that_is_given_up_has_failed(serve: Serve) -> None:
         async with aclosing(plane.infer_stream(stream_of(ask()), "m")) as responses:
             await anext(responses)
         assert counted(plane, await plane.model("m")) == (0, 1)
+
+
+# -- versions --
+
+
+async def test_metadata_offers_the_versions_that_are_there(serve: Serve) -> None:
+    async with serve({"m/1": Once, "m/2": Twice, "n": Once}) as plane:
+        for version in (None, "1", "2"):
+            assert (await plane.model_metadata("m", version)).versions == ["2", "1"]
+        assert (await plane.model_metadata("n")).versions == []
+        (await plane.model("m", "1")).ready = False
+        assert (await plane.model_metadata("m")).versions == ["2"]

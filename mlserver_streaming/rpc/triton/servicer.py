@@ -24,6 +24,7 @@ from ...streams.answers import One, is_decoupled
 from ...streams.calls import TRITON
 from ...streams.deadlines import timeout_seconds, undisturbed, within
 from ...streams.finals import with_final
+from ...streams.model_registry import UNVERSIONED
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
@@ -220,7 +221,7 @@ def _config(model: MLModel) -> Any:
 def _statistics(model: MLModel, seen: Served) -> Any:
     return ModelStatistics(
         name=model.name,
-        version=model.version or "1",
+        version=model.version or UNVERSIONED,
         last_inference=seen.last_ms,
         inference_count=seen.successes,
         execution_count=seen.successes,
