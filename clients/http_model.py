@@ -96,6 +96,9 @@ class HttpModel:
             ) as source:
                 answered = True
                 await _check_status(source.response)
+                # Event streams are UTF-8 whatever else is said, and may begin with its mark, which
+                # httpx-sse takes for a part of the first field's name.
+                source.response.encoding = "utf-8-sig"
                 async with aclosing(source.aiter_sse()) as events:
                     while (event := await self._next(events)) is not None:
                         if event.event == "error":
@@ -109,7 +112,11 @@ class HttpModel:
     ) -> httpx_sse.ServerSentEvent | None:
         # httpx's own timeout starts again at each keep-alive comment; this one does not.
         async with asyncio.timeout(self._timeout):
-            return await anext(events, None)
+            event = await anext(events, None)
+            # httpx-sse makes an event without data of a comment after an event that had an id.
+            while event is not None and not event.data:
+                event = await anext(events, None)
+            return event
 
     def _client_error(self, error: Exception, answered: bool) -> ClientError:
         address = self._server.address

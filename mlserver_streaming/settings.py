@@ -127,8 +127,8 @@ class LimitSettings(_Block):
     )
     request_bytes: Bytes = Field(
         default=64 * 1024 * 1024,
-        description="Size of a request's body or message, each way. gRPC copies a message whole, "
-        "about 2 ms for each MiB, and everybody waits.",
+        description="Size of a request's body or message, and of one response. gRPC copies a "
+        "message whole, about 2 ms for each MiB, and everybody waits.",
     )
     inputs: Count = Field(
         default=1024,
@@ -202,7 +202,9 @@ class CacheSettings(_Block):
         default=8 * 1024 * 1024, description="The longest stream that is remembered."
     )
     seconds: Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=30 * 86_400)] = Field(
-        default=3600, description="How long a stream is remembered."
+        default=3600,
+        description="How long a stream is remembered; in memcached it is rounded up, and up to a "
+        "second longer.",
     )
     per_key: bool = Field(
         default=True, description="Whether each key's or token's answers are its own only."

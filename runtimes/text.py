@@ -12,6 +12,8 @@ from mlserver_streaming.models.tensors import TEXT, bytes_output, text_elements
 
 DEFAULT_DELAY = 0.5  # seconds before each word
 MAX_DELAY = 10.0
+# Of a prompt, cut into words at once.
+PIECE_CHARACTERS = 8192
 
 
 class TextModel(StreamingModel):
@@ -44,10 +46,13 @@ class TextModel(StreamingModel):
 def words(prompt: str) -> Iterator[str]:
     """`prompt` cut before each single space; `"".join(words(prompt)) == prompt`, always.
 
-    One by one: a list of them takes thirty times the memory of the prompt.
+    Piece by piece: a list of them all takes thirty times the memory of the prompt.
     """
-    begin = at = 0
-    while (space := prompt.find(" ", at)) >= 0:
-        yield prompt[begin:space]
-        begin, at = space, space + 1
-    yield prompt[begin:]
+    space = -1  # the one before the words to come
+    while space < len(prompt):
+        end = prompt.find(" ", space + 1 + PIECE_CHARACTERS)
+        end = len(prompt) if end < 0 else end
+        first, *rest = prompt[space + 1 : end].split(" ")
+        yield first if space < 0 else " " + first
+        yield from [" " + word for word in rest]
+        space = end

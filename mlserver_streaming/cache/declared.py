@@ -6,6 +6,7 @@ from mlserver import MLModel
 
 IGNORES, INDEPENDENT = "cache_ignores", "cache_requests_independent"
 IDLE_SECONDS = "sequence_idle_seconds"
+FAILED_REFRESH_REMOVES = "cache_failed_refresh_removes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +17,13 @@ class Declared:
         ignores: names of request parameters that do not change them.
         independent: whether each request is answered the same, whatever came before it in its
             stream or sequence.
+        failed_refresh_removes: whether a refresh that fails removes the answer that is stored.
         idle_seconds: of silence after which it gives a sequence up; None where it does not say.
     """
 
     ignores: frozenset[str] = frozenset()
     independent: bool = False
+    failed_refresh_removes: bool = False
     idle_seconds: float | None = None
 
     @classmethod
@@ -35,5 +38,6 @@ class Declared:
         return cls(
             frozenset(map(str, ignores if isinstance(ignores, list | tuple) else [ignores])),
             extra.get(INDEPENDENT) is True,
+            extra.get(FAILED_REFRESH_REMOVES) is True,
             idle if isinstance(idle, int | float) else None,
         )

@@ -81,6 +81,7 @@ class Flight:
     Attributes:
         keeps: whether its beginning is still there, for others to join and to be stored.
         ended: whether the model has said all.
+        superseded: whether another was begun for the same question, later.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Flight:
         keep_bytes: int,
         window: int,
         on_whole: Callable[[Flight, list[Recorded]], Awaitable[None]],
+        on_lost: Callable[[Flight, bool], Awaitable[None]],
         on_close: Callable[[Flight], None],
     ) -> None:
         """
@@ -96,6 +98,8 @@ class Flight:
             keep_bytes: what may be kept of it, 0 for nothing.
             window: responses that may wait for the slowest listener once nothing is kept.
             on_whole: awaited when the run has ended well, with all that it said.
+            on_lost: awaited when it is known that the run will not be stored though somebody heard
+                it: with True where it failed, with False where it says more than may be kept.
             on_close: called when nobody may join any more; perhaps more than once.
         """
         self.keeps = keep_bytes > 0
@@ -103,6 +107,7 @@ class Flight:
         self._keep_bytes = keep_bytes
         self._window = window
         self._on_whole = on_whole
+        self._on_lost = on_lost
         self._on_close = on_close
         self._records: list[Recorded] = []
         self._first = 0  # the index of the first one that is there
@@ -110,7 +115,7 @@ class Flight:
         self._taken = 0  # of the budget
         self._overflowed = not self.keeps
         self._sound = True
-        self.ended = False
+        self.ended = self.superseded = False
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._seats: set[Seat] = set()
@@ -160,8 +165,11 @@ class Flight:
                         now = monotonic()
                         if not response.outputs and failure_of(response) is not None:
                             self._sound = False
+                        kept = not self._overflowed
                         self._add(await Recorded.taken_down(response, now - started))
                         if self._overflowed:
+                            if kept:
+                                await self._on_lost(self, False)
                             await self._wait_for_room()
                         if now >= turn_due:
                             await asyncio.sleep(0)
@@ -178,6 +186,8 @@ class Flight:
         try:
             if self.keeps and self._sound and self._error is None:
                 await self._on_whole(self, self._records)
+            elif self.keeps:
+                await self._on_lost(self, True)
         finally:
             self._close()
 

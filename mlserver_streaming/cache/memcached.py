@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import struct
 
@@ -28,6 +29,8 @@ INDEX = struct.Struct("<4sII16s")
 MAX_PARTS = 1024
 # Storing is on nobody's path, but must end.
 PUT_SECONDS = 1.0
+# memcached reads a longer time as a date.
+MOST_SECONDS = 30 * 86_400
 # Answers that wait to be stored; one more is not.
 PUTS_AT_ONCE = 64
 # From here on, digests and compression leave the loop.
@@ -83,6 +86,15 @@ class MemcachedStore:
             return False
         finally:
             self._puts -= 1
+
+    async def remove(self, key: str) -> None:
+        """Have nothing under a key, if its server does that in time."""
+        key = PREFIX + key
+        try:
+            async with asyncio.timeout(PUT_SECONDS):
+                await _server(self._writers, key).delete(key.encode(), PUT_SECONDS)
+        except TimeoutError:
+            pass
 
     async def close(self) -> None:
         for server in (*self._readers, *self._writers):
@@ -143,7 +155,8 @@ class MemcachedStore:
         return await server.get(key.encode(), self._settings.timeout_seconds)
 
     async def _set(self, key: str, value: bytes) -> bool:
-        expires = max(1, int(self._settings.seconds))
+        # Whole seconds of a clock that ticks once a second: of 1, as little as 0.04 s may be left.
+        expires = min(math.ceil(self._settings.seconds) + 1, MOST_SECONDS)
         return await _server(self._writers, key).set(key.encode(), value, expires, PUT_SECONDS)
 
 

@@ -76,6 +76,14 @@ class MemcachedServer:
 
         return await self._within(seconds, ask) is True
 
+    async def delete(self, key: bytes, seconds: float) -> None:
+        """Have nothing under a key, if that can be done in time."""
+
+        async def ask(client: memcachio.Client[bytes]) -> bool:
+            return await client.delete(key)
+
+        await self._within(seconds, ask)
+
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:

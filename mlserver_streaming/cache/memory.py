@@ -60,6 +60,10 @@ class MemoryStore:
         self.bytes += size
         return True
 
+    async def remove(self, key: str) -> None:
+        """Keep nothing under a key."""
+        self._drop(key)
+
     async def close(self) -> None:
         self._entries.clear()
         self.bytes = 0

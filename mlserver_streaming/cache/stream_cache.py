@@ -47,6 +47,8 @@ class Store(Protocol):
 
     async def put(self, key: str, recording: Recording) -> bool: ...
 
+    async def remove(self, key: str) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -198,7 +200,9 @@ class StreamCache:
         responses = _asked(model, request, kind, self._limits)
         if seen is not None:
             responses = _noted(responses, seen, request)
-        flight = self._start(model, responses, key)
+        flight = self._start(
+            model, responses, key, refreshes=declared if not wishes.reads else None
+        )
         return HeardAnswer(request, flight.join(), MISS)
 
     async def _key(
@@ -220,30 +224,52 @@ class StreamCache:
         return seen
 
     def _start(
-        self, model: MLModel, responses: AsyncGenerator[InferenceResponse, None], key: str | None
+        self,
+        model: MLModel,
+        responses: AsyncGenerator[InferenceResponse, None],
+        key: str | None,
+        refreshes: Declared | None,
     ) -> Flight:
-        """Have the model begin; others may join where there is a key."""
+        """Have the model begin; others may join where there is a key.
+
+        Args:
+            refreshes: what the model declares, where its answer is to replace a stored one.
+        """
 
         async def end(flight: Flight, said: list[Recorded]) -> None:
             recording = await record(said)
-            # An answer that was begun later, by a refresh, is newer.
-            if key is not None and recording is not None and self._flights.get(key) is flight:
+            if key is None or flight.superseded:
+                return
+            stored = False
+            if recording is not None:
                 began = monotonic()
                 stored = await self._store.put(key, recording)
                 written = recording.size if stored else 0
                 self._figures.waited(PUT, monotonic() - began, written)
-                if stored:
-                    self._figures.of(model.name, model.version).stores.inc()
+            if stored:
+                self._figures.of(model.name, model.version).stores.inc()
+            else:
+                await lose(flight, False)
+
+        async def lose(flight: Flight, failed: bool) -> None:
+            """What cannot be stored must not leave an older answer in its place."""
+            if key is None or refreshes is None or flight.superseded:
+                return
+            if not failed or refreshes.failed_refresh_removes:
+                await self._store.remove(key)
 
         def close(flight: Flight) -> None:
             if key is not None and self._flights.get(key) is flight:
                 del self._flights[key]
 
         keep_bytes = self._settings.entry_bytes if key is not None else 0
-        flight = Flight(self._budget, keep_bytes, self._limits.buffered_responses, end, close)
+        window = self._limits.buffered_responses
+        flight = Flight(self._budget, keep_bytes, window, end, lose, close)
         # Not unloaded before the run has ended, whoever listens by then.
         flight.start(responses, self._in_use.hold(model))
         if key is not None:
+            if older := self._flights.get(key):
+                older.superseded = True
             self._flights[key] = flight
         return flight
 

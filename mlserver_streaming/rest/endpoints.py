@@ -88,7 +88,9 @@ class InferenceEndpoints:
                         parts = [body]
                     else:
                         parts = list(await in_turns(question.answers.written(response)))
-                question.figures.sent.inc(sum(map(len, parts)))
+                size = sum(map(len, parts))
+                self._data_plane.rest_bound.check(size)
+                question.figures.sent.inc(size)
                 # The call goes on until its answer is sent.
                 return AnswerResponse(parts, kind, headers, stack.pop_all(), call.touch)
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -112,6 +114,7 @@ class InferenceEndpoints:
                 turn_seconds=lambda: self._data_plane.turn_seconds,
                 # Events are text: outputs that were wanted as bytes come as JSON.
                 answers=question.answers,
+                bound=self._data_plane.rest_bound,
                 grace=streaming.first_response_grace_seconds,
                 keepalive=streaming.keepalive_seconds,
                 gzip=self._gzip and _accepts_gzip(request),
@@ -182,7 +185,10 @@ def _model(request: Request) -> tuple[str, str | None]:
 
 def _headers(response: InferenceResponse) -> dict[str, str]:
     """The HTTP headers among a response's parameters; any text is made fit to be one."""
-    return {name: quote(value, PRINTABLE) for name, value in headers_of(response).items()}
+    return {
+        name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
+        for name, value in headers_of(response).items()
+    }
 
 
 def _request_id(call: Call) -> dict[str, str]:

@@ -4,6 +4,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
+import sys
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -19,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import InternalError, MLServerError, failure_of
 from ..streams.pauses import with_pauses
+from ..streams.response_bound import ResponseBound
 from ..streams.turns import in_turns
 from ..tensors.json_codec import encode_unless_large
 from ..tensors.json_responses import written
@@ -62,6 +64,7 @@ class JsonAnswers:
 
 
 JSON = JsonAnswers()
+UNBOUNDED = ResponseBound(sys.maxsize)
 
 
 def encode_error_event(message: str) -> bytes:
@@ -83,6 +86,7 @@ class EventStreamResponse(Response):
         grace: float,
         keepalive: float,
         answers: Answers = JSON,
+        bound: ResponseBound = UNBOUNDED,
         gzip: bool = False,
         call: AsyncExitStack | None = None,
         touch: Callable[[int], None] = lambda size: None,
@@ -95,6 +99,7 @@ class EventStreamResponse(Response):
             grace: seconds to wait for the first response.
             keepalive: seconds of silence after which a comment line is sent.
             answers: how a response is written as the JSON of its event.
+            bound: how large that may be; a response past it ends the stream as a failure.
             gzip: compress, each event flushed through at once.
             call: the open call, closed when the response is done.
             touch: told of the bytes of each event.
@@ -115,6 +120,7 @@ class EventStreamResponse(Response):
         self._keepalive = keepalive
         self._encode = answers.encode
         self._written = answers.written
+        self._bound = bound
         self._compresses = gzip
         self._gzip: zlib._Compress | None = None
         self._call = call or AsyncExitStack()
@@ -251,6 +257,8 @@ class EventStreamResponse(Response):
         encoded = self._encode(response)
         if encoded is None:
             return False
+        if len(encoded) > self._bound.bytes:
+            self._bound.check(len(encoded))
         event = b"data: %b\n\n" % encoded
         self._ready.append(event)
         self._ready_bytes += len(event)
@@ -259,6 +267,7 @@ class EventStreamResponse(Response):
     async def _add_large(self, response: InferenceResponse) -> None:
         """Write an event that takes turns, behind those that are ready."""
         parts = await in_turns(self._written(response))
+        self._bound.check(sum(map(len, parts)))
         self._is_split = True
         for part in (b"data: ", *parts, b"\n\n"):
             self._ready.append(part)

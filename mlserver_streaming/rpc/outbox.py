@@ -26,12 +26,19 @@ class Wire(Protocol):
 
     def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Any:
         """The message for a response, its tensors raw or not, of a model if there is such a one;
-        something that has a length."""
+        something that has a length.
+
+        Raises:
+            TooLargeError: it is larger than a message may be.
+        """
 
     async def encode_large(
         self, response: InferenceResponse, raw: bool, model: MLModel | None
     ) -> Any:
         """The same for a response that may be large: it takes turns."""
+
+    def failed(self, model: MLModel) -> None:
+        """One of a model's requests has failed on its way out."""
 
     async def write(self, message: Any) -> None:
         """Send a message; returns when the wire took it."""

@@ -182,7 +182,6 @@ class StreamingGRPCServer(GRPCServer):
     def _get_options(self) -> list[tuple[str, Any]]:
         limits = self._data_plane.streaming.limits
         bounds = {
-            "grpc.max_send_message_length": limits.request_bytes,
             "grpc.max_receive_message_length": limits.request_bytes,
             "grpc.max_concurrent_streams": self._calls_at_once,
             # Calls that Python has not looked at yet. Past the first, gRPC cancels some, anybody's,
@@ -191,4 +190,7 @@ class StreamingGRPCServer(GRPCServer):
             "grpc.server.max_pending_requests": 4 * self._calls_at_once,
             "grpc.server.max_pending_requests_hard_limit": 8 * self._calls_at_once,
         }
-        return list({**OPTIONS, **bounds, **dict(super()._get_options())}.items())
+        of_mlserver = dict(super()._get_options())
+        # What is sent is bounded by `ResponseBound`: here it would end the call.
+        unbounded = {"grpc.max_send_message_length": -1}
+        return list({**OPTIONS, **bounds, **of_mlserver, **unbounded}.items())

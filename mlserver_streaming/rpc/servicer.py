@@ -20,6 +20,7 @@ from ..errors import MLServerError
 from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.response_bound import ResponseBound
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
@@ -45,6 +46,7 @@ class StreamingServicer(InferenceServicer):
     def __init__(self, data_plane: Any, model_repository_handlers: Any):
         super().__init__(data_plane, model_repository_handlers)
         self._refusals = Refusals()
+        self.bound = data_plane.grpc_bound
 
     @answers_errors
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> Any:
@@ -71,9 +73,10 @@ class StreamingServicer(InferenceServicer):
             )
             send_headers(response, context, call)
             if is_large(response):
-                reply = await in_turns(encoded(response, request.raw))
+                reply = await in_turns(encoded(response, request.raw, self.bound))
             else:
                 reply = encode_response(response, request.raw)
+                self.bound.check(len(reply))
             figures.sent.inc(len(reply))
             return reply
 
@@ -161,14 +164,21 @@ class _Wire:
     def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bytes:
         if response.parameters is not None:
             send_headers(response, self._context, self._call)
-        return self._counted(encode_response(response, raw), model)
+        message = encode_response(response, raw)
+        if len(message) > self._servicer.bound.bytes:
+            self._servicer.bound.check(len(message))
+        return self._counted(message, model)
 
     async def encode_large(
         self, response: InferenceResponse, raw: bool, model: MLModel | None
     ) -> bytes:
         if response.parameters is not None:
             send_headers(response, self._context, self._call)
-        return self._counted(await in_turns(encoded(response, raw)), model)
+        message = await in_turns(encoded(response, raw, self._servicer.bound))
+        return self._counted(message, model)
+
+    def failed(self, model: MLModel) -> None:
+        self._servicer._figures(model).errors.inc()
 
     def _counted(self, message: bytes, model: MLModel | None) -> bytes:
         if model is not None:
@@ -182,9 +192,14 @@ class _Wire:
         self._call.touch()
 
 
-def encoded(response: InferenceResponse, raw: bool) -> Steps[bytes]:
-    """A large response's message."""
+def encoded(response: InferenceResponse, raw: bool, bound: ResponseBound) -> Steps[bytes]:
+    """A large response's message.
+
+    Raises:
+        TooLargeError: it is larger than a message may be.
+    """
     parts = yield from response_parts(response, raw)
+    bound.check(sum(map(len, parts)))
     return (yield from gathered(parts))
 
 

@@ -21,7 +21,7 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from mlserver.utils import generate_uuid
 
-from ..errors import InternalError, MLServerError, failure_of
+from ..errors import InternalError, MLServerError, TooLargeError, failure_of
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.deadlines import timeout_seconds, within
 from ..streams.pauses import with_pauses
@@ -240,19 +240,28 @@ class Substreams:
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
-                self._wrote = True
-                if (
-                    await outbox.add_large(response, raw, model)
-                    if is_large(response)
-                    else outbox.add(response, raw, model)
-                ):
+                wrote, self._wrote = self._wrote, True
+                try:
+                    due = (
+                        await outbox.add_large(response, raw, model)
+                        if is_large(response)
+                        else outbox.add(response, raw, model)
+                    )
+                except TooLargeError as error:
+                    self._wire.failed(model)
+                    failure = _failure(model.name, response.id or "", error)
+                    if not wrote and await self._is_sole():
+                        held = failure
+                        continue
+                    due = outbox.add(failure, raw, model)
+                if due:
                     await outbox.flush()
         except Exception:
             await outbox.flush()
             raise
         await outbox.flush()
-        if held is not None and (failure := failure_of(held)):
-            raise failure
+        if held is not None and (sole := failure_of(held)):
+            raise sole
 
     def _outbox(self) -> Outbox:
         limit = self._data_plane.streaming.limits.buffered_responses

@@ -37,15 +37,15 @@ async def collect(
     async for response in responses:
         if error := failure_of(response):
             raise error
-        whole = whole or response
         count += 1
-        for output in response.outputs:
-            joined = parts.get(output.name)
-            if joined is None:
-                joined = parts[output.name] = Joined(output)
-            size += joined.add(output)
-        # The first always fits: it was there before anybody collected.
-        if count > 1 and (count > limits.collected_responses or size > limits.collected_bytes):
+        if whole is None:
+            # It always fits: it was there before anybody collected. Often it is the only one.
+            whole = response
+            continue
+        if count == 2:
+            size += _add(whole, parts)
+        size += _add(response, parts)
+        if count > limits.collected_responses or size > limits.collected_bytes:
             raise TooLargeError(
                 f"The answer is more than {limits.collected_responses} responses or "
                 f"{limits.collected_bytes} bytes; ask for it as a stream."
@@ -57,11 +57,22 @@ async def collect(
         return InferenceResponse.model_construct(
             model_name=model.name, model_version=model.version, outputs=[]
         )
-    whole.outputs = [await in_turns(joined.output()) for joined in parts.values()]
-    if whole.parameters is not None and count > 1:
+    if count > 1:
+        whole.outputs = [await in_turns(joined.output()) for joined in parts.values()]
         # What was said of each response (an index, a time) is not true of them all.
         whole.parameters = None
     return whole
+
+
+def _add(response: InferenceResponse, parts: "dict[str, Joined]") -> int:
+    """Join a response's outputs to those before; about how many bytes they have."""
+    size = 0
+    for output in response.outputs:
+        joined = parts.get(output.name)
+        if joined is None:
+            joined = parts[output.name] = Joined(output)
+        size += joined.add(output)
+    return size
 
 
 class Joined:

@@ -45,6 +45,7 @@ from .calls import Calls
 from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
+from .response_bound import ResponseBound
 from .streams import Streams
 from .wanted import Wanted, only_named
 
@@ -83,6 +84,9 @@ class StreamingDataPlane(DataPlane):
         self.calls = Calls(self.streaming, metrics)
         self.streams = Streams(self.calls, metrics)
         self.metrics = metrics
+        limits = self.streaming.limits
+        self.rest_bound = ResponseBound(limits.request_bytes)
+        self.grpc_bound = ResponseBound.of_grpc(settings, limits)
         self.in_use = InUse()
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}

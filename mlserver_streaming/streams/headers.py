@@ -5,6 +5,7 @@ with more, after the model has run.
 """
 
 import re
+from functools import lru_cache
 
 from mlserver.types import InferenceResponse
 from mlserver.utils import extract_headers
@@ -13,6 +14,8 @@ MAX_HEADER_CHARACTERS = 1024
 MAX_HEADERS_CHARACTERS = 4096
 # What is fit for a name on every wire, in lower case there.
 NAME = re.compile(r"[0-9A-Za-z_.-]+")
+# Models use few.
+KEPT_NAMES = 256
 # Those that say how a message travels are the edges' own. A model that answers with the parameters
 # of its request has the request's among them.
 OF_THE_WIRE = frozenset(
@@ -24,13 +27,19 @@ OF_THE_WIRE = frozenset(
 )
 
 
+@lru_cache(KEPT_NAMES)
+def is_fit(name: str) -> bool:
+    """Whether a model may have a header of this name sent."""
+    return NAME.fullmatch(name) is not None and name.lower() not in OF_THE_WIRE
+
+
 def headers_of(response: InferenceResponse) -> dict[str, str]:
     """The headers among a response's parameters, which they leave. Dropped are long ones, those
     past what all may have together, and those that are no model's to say."""
     found: dict[str, str] = {}
     size = 0
     for name, value in (extract_headers(response) or {}).items():
-        if NAME.fullmatch(name) is None or name.lower() in OF_THE_WIRE:
+        if len(name) > MAX_HEADER_CHARACTERS or not is_fit(name):
             continue
         text = str(value)
         length = len(name) + len(text)

@@ -58,6 +58,8 @@ def is_large(response: InferenceResponse) -> bool:
 
 def _are_short(data: Any) -> bool:
     """Whether a list of BYTES elements holds few, and short ones."""
+    if len(data) == 1 and type(data[0]) is str:  # as tokens come
+        return len(data[0]) <= SHORT_BYTES
     return len(data) <= FEW_STRINGS and all(
         len(each) <= SHORT_BYTES for each in data if isinstance(each, str | bytes)
     )
@@ -105,11 +107,13 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
     but its data is the same for the whole stream. None where it is not so simple."""
     way = None
     if (said := response.parameters) is not None:
-        given = said.model_extra or {}
-        way = given.get(CACHE)
-        simple = len(given) == 1 and said.headers is None and said.content_type is None
-        if not simple or not isinstance(way, str):
+        given = said.model_extra
+        if said.headers is not None or said.content_type is not None:
             return None
+        if given:
+            way = given.get(CACHE)
+            if len(given) > 1 or not isinstance(way, str):
+                return None
     described = output.parameters
     request_id = response.id or ""
     if len(request_id) > KEPT_ID_CHARACTERS or (

@@ -106,6 +106,9 @@ def unpack_bytes(name: str, shape: list[int], raw: Buffer) -> Steps[list[bytes]]
 
 def pack_bytes(elements: Any) -> bytes:
     """A BYTES tensor's elements (bytes or str) in their raw form."""
+    if type(elements) is list and len(elements) == 1 and type(elements[0]) is str:  # as tokens come
+        data = elements[0].encode()
+        return len(data).to_bytes(LENGTH_BYTES, "little") + data
     return b"".join(finish(packed(elements)))
 
 

@@ -26,11 +26,17 @@ class Run:
         self.whole: list[Recorded] | None = None
         self.open = True
         self.budget = budget or Budget(10**9)
-        self.flight = Flight(self.budget, keep_bytes, WINDOW, self._on_whole, self._on_close)
+        self.lost: list[bool] = []
+        self.flight = Flight(
+            self.budget, keep_bytes, WINDOW, self._on_whole, self._on_lost, self._on_close
+        )
         self._count = count
 
     async def _on_whole(self, flight: Flight, records: list[Recorded]) -> None:
         self.whole = list(records)
+
+    async def _on_lost(self, flight: Flight, failed: bool) -> None:
+        self.lost.append(failed)
 
     def _on_close(self, flight: Flight) -> None:
         self.open = False

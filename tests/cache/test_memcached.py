@@ -15,6 +15,7 @@ from mlserver_streaming.cache import memcached as module
 from mlserver_streaming.cache.envelope import seal
 from mlserver_streaming.cache.figures import CacheFigures
 from mlserver_streaming.cache.memcached import PREFIX, MemcachedStore
+from mlserver_streaming.cache.memcached_server import MemcachedServer
 from mlserver_streaming.cache.recorded import Recorded, data_of
 from mlserver_streaming.cache.recording import CHUNK_RESPONSES, Chunk, Recording, encode, record
 from mlserver_streaming.settings import CacheSettings
@@ -204,7 +205,38 @@ async def test_a_stream_expires(figures: CacheFigures):
         dumped = server.command(b"lru_crawler metadump all").decode()
         expires = int(dumped.partition("exp=")[2].split()[0])
         now = int(server.command(b"stats").decode().partition("STAT time ")[2].split()[0])
-        assert 3590 <= expires - now <= 3601
+        assert 3590 <= expires - now <= 3602
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expires"), [(1, 2), (1.9, 3), (0.01, 2), (3600, 3601), (30 * 86_400, 30 * 86_400)]
+)
+async def test_a_stream_is_kept_for_its_seconds_whenever_the_servers_clock_ticks(
+    figures: CacheFigures, monkeypatch: pytest.MonkeyPatch, seconds: float, expires: int
+):
+    given: list[int] = []
+
+    async def note(server: Any, key: bytes, value: bytes, expires: int, seconds: float) -> bool:
+        given.append(expires)
+        return True
+
+    monkeypatch.setattr(MemcachedServer, "set", note)
+    settings = CacheSettings(backend="memcached", servers=("127.0.0.1:1",), seconds=seconds)
+    await MemcachedStore(settings, figures).put("a", await words("one"))
+    assert given == [expires]
+
+
+@needs_memcached
+async def test_what_is_removed_is_gone(figures: CacheFigures):
+    with Memcached() as server:
+        store = store_of(figures, server)
+        await store.put("a", await words("one"))
+        await store.put("b", await words("two"))
+        await store.remove("a")
+        await store.remove("c")
+        assert await store.get("a") is None
+        assert await store.get("b") is not None
         await store.close()
 
 

@@ -19,9 +19,11 @@ from mlserver.types import InferenceRequest, InferenceResponse, RequestInput, Te
 
 from mlserver_streaming.access import callers
 from mlserver_streaming.access.callers import Caller
+from mlserver_streaming.cache.flight import MOST_KEPT
 from mlserver_streaming.errors import BadRequestError, InternalError
 from mlserver_streaming.streams.answers import One
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from tests.memcached import Memcached, needs_memcached
 from tests.streams.planes import answer, ask, asked, failure, plane_of, said, stream_of
 
 
@@ -287,6 +289,106 @@ async def test_refresh_asks_the_model_and_stores(tmp_path: Path):
         ("2", "miss"),
         ("2", "hit"),
     ]
+
+
+class Drafts(MLModel):
+    """What each run says, one text a response; "fail" fails that request, "raise" the run."""
+
+    drafts: ClassVar[list[list[str]]] = []
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncIterator[InferenceResponse]:
+        async for _ in payloads:
+            for text in type(self).drafts.pop(0):
+                if text == "raise":
+                    raise MLServerError("refused", 418)
+                yield failure("failed", 422) if text == "fail" else answer(text)
+
+
+async def after_a_refresh(
+    folder: Path, refresh: list[str], extra: dict[str, Any] | None = None, **cache: Any
+) -> str:
+    """What an ordinary question brings after "old" was stored and a refresh said something."""
+    (folder / "settings.json").write_text(json.dumps({"streaming": {"cache": cache}}))
+    Drafts.drafts = [["old"], refresh, ["new"]]
+    async with plane_of(folder, {"m": Drafts}, cached=True, extra=extra) as plane:
+        assert (await stream(plane, ask())).texts == ["old"]
+        try:
+            await stream(plane, ask(cache="refresh"))
+        except MLServerError as error:
+            assert error.status_code == 418
+        async with asyncio.timeout(10):
+            while plane.cache._flights:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        (text,) = (await stream(plane, ask())).texts
+        return text
+
+
+LONG = "x" * 4096
+
+
+@pytest.mark.parametrize(
+    ("refresh", "cache"),
+    [
+        ([LONG], {"entry_bytes": 2048}),
+        (["x"] * 2000, {"entry_bytes": 1024}),
+        ([LONG], {"running_bytes": 4096}),
+        ([LONG], {"bytes": 2048}),
+        (["x"] * (MOST_KEPT + 1), {}),
+    ],
+)
+async def test_a_refresh_too_long_to_keep_leaves_no_older_answer(
+    tmp_path: Path, refresh: list[str], cache: dict[str, int]
+):
+    assert await after_a_refresh(tmp_path, refresh, **cache) == "new"
+
+
+@needs_memcached
+async def test_a_refresh_that_memcached_does_not_take_leaves_no_older_answer(tmp_path: Path):
+    with Memcached() as server:
+        cache = {"backend": "memcached", "servers": [server.address], "timeout_seconds": 1}
+        small = {"value_bytes": 16 * 1024, "split": False, "compress_bytes": None}
+        assert await after_a_refresh(tmp_path, ["x" * 20_000], **cache, **small) == "new"
+
+
+@pytest.mark.parametrize("refresh", [["a", "raise"], ["a", "fail"], ["raise"]])
+async def test_a_refresh_that_fails_removes_what_was_there_if_the_model_says_so(
+    tmp_path: Path, refresh: list[str]
+):
+    assert await after_a_refresh(tmp_path, refresh) == "old"
+    removes = {"cache_failed_refresh_removes": True}
+    assert await after_a_refresh(tmp_path, refresh, removes) == "new"
+
+
+async def test_an_older_run_that_is_lost_removes_nothing_that_a_newer_one_has_stored(
+    tmp_path: Path, words: type[Words]
+):
+    (tmp_path / "settings.json").write_text(json.dumps({"streaming": {"cache": {"bytes": 2048}}}))
+    gates = [asyncio.Event(), asyncio.Event()]
+    texts = [LONG, "short"]
+
+    class Gated(MLModel):
+        async def predict_stream(
+            self, payloads: AsyncIterator[InferenceRequest]
+        ) -> AsyncIterator[InferenceResponse]:
+            async for _ in payloads:
+                gate, text = gates.pop(0), texts.pop(0)
+                await gate.wait()
+                yield answer(text)
+
+    first, second = gates
+    async with plane_of(tmp_path, {"m": Gated}, cached=True) as plane:
+        older = asyncio.create_task(stream(plane, ask(cache="refresh")))
+        await turns()
+        newer = asyncio.create_task(stream(plane, ask(cache="refresh")))
+        await turns()
+        second.set()
+        assert (await newer).texts == ["short"]
+        first.set()
+        assert (await older).texts == [LONG]
+        await turns()
+        assert (await stream(plane, ask())).texts == ["short"]
 
 
 async def test_a_model_sees_no_wish(tmp_path: Path):

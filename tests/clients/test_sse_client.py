@@ -60,6 +60,32 @@ async def test_words_come_whole_however_the_bytes_are_cut(size):
     assert await words(streaming(*pieces)) == ["What", " ☃", "\n"]
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "around",
+    [
+        # A comment after an event that had an id is no event, nor is a field alone.
+        b"id: 1\n%b: keep-alive\n\n: keep-alive\n\nretry: 5\n\n%b",
+        b"id: 1\n%bevent: message\n\n%b: keep-alive\n\n",
+        # A byte order mark before the first event, or before a comment.
+        b"\xef\xbb\xbf%b%b",
+        b"\xef\xbb\xbf: hello\n\n%b%b",
+        b"%b\r\n%b\r\n",
+    ],
+)
+async def test_what_event_streams_may_have_beside_events(around, size):
+    body = around % (event("one"), event("☃"))
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    assert await words(streaming(*pieces)) == ["one", "☃"]
+
+
+async def test_a_stream_is_utf_8_whatever_it_says():
+    headers = {"content-type": "text/event-stream; charset=latin-1"}
+    assert await words(
+        lambda request: httpx.Response(200, headers=headers, content=event("☃"))
+    ) == ["☃"]
+
+
 async def test_the_request():
     seen = []
 
@@ -138,6 +164,21 @@ async def test_a_cut_stream(error):
 async def test_silence_is_a_timeout_also_with_comments():
     with pytest.raises(NoResponseError, match=r"within 0\.05 s"):
         await words(streaming(event("one"), b": keep-alive\n\n", None), timeout=0.05)
+
+
+async def test_comments_after_an_id_do_not_count_as_life():
+    class Alive(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            yield b"id: 1\n" + event("one")
+            while True:
+                await asyncio.sleep(0.01)
+                yield b": keep-alive\n\n"
+
+    def answer(request):
+        return httpx.Response(200, headers=HEADERS, stream=Alive())
+
+    with pytest.raises(NoResponseError):
+        await words(answer, timeout=0.2)
 
 
 async def test_an_answer_that_is_no_event_stream():

@@ -18,7 +18,7 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
 
-from ...errors import InternalError, MLServerError, failure_of
+from ...errors import InternalError, MLServerError, TooLargeError, failure_of
 from ...streams import calls
 from ...streams.answers import One, is_decoupled
 from ...streams.calls import TRITON
@@ -147,8 +147,12 @@ class _TritonStream:
             async for response, final in answers:
                 if error := failure_of(response):
                     await self._fail(name, version, payload.id or "", error, final)
-                else:
+                    continue
+                try:
                     figures.sent.inc(await self._send(response, request.raw, final))
+                except TooLargeError as too_large:
+                    figures.errors.inc()
+                    await self._fail(name, version, payload.id or "", too_large, final)
         if not final and _wants_empty_final(payload):
             empty = InferenceResponse.model_construct(
                 model_name=name, model_version=version, id=payload.id, outputs=[]
@@ -171,14 +175,20 @@ class _TritonStream:
         )
 
     async def _send(self, response: InferenceResponse, raw: bool, final: bool) -> int:
-        """Write a response; the bytes that it has."""
+        """Write a response; the bytes that it has.
+
+        Raises:
+            TooLargeError: more than a message may have.
+        """
         if not is_large(response):
             message = encode_response(response, raw, {FINAL: final})
+            self._servicer.bound.check(len(message))
             await self._write(infer_response=message)
             return len(message)
         # Put together by hand: protobuf would copy it twice more.
         parts = await in_turns(response_parts(response, raw, {FINAL: final}))
         size = sum(map(len, parts))
+        self._servicer.bound.check(size)
         await self._write_message(
             await in_turns(gathered([INFER_RESPONSE_TAG + varint(size), *parts]))
         )

@@ -3,7 +3,8 @@
 Request parameters: `steps` (responses to give), `seconds` (wait before each), `fail_at` (raise a
 ValueError there), `refuse_at` (raise an MLServerError there), `path` (a file that gets a line for
 each step and one when the generator is closed), `gate` (step n, but the first, waits until there is
-a file of this name with n behind it), `size` (characters of each response).
+a file of this name with n behind it), `size` (characters of each response, or of the one step that
+`large_at` names).
 """
 
 import asyncio
@@ -35,7 +36,8 @@ class Probe(MLModel):
                     if wanted.get("refuse_at") == step:
                         raise MLServerError("the probe was told to refuse", 503)
                     note(path, f"step {step}")
-                    text = str(step).ljust(int(wanted.get("size", 0)), ".")
+                    large = wanted.get("large_at", step) == step
+                    text = str(step).ljust(int(wanted.get("size", 0)) if large else 0, ".")
                     yield InferenceResponse(
                         model_name=self.name,
                         outputs=[StringCodec.encode_output("output", [text])],
