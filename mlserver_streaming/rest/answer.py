@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import MLServerError
-from .http_server import ABORT
+from .http_protocol import ABORT
 
 # Between two pieces the connection is waited for, and others have a turn; one alone goes out whole.
 # To compress one takes 5 ms.

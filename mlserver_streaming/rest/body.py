@@ -14,6 +14,10 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 # zlib's window bits for each coding; HTTP's "deflate" is zlib's format, not raw deflate.
 # https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
 CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+# What each member of gzip begins with.
+GZIP = b"\x1f\x8b"
+# Of a member at first: what lies behind a short one is copied.
+FIRST_BYTES = 1024
 
 # Of a length that anybody could mean.
 MOST_DIGITS = 20
@@ -39,34 +43,52 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         if received.tell() > limit:
             raise too_large
     body = received.getvalue()
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in ("", "identity"):
+    encoding = _coding(request)
+    if encoding is None:
         return body
-    if encoding not in CODINGS:
-        raise BadRequestError(
-            f"Content-Encoding '{encoding[:30]}' is not supported; send the body plain, gzip or "
-            "deflate.",
-            415,
-        )
     return await in_turns(_inflated(body, encoding, limit, too_large))
 
 
+def _coding(request: Request) -> str | None:
+    """The one coding of a body; None where it is plain."""
+    named = ",".join(request.headers.getlist("content-encoding")).lower()
+    codings = [each for part in named.split(",") if (each := part.strip()) not in ("", "identity")]
+    if not codings:
+        return None
+    if codings == ["x-gzip"]:  # https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3
+        return "gzip"
+    if len(codings) == 1 and codings[0] in CODINGS:
+        return codings[0]
+    raise BadRequestError(
+        f"Content-Encoding '{', '.join(codings)[:30]}' is not supported; send the body plain, or "
+        "once encoded as gzip or deflate.",
+        415,
+    )
+
+
 def _inflated(body: bytes, encoding: str, limit: int, too_large: TooLargeError) -> Steps[bytes]:
-    decompressor = zlib.decompressobj(CODINGS[encoding])
-    plain = BytesIO()
+    """Gzip may have members, one after another (RFC 1952, 2.2); what they hold is one body."""
+    whole, plain, read = memoryview(body), BytesIO(), 0
     try:
-        for at in range(0, len(body), READ_BYTES):
-            # A piece of zeros may be a thousand times as long.
-            left, written = body[at : at + READ_BYTES], COPIED_BYTES
-            while (left or written == COPIED_BYTES) and not decompressor.eof:
-                written = plain.write(decompressor.decompress(left, COPIED_BYTES))
-                left = decompressor.unconsumed_tail
+        while True:
+            member, size = zlib.decompressobj(CODINGS[encoding]), FIRST_BYTES
+            while not member.eof:
+                piece = whole[read : read + size]
+                # A piece of zeros may be a thousand times as long.
+                written = plain.write(member.decompress(piece, COPIED_BYTES))
+                read += len(piece) - len(member.unconsumed_tail) - len(member.unused_data)
+                size = READ_BYTES
                 if plain.tell() > limit:
                     raise too_large
+                if not piece and not written and not member.eof:
+                    raise BadRequestError(f"The request body's {encoding} is cut off.")
                 if plain.tell() >= COPIED_BYTES:
                     yield
+            if read == len(body):
+                return plain.getvalue()
+            if encoding != "gzip" or whole[read : read + 2] != GZIP[: len(body) - read]:
+                raise BadRequestError(f"The request body goes on after the end of its {encoding}.")
+            # They may be empty, and very many.
+            yield
     except zlib.error as error:
         raise BadRequestError(f"The request body is not valid {encoding}.") from error
-    if not decompressor.eof:
-        raise BadRequestError(f"The request body's {encoding} is cut off.")
-    return plain.getvalue()

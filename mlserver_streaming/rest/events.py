@@ -26,7 +26,7 @@ from ..tensors.json_codec import encode_unless_large
 from ..tensors.json_responses import written
 from ..tensors.steps import COPIED_BYTES, Steps
 from .hang_up import stop_on_hang_up
-from .http_server import ABORT
+from .http_protocol import ABORT
 
 KEEP_ALIVE = b": keep-alive\n\n"
 HEADERS = {

@@ -9,8 +9,7 @@ import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 # A name or an IPv4 address, or an IPv6 address in brackets; perhaps a port.
 HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
@@ -18,23 +17,10 @@ HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,
 MAX_BYTES = 260
 # Callers use few.
 KEPT = 256
-REFUSAL = "The request must have one header 'Host', with the name or address of this service."
 
 
-class HostCheck:
-    """Answers 400 to a request without one proper Host; HTTP/1.0 needs none."""
-
-    def __init__(self, app: ASGIApp):
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_proper(scope):
-            await JSONResponse({"error": REFUSAL}, 400)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-
-def _is_proper(scope: Scope) -> bool:
+def has_proper_host(scope: Scope) -> bool:
+    """Whether a request has one Host that is one; HTTP/1.0 needs none."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if not hosts:
         return bool(scope["http_version"] == "1.0")

@@ -24,7 +24,7 @@ ERRORS = {
     "404": "No such model or version.",
     "405": "Not the method of this path.",
     "413": "The body is larger than 64 MiB.",
-    "415": "The body has an encoding other than gzip or deflate.",
+    "415": "The body has an encoding other than gzip or deflate, or several.",
     "422": "A tensor is well-formed, but what is in it cannot be read.",
     "429": "Too many at once; `Retry-After` says when to try again.",
     "500": "The service failed; its log says why, under the id in the error.",

@@ -29,6 +29,7 @@ from ..streams.data_plane import StreamingDataPlane
 from ..watch import stream_log
 from . import openapi
 from .auth import protect
+from .body import CODINGS
 from .docs import DOCUMENT, PAGE, DocumentEndpoints
 from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
@@ -44,6 +45,12 @@ MAX_ERROR_CHARACTERS = 1000
 GZIP_LEVEL = 1
 # Streams end all the time: a client that was refused one need not wait long.
 RETRY_AFTER = {"Retry-After": "1"}
+# What a status is to come with.
+HEADERS = {
+    415: {"Accept-Encoding": ", ".join(CODINGS)},  # RFC 9110, 15.5.16
+    429: RETRY_AFTER,
+    503: RETRY_AFTER,
+}
 
 
 class StreamingRESTServer(RESTServer):
@@ -179,19 +186,21 @@ def _error(
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
-    headers = RETRY_AFTER if error.status_code in (429, 503) else None
-    return _error(request, error.status_code, str(error), headers)
+    return _error(request, error.status_code, str(error), HEADERS.get(error.status_code))
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    path = request.scope["path"]
+    path, headers = request.scope["path"], error.headers
+    if error.status_code == 405 and "GET" in (allowed := headers["Allow"].split(", ")):
+        # RFC 9110, 9.1; FastAPI's own routes do not say so, and HttpServer sees to it.
+        headers = {"Allow": ", ".join(sorted({*allowed, "HEAD"}))}
     said = {
         404: f"There is nothing at {path}; GET /v2/docs shows what there is.",
         405: f"{request.method} is not for {path}; it takes "
-        f"{(error.headers or {}).get('Allow', 'another method')}.",
+        f"{(headers or {}).get('Allow', 'another method')}.",
     }
     message = said.get(error.status_code, str(error.detail))
-    return _error(request, error.status_code, message, error.headers)
+    return _error(request, error.status_code, message, headers)
 
 
 async def _validation_error(request: Request, error: Any) -> Response:

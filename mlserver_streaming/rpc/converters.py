@@ -32,6 +32,7 @@ from ..tensors.json_tensors import check_size
 from ..tensors.raw import (
     BYTES,
     DTYPES,
+    ONLY_RAW,
     Buffer,
     check_shape,
     decode_raw,
@@ -243,9 +244,9 @@ def encode_response(
         if parameters:
             encode_parameters(message.parameters, Parameters(**parameters))
         parts.append(message.SerializeToString())
-    # Typed contents have no field for FP16, and raw is all or nothing.
+    # Raw is all or nothing.
     datatypes = [_datatype(output) for output in response.outputs]
-    raw = raw or "FP16" in datatypes
+    raw = raw or not ONLY_RAW.isdisjoint(datatypes)
     tensors: list[Any] = []
     for output, datatype in zip(response.outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
@@ -270,7 +271,7 @@ def response_parts(
     outputs, response = response.outputs, response.model_copy(update={"outputs": []})
     parts: list[Buffer] = [encode_response(response, raw, parameters)]
     datatypes = [_datatype(output) for output in outputs]
-    raw = raw or "FP16" in datatypes
+    raw = raw or not ONLY_RAW.isdisjoint(datatypes)
     behind: list[Buffer] = []
     for output, datatype in zip(outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data

@@ -15,7 +15,7 @@ from ..tensors.steps import OBJECTS, READ_BYTES, Steps, gathered
 from ..tensors.wire_format import LENGTH, VARINT
 from .cutting import VARINT_BYTES, Content
 
-# The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
+# The field of InferTensorContents that holds each datatype; those of `ONLY_RAW` have none.
 CONTENTS = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",

@@ -16,7 +16,7 @@ from mlserver.types import (
     TensorData,
 )
 
-from .raw import BYTES, flat
+from .raw import BF16, BYTES, as_numbers, flat
 
 BASE64 = "base64"
 # The parameter that says how a response came, where a model uses the cache.
@@ -184,6 +184,8 @@ def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
         data, encoded = text_elements(data)
         if encoded:
             parameters = {**parameters, "content_type": BASE64}
+    elif kind == BF16:
+        data = as_numbers(kind, data)
     elif isinstance(data, np.ndarray) and not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))  # orjson refuses the other byte order
     if parameters:

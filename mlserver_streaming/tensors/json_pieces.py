@@ -17,7 +17,7 @@ from ..errors import BadRequestError, TooLargeError
 from ..settings import LimitSettings
 from .bounds import check_growth
 from .json_tensors import numbers_of, unnested
-from .raw import BYTES, DTYPES
+from .raw import BF16, BYTES, DTYPES
 from .steps import COPIED_BYTES, OBJECTS, READ_BYTES, Steps
 
 # Shorter bodies are parsed at once: 5 ms at worst, mostly brackets.
@@ -60,6 +60,11 @@ class Rows:
         """
         if datatype == BYTES:
             raise BadRequestError(f"Input '{name}' is BYTES, so its data must be strings.")
+        if datatype == BF16:
+            raise BadRequestError(
+                f"Input '{name}' is BF16, which JSON has not; send its bytes, as a binary tensor "
+                "or as raw_input_contents."
+            )
         if datatype not in DTYPES:
             raise BadRequestError(f"Input '{name}' has the unknown datatype '{datatype[:30]}'.")
         body, end = self._body, self._end

@@ -14,7 +14,7 @@ from .bounds import check_counts, check_elements
 from .json_codec import datatype
 from .json_pieces import SMALL_BODY_BYTES, Rows, cut, is_mark, not_json
 from .json_tensors import check_json_tensor, check_size
-from .raw import BYTES, check_shape, decode_raw, most_elements
+from .raw import BF16, BYTES, check_shape, decode_raw, most_elements
 from .steps import OBJECTS, Steps
 
 # How deep a parameter may be nested: others who handle it (orjson's writer at 254, pickle, the
@@ -112,6 +112,7 @@ def decode_request(parsed: dict[str, Any], limits: LimitSettings) -> Steps[Infer
         TooLargeError: it has more inputs, or elements, than `limits` allow.
     """
     _check_counts(parsed, limits)
+    halves = _hidden_bf16(parsed)
     try:
         request = InferenceRequest.model_validate(parsed)
     except ValidationError as error:
@@ -121,6 +122,9 @@ def decode_request(parsed: dict[str, Any], limits: LimitSettings) -> Steps[Infer
     for owner in (request, *request.inputs, *(request.outputs or ())):
         if owner.parameters is not None:
             _check_nesting(owner.parameters)
+    for index in halves:
+        # Past pydantic, which would refuse it.
+        request.inputs[index].__dict__["datatype"] = BF16
     read = elements = 0
     for tensor in request.inputs:
         name, kind, shape, data = tensor.name, datatype(tensor), tensor.shape, tensor.data.root
@@ -144,6 +148,22 @@ def decode_request(parsed: dict[str, Any], limits: LimitSettings) -> Steps[Infer
                 read = 0
                 yield
     return request
+
+
+def _hidden_bf16(parsed: dict[str, Any]) -> list[int]:
+    """Have tensors of BF16 that came as bytes pass as UINT16; which they are. MLServer's types have
+    no such name."""
+    inputs = parsed.get("inputs")
+    found = [
+        index
+        for index, tensor in enumerate(inputs if isinstance(inputs, list) else [])
+        if isinstance(tensor, dict)
+        and tensor.get("datatype") == BF16
+        and isinstance(getattr(tensor.get("data"), "root", None), memoryview)
+    ]
+    for index in found:
+        parsed["inputs"][index]["datatype"] = "UINT16"
+    return found
 
 
 def _check_counts(parsed: dict[str, Any], limits: LimitSettings) -> None:

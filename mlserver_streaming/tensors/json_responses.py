@@ -21,7 +21,7 @@ from .json_codec import (
     is_large,
     parameters_of,
 )
-from .raw import BYTES, NESTED, flat
+from .raw import BYTES, NESTED, as_numbers, flat
 from .steps import COPIED_BYTES, OBJECTS, Steps
 
 # Numbers in a step: a millisecond.
@@ -51,7 +51,7 @@ def written(
             if encoded:
                 parameters = {**parameters, "content_type": BASE64}
         else:
-            content = yield from written_numbers(data)
+            content = yield from written_numbers(as_numbers(kind, data))
         if parameters:
             found["parameters"] = parameters
         head = orjson.dumps(found, option=DUMPS, default=as_json)

@@ -21,10 +21,14 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP16": np.dtype("<f2"),
+    # numpy has no such numbers: these are their bits, the upper half of an FP32's.
+    "BF16": np.dtype("<u2"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-BYTES = "BYTES"
+BYTES, BF16 = "BYTES", "BF16"
+# The protocol's typed contents have no field for these.
+ONLY_RAW = {"FP16", BF16}
 # What stands before each element of a raw BYTES tensor.
 LENGTH_BYTES = 4
 NESTED = (list, tuple, np.ndarray)
@@ -139,6 +143,13 @@ def raw_parts(datatype: str, data: Any) -> Steps[list[Buffer]]:
         return list((yield from packed(data)))
     array = np.ascontiguousarray(data, DTYPES[datatype])
     return [array.reshape(-1).view(np.uint8).data] if array.size else []
+
+
+def as_numbers(datatype: str, data: Any) -> Any:
+    """A tensor's data as numbers that JSON can hold: BF16's, from their bits."""
+    if datatype != BF16 or not isinstance(data, np.ndarray) or data.dtype.kind == "f":
+        return data
+    return (data.astype("<u4") << 16).view("<f4")
 
 
 def flat(data: Any) -> list[Any]:

@@ -68,7 +68,7 @@ class UpstreamModel(StreamingModel):
 
     async def metadata(self) -> MetadataModelResponse:
         """What the upstream says of its model, under our name; what the settings say while it is
-        away."""
+        away, or says what cannot be said here."""
         request = pb.ModelMetadataRequest(
             name=self._upstream_model, version=self._upstream_version
         ).SerializeToString()
@@ -77,7 +77,8 @@ class UpstreamModel(StreamingModel):
             found = ModelMetadataResponseConverter.to_types(
                 pb.ModelMetadataResponse.FromString(reply)
             )
-        except (MLServerError, DecodeError):
+        except (MLServerError, DecodeError, ValueError):
+            # The last: it has a tensor of BF16, which MLServer's types do not name.
             return await super().metadata()
         found.name = self.name
         return found

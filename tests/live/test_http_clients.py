@@ -131,3 +131,17 @@ def test_curl_uploads_nothing_of_a_body_that_is_too_large(service: Service, tmp_
     # curl asks first (Expect: 100-continue) and is refused.
     assert done.stdout == "413 0"
     assert list(json.loads((tmp_path / "answer").read_text())) == ["error"]
+
+
+@needs_curl
+@pytest.mark.parametrize("chunked", [[], ["-H", "Transfer-Encoding: chunked"]])
+def test_curl_that_would_rather_speak_http_2(service: Service, chunked: list[str]) -> None:
+    """It asks to upgrade with its first request; Java's client does so too."""
+    body = json.dumps(prompt("a b"))
+    url = service.url + path("text-model", "generate_stream")
+    options = ["--http2", *chunked, "-H", "Expect:", "-w", "%{http_code} %{num_connects} "]
+    # Both over one connection: it is good for more.
+    done = curl(*options, "-d", body, url, "--next", "--silent", *options, "-d", body, url)
+    assert done.stdout.count("data: ") == 4
+    assert "200 1 " in done.stdout
+    assert "200 0 " in done.stdout

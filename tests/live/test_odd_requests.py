@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 
 import pytest
 
@@ -81,6 +82,10 @@ async def test_a_host_that_is_none_is_refused(service: Service, port: str, host:
         get(b"%b", b"Host: a", b"X-Forwarded-Host: [", b"Forwarded: host=["),
         get(b"%b?%%ff=[", b"Host: a"),
         get(b"%b", b"Host: a", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"),
+        get(b"%b", b"Host: a", b"Connection: Upgrade", b"Upgrade: websocket"),
+        get(b"%b", b"Host: a", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c"),
+        get(b"%b", b"Host: a", version=b"1.2"),
+        get(b"%b", b"Host: a").replace(b"GET", b"HEAD"),
     ],
     ids=repr,
 )
@@ -89,6 +94,74 @@ async def test_what_is_odd_but_allowed_is_answered(
 ):
     said = await answer(getattr(service, port), request_line.replace(b"%b", PORTS[port]))
     assert said.startswith(b"HTTP/1.1 200 ")
+
+
+REFUSED = {
+    505: get(b"%b", b"Host: a", version=b"2.0"),
+    417: get(b"%b", b"Host: a", b"Expect: x"),
+    501: get(b"%b", b"Host: a", b"Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n",
+    400: get(b"%b", b"Host: a", b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+}
+
+
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize("status", REFUSED)
+async def test_what_http_does_not_allow_is_refused(service: Service, port: str, status: int):
+    said = await answer(getattr(service, port), REFUSED[status].replace(b"%b", PORTS[port]))
+    assert said.startswith(b"HTTP/1.1 %d " % status)
+    assert b'\r\n\r\n{"error":"' in said
+
+
+MODEL = "/v2/models/text-model"
+GETS = {
+    "http": ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/docs", "/v2/docs/dataplane.json"]
+    + [
+        MODEL + each for each in ("", "/ready", "/docs", "/docs/dataplane.json", "/versions/v1.2.3")
+    ],
+    "metrics": ["/metrics", "/v2/health/live"],
+}
+
+
+@pytest.mark.parametrize(("port", "target"), [(port, each) for port in GETS for each in GETS[port]])
+async def test_head_wherever_get_is(service: Service, port: str, target: str):
+    asked = get(target.encode(), b"Host: a")
+    got = await answer(getattr(service, port), asked)
+    head = await answer(getattr(service, port), asked.replace(b"GET", b"HEAD"))
+    assert head.endswith(b"\r\n\r\n")
+    assert head[:13] == got[:13]
+
+    def fields(said: bytes) -> list[bytes]:
+        return sorted(line.split(b":")[0] for line in said.split(b"\r\n\r\n")[0].split(b"\r\n"))
+
+    assert fields(head) == [each for each in fields(got) if each != b"transfer-encoding"]
+
+
+async def test_what_is_allowed_instead_names_head_too(service: Service):
+    for target in (b"/v2", b"/v2/health/live", b"/v2/docs"):
+        said = await answer(service.http, post(target, b"{}", b"Host: a"))
+        assert said.startswith(b"HTTP/1.1 405 ")
+        assert b"\r\nallow: GET, HEAD\r\n" in said
+        assert b"it takes GET, HEAD." in said
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"TLS/1.0, x"])
+async def test_a_call_that_asks_to_upgrade_keeps_its_body(service: Service, upgrade: bytes):
+    said = await answer(
+        service.http,
+        post(GENERATE, FLAT, b"Host: a", b"Connection: Upgrade", b"Upgrade: " + upgrade),
+    )
+    assert b'"text_output":"a b"' in said
+
+
+async def test_codings_of_the_body_that_are_known(service: Service):
+    twice = gzip.compress(FLAT[:9]) + gzip.compress(FLAT[9:])
+    said = await answer(
+        service.http, post(GENERATE, twice, b"Host: a", b"Content-Encoding: x-gzip")
+    )
+    assert b'"text_output":"a b"' in said
+    said = await answer(service.http, post(GENERATE, FLAT, b"Host: a", b"Content-Encoding: br"))
+    assert said.startswith(b"HTTP/1.1 415 ")
+    assert b"\r\naccept-encoding: gzip, deflate\r\n" in said
 
 
 @pytest.mark.parametrize(

@@ -2,74 +2,12 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 
 from mlserver_streaming.rest import http_server
-from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
-
-PATIENCE = 20  # seconds
-END = b"\r\n0\r\n\r\n"
-
-
-async def app(scope, receive, send):
-    """Reads the body of a POST, and none of a GET."""
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    size, more = 0, scope["method"] == "POST"
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        size, more = size + len(message["body"]), message["more_body"]
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": str(size).encode()})
-
-
-@asynccontextmanager
-async def serving(monkeypatch, idle_seconds=60.0, **limits):
-    """The port of a server with these limits instead of http_server's."""
-    for name, value in limits.items():
-        monkeypatch.setattr(http_server, name, value)
-    config = uvicorn.Config(app, port=0, log_config=None, timeout_keep_alive=PATIENCE)
-    server = HttpServer(config, idle_seconds)
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(PATIENCE):
-        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
-            await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await asyncio.wait_for(running, PATIENCE)
-
-
-@asynccontextmanager
-async def connected(port):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-
-
-async def rest(reader):
-    """What comes until the server ends the connection."""
-    try:
-        return await asyncio.wait_for(reader.read(), PATIENCE)
-    except ConnectionError:
-        return b""
-
-
-async def asked(reader, writer, request):
-    writer.write(request)
-    return await asyncio.wait_for(reader.readuntil(END), PATIENCE)
+from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS
+from tests.rest.serving import PATIENCE, asked, connected, rest, serving
 
 
 async def test_nothing_at_all(monkeypatch):
@@ -175,13 +113,13 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed(monkeypatch):
     take what is sent to it (tcp(7)). docs/reliability.md has what was seen on a network."""
     accepted = []
 
-    class Seen(http_server.BoundedProtocol):
+    class Seen(http_server.HttpProtocol):
         def connection_made(self, transport):
             accepted.append(transport.get_extra_info("socket"))
             super().connection_made(transport)
 
     async with (
-        serving(monkeypatch, idle_seconds=7, BoundedProtocol=Seen) as port,
+        serving(monkeypatch, idle_seconds=7, HttpProtocol=Seen) as port,
         connected(port) as (reader, writer),
     ):
         await asked(reader, writer, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -22,6 +22,7 @@ from mlserver.types import (
 )
 
 from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.models.parameters import number
 from mlserver_streaming.rpc import converters
 from mlserver_streaming.rpc.converters import (
     SMALL_MESSAGE_BYTES,
@@ -526,3 +527,12 @@ def test_triton_s_client_and_this_service_understand_each_other_s_parameters() -
         "text": "naïve",
         "flag": True,
     }
+
+
+@pytest.mark.parametrize(("given", "got"), [(0.25, 9), ("0.25", 0.25), (1, 1)])
+def test_mlservers_own_converter_sends_a_fraction_as_text_only(given: Any, got: float):
+    """docs/clients.md says so; when MLServer sends floats, it need not any more."""
+    request = InferenceRequest(inputs=[], parameters=Parameters(delay=given))
+    message = ModelInferRequestConverter.from_types(request, model_name="m", model_version=None)
+    found = finish(converters.decode(message.SerializeToString(), LimitSettings())).payload
+    assert number(found, "delay", 9, 0, 10) == got

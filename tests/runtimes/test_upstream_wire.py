@@ -4,10 +4,25 @@ from typing import Any
 import numpy as np
 import pytest
 from mlserver.grpc import dataplane_pb2 as pb
-from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorData
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    Parameters,
+    RequestInput,
+    ResponseOutput,
+    TensorData,
+)
 
+from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.models.errors import RequestError
 from mlserver_streaming.models.owned_id import OwnedId
+from mlserver_streaming.rest import binary
+from mlserver_streaming.rest.binary import BinaryOutputs
+from mlserver_streaming.rpc import converters
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.tensors.json_codec import encode_response
+from mlserver_streaming.tensors.json_requests import decode_request
+from mlserver_streaming.tensors.steps import finish
 from runtimes.upstream.wire import (
     Dialect,
     UpstreamReplyError,
@@ -205,3 +220,68 @@ def test_an_upstream_meets_each_caller_s_sequences_under_ids_of_their_own() -> N
         for who in ("a", "b")
     ]
     assert [each.string_param for each in sent] == ["a/7", "b/7"]
+
+
+# Every datatype that the protocol names.
+NAMED = ["BF16", "BOOL", "BYTES", "FP16", "FP32", "FP64"]
+NAMED += [f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+# One element of each, in its raw form; bits that are no number to those that look at them.
+RAW = {"BYTES": b"\x02\0\0\0\xff\xfe", "BOOL": b"\x01"}
+
+
+def raw_of(datatype: str) -> bytes:
+    size = int("".join(filter(str.isdigit, datatype)) or 0) // 8
+    return RAW.get(datatype, b"\xc1\x7f\xff\xff\xff\xff\xff\xff"[:size])
+
+
+@pytest.mark.parametrize("datatype", NAMED)
+@pytest.mark.parametrize("over", ["grpc", "binary HTTP"])
+def test_a_tensor_of_any_datatype_passes_as_its_bytes(datatype: str, over: str):
+    raw = raw_of(datatype)
+    if over == "grpc":
+        sent = pb.ModelInferRequest(model_name="here", raw_input_contents=[raw])
+        sent.inputs.add(name="x", datatype=datatype, shape=[1])
+        payload = finish(converters.decode(sent.SerializeToString(), LimitSettings())).payload
+    else:
+        tensor = {"name": "x", "datatype": datatype, "shape": [1]}
+        parsed: dict[str, Any] = {
+            "inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]
+        }
+        binary.attach_tensors(parsed, memoryview(raw))
+        payload = finish(decode_request(parsed, LimitSettings()))
+    passed = pb.ModelInferRequest.FromString(encode_request(payload, "there", ""))
+    assert (passed.inputs[0].datatype, list(passed.raw_input_contents)) == (datatype, [raw])
+
+    answered = pb.ModelInferResponse(model_name="there", raw_output_contents=[raw])
+    answered.outputs.add(name="y", datatype=datatype, shape=[1])
+    outputs = decode_reply(answered.SerializeToString()).outputs
+    response = InferenceResponse.model_construct(model_name="here", outputs=outputs)
+    for form in (raw_form(response), binary_form(response)):
+        assert form == (datatype, raw)
+
+
+def raw_form(response: InferenceResponse) -> tuple[str, bytes]:
+    found = pb.ModelInferResponse.FromString(converters.encode_response(response, raw=True))
+    return found.outputs[0].datatype, found.raw_output_contents[0]
+
+
+def binary_form(response: InferenceResponse) -> tuple[str, bytes]:
+    parts, length = finish(BinaryOutputs(all=True, named={}).written(response))
+    body = b"".join(bytes(part) for part in parts)
+    return json.loads(body[:length])["outputs"][0]["datatype"], body[length:]
+
+
+def test_bf16_in_json_is_its_number_and_can_only_be_sent_as_bytes():
+    bits = np.array([0x3FC0, 0xC000, 0x7F80], "<u2")  # 1.5, -2, infinity
+    output = ResponseOutput.model_construct(
+        name="y",
+        datatype="BF16",
+        shape=[3],
+        parameters=None,
+        data=TensorData.model_construct(root=bits),
+    )
+    response = InferenceResponse.model_construct(model_name="m", outputs=[output])
+    assert json.loads(encode_response(response))["outputs"][0]["data"] == [1.5, -2.0, None]
+    tensor = {"name": "x", "datatype": "BF16", "shape": [1], "data": [1.5]}
+    with pytest.raises(BadRequestError, match="datatype"):
+        finish(decode_request({"inputs": [tensor]}, LimitSettings()))

@@ -1,0 +1,55 @@
+"""What a request asks of HTTP itself: answered here where it goes no further.
+
+https://www.rfc-editor.org/rfc/rfc9110 and https://www.rfc-editor.org/rfc/rfc9112
+"""
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .host import has_proper_host
+
+# What there is to ask for, of the service as a whole.
+METHODS = {"Allow": "GET, HEAD, POST"}
+
+
+class RequestCheck:
+    """Refuses what HTTP lets it refuse; HEAD is asked of the app as GET, wherever that is."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if refusal := _refusal(scope):
+                status, message = refusal
+                # What follows may not be what it seems.
+                answer = JSONResponse({"error": message}, status, {"Connection": "close"})
+                await answer(scope, receive, send)
+                return
+            if scope["method"] == "HEAD":
+                # uvicorn has the method too, and keeps the body back.
+                scope = {**scope, "method": "GET"}
+            elif scope["method"] == "OPTIONS" and scope["path"] == "*":
+                await Response(status_code=204, headers=METHODS)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> tuple[int, str] | None:
+    version = scope["http_version"]
+    if not version.startswith("1."):
+        return 505, f"HTTP/{version} is not spoken here; send HTTP/1.1."
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            if version == "1.0":
+                return 400, "HTTP/1.0 has no Transfer-Encoding; send HTTP/1.1, or a Content-Length."
+            if value.strip().lower() != b"chunked":
+                return 501, "Of Transfer-Encodings only 'chunked' is known here."
+        elif name == b"expect" and value.strip().lower() != b"100-continue" and version != "1.0":
+            return 417, "Of expectations only '100-continue' can be met; leave out 'Expect'."
+    if not has_proper_host(scope):
+        return (
+            400,
+            "The request must have one header 'Host', with the name or address of this service.",
+        )
+    return None
