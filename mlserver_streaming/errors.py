@@ -2,6 +2,7 @@
 
 MLServerError                a text for the caller and an HTTP status
   BadRequestError       400  the request cannot be read
+  NoSuchOutputError     400  it names an output that the answer does not have
   UnauthenticatedError  401  no key or token, or none that is known here
   ForbiddenError        403  a known caller who may not do this
   NoSuchModelError      404  nothing is served under this name or version
@@ -21,6 +22,8 @@ MLServerError                a text for the caller and an HTTP status
   RequestFailedError    any  a runtime failed this request in band (the stream contract)
 """
 
+from collections.abc import Iterable
+
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceResponse
 
@@ -35,6 +38,7 @@ __all__ = [
     "LoadTimeoutError",
     "MLServerError",
     "NoSuchModelError",
+    "NoSuchOutputError",
     "NoWorkerError",
     "NotLoadedError",
     "NotReadyError",
@@ -97,6 +101,13 @@ class NoSuchModelError(MLServerError):
         super().__init__(
             f"There is no {what} here; POST /v2/repository/index lists what is served.", 404
         )
+
+
+class NoSuchOutputError(BadRequestError):
+    def __init__(self, model: str, missing: Iterable[str], there: Iterable[str]):
+        gave = shortened(", ".join(map(repr, there))) or "none"
+        wanted = shortened(", ".join(f"'{shown(name)}'" for name in missing))
+        super().__init__(f"Model '{model}' gave no output {wanted}; it gave {gave}.")
 
 
 class TooLargeError(MLServerError):

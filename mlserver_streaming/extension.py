@@ -65,6 +65,7 @@ BORROWED = (
     "mlserver.registry:MultiModelRegistry.get_model",
     "mlserver.rest:RESTServer._app",
     "mlserver.rest:RESTServer._settings",
+    "mlserver.rest:RESTServer.add_custom_handlers",
     "mlserver.grpc.server:GRPCServer._create_server",
     "mlserver.grpc.server:GRPCServer._data_plane",
     "mlserver.grpc.server:GRPCServer._get_options",

@@ -15,7 +15,10 @@ import av.error
 
 from ..errors import SourceError
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".webm"}
+AUDIO_SUFFIXES = {
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".webm"),
+    *(".m4a", ".mp4", ".mov", ".3gp", ".aac"),
+}
 CHUNK_SECONDS = 0.1
 MICROPHONE_RATE = 16_000
 STDIN_BYTES = 3200
@@ -48,7 +51,9 @@ def find_clips(paths: Iterable[Path], manifest: Path | None) -> list[Clip]:
     clips = []
     for path in paths:
         if path.is_dir():
-            files = sorted(each for each in path.rglob("*") if each.suffix in AUDIO_SUFFIXES)
+            files = sorted(
+                each for each in path.rglob("*") if each.suffix.lower() in AUDIO_SUFFIXES
+            )
             if not files:
                 raise SourceError(f"the folder {path} has no audio files")
             clips += [read_clip(each) for each in files]

@@ -1,11 +1,13 @@
-"""FLAC, Ogg, MP3, WebM and coded WAV, decoded by FFmpeg (PyAV) as their bytes come.
+"""FLAC, Ogg, MP3, AAC, MP4, WebM and coded WAV, decoded by FFmpeg (PyAV) as their bytes come.
 
 FFmpeg pulls bytes, a stream pushes them. So FFmpeg runs in a thread of its own which waits in
 `read` for the next bytes, and the two take turns: `feed` returns when the thread wants more.
 The demuxer is named, never guessed: FFmpeg's playlists would open files and addresses.
 """
 
+import io
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -13,12 +15,14 @@ import av.error
 import numpy as np
 
 from .errors import AudioError, TooLongError
+from .mixing import Mixer
 from .samples import Floats, check_rate, from_floats
 
 # FFmpeg looks at this much before it says what is in the file; its default of 5 MB is minutes of
 # speech, too late for a stream.
 PROBE_BYTES = 4096
 FFMPEG_BYTES = 1024  # what it asks for at once
+DAMAGED = (av.error.FFmpegError, ValueError, IndexError, OSError)
 
 
 class ContainerReader:
@@ -103,7 +107,7 @@ class ContainerReader:
             self._decode()
         except AudioError as error:
             self._error = error
-        except (av.error.FFmpegError, ValueError, IndexError, OSError) as error:
+        except DAMAGED as error:
             # A stream that broke off is used as far as it goes.
             if not self.rate or not self._ended:
                 self._error = AudioError("it is not audio, or is damaged")
@@ -115,28 +119,69 @@ class ContainerReader:
                 self._turn.notify_all()
 
     def _decode(self) -> None:
-        options = {"probesize": str(PROBE_BYTES), "analyzeduration": "0"}
-        source: Any = self
-        opened: Any
-        with av.open(source, "r", self._demuxer, options, buffer_size=FFMPEG_BYTES) as opened:
-            if not opened.streams.audio:
-                raise AudioError("there is no sound in it")
-            stream = opened.streams.audio[0]
-            to_mono = av.AudioResampler(format="flt", layout="mono")
-            for frame in opened.decode(stream):
-                for mono in to_mono.resample(frame):
-                    self._keep(mono)
-            for mono in to_mono.resample(None):
-                self._keep(mono)
+        for samples, rate in decoded(self, self._demuxer):
+            with self._turn:
+                self.rate = rate
+                self._samples += len(samples)
+                if self._samples > self._max_seconds * self.rate:
+                    raise TooLongError(f"it holds more than {self._max_seconds:g} s of audio")
+                self._blocks.append(samples)
 
-    def _keep(self, frame: Any) -> None:
-        if self.rate and frame.sample_rate != self.rate:
-            raise AudioError("its sample rate changes on the way")
-        # Lossy codecs overshoot as they like: what they decode to is cut off, not refused.
-        samples = from_floats(np.clip(frame.to_ndarray().reshape(-1), -1.0, 1.0))
-        with self._turn:
-            self.rate = check_rate(frame.sample_rate)
-            self._samples += len(samples)
-            if self._samples > self._max_seconds * self.rate:
-                raise TooLongError(f"it holds more than {self._max_seconds:g} s of audio")
-            self._blocks.append(samples)
+
+def decode_whole(data: bytes, demuxer: str, max_seconds: float) -> tuple[Floats, int]:
+    """The samples of a whole file, and their rate; what is damaged is used as far as it goes.
+
+    Raises:
+        AudioError: it is not what it claims to be, or there is no sound in it.
+        TooLongError: there is more audio in it than `max_seconds`.
+    """
+    blocks: list[Floats] = []
+    count = rate = 0
+    try:
+        for samples, rate in decoded(io.BytesIO(data), demuxer):
+            blocks.append(samples)
+            count += len(samples)
+            if count > max_seconds * rate:
+                raise TooLongError(f"it holds more than {max_seconds:g} s of audio")
+    except AudioError:
+        raise
+    except DAMAGED as error:
+        if not rate:
+            raise AudioError("it is not audio, or is damaged") from error
+    if not rate:
+        raise AudioError("there is no sound in it that can be decoded")
+    return np.concatenate(blocks), rate
+
+
+def decoded(source: Any, demuxer: str) -> Iterator[tuple[Floats, int]]:
+    """The samples of a file, mono, and their rate, as they are decoded.
+
+    Args:
+        source: has `read`, and `seek` and `tell` where FFmpeg may go back.
+    """
+    options = {"probesize": str(PROBE_BYTES), "analyzeduration": "0"}
+    opened: Any
+    with av.open(source, "r", demuxer, options, buffer_size=FFMPEG_BYTES) as opened:
+        if not opened.streams.audio:
+            raise AudioError("there is no sound in it")
+        rate = channels = 0
+        mixer: Mixer | None = None
+        found_format = to_packed = None
+        for frame in opened.decode(opened.streams.audio[0]):
+            if rate and frame.sample_rate != rate:
+                raise AudioError("its sample rate changes on the way")
+            if mixer is None:
+                rate = check_rate(frame.sample_rate)
+                # FFmpeg knows what belongs where of more than two.
+                channels = min(2, frame.layout.nb_channels)
+                mixer = Mixer(rate, channels)
+            if found_format != (frame.format.name, frame.layout.name):
+                found_format = (frame.format.name, frame.layout.name)
+                layout = "mono" if channels == 1 else "stereo"
+                to_packed = av.AudioResampler(format="flt", layout=layout)
+            for packed in to_packed.resample(frame):  # type: ignore[union-attr]
+                # Lossy codecs overshoot as they like: what they decode to is cut off, not refused.
+                samples: Any = np.clip(packed.to_ndarray().reshape(-1, channels), -1.0, 1.0)
+                yield mixer.feed(from_floats(samples)), rate
+        if mixer is not None:
+            yield mixer.finish(), rate

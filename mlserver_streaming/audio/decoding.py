@@ -8,6 +8,7 @@ import numpy as np
 
 from .container import ContainerReader
 from .errors import AudioError, TooLongError
+from .mp4 import MP4, Mp4Reader
 from .samples import Floats
 from .wav import OtherCodecError, WavReader
 
@@ -23,7 +24,9 @@ DEMUXERS = {
     b"RF64": "wav",
     b"\x1a\x45\xdf\xa3": "matroska",  # WebM: what browsers record
 }
-KNOWN = "WAV, FLAC, Ogg, MP3 or WebM"
+# The first box of one, at its fifth byte; old ones have no `ftyp`.
+MP4_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide")
+KNOWN = "WAV, FLAC, Ogg, MP3, M4A (MP4), AAC or WebM"
 
 
 def demuxer_of(start: bytes) -> str | None:
@@ -33,6 +36,11 @@ def demuxer_of(start: bytes) -> str | None:
     for magic, name in DEMUXERS.items():
         if start.startswith(magic):
             return name
+    if start[4:8] in MP4_BOXES:
+        return MP4
+    # A frame of AAC in ADTS: twelve set bits, then the layer 0.
+    if len(start) >= 3 and start[0] == 0xFF and start[1] & 0xF6 == 0xF0:
+        return "aac"
     # An MPEG audio frame: eleven set bits, then a version and a layer that exist.
     if len(start) >= 3 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:
         version, layer = start[1] >> 3 & 3, start[1] >> 1 & 3
@@ -52,7 +60,7 @@ class FileReader:
         self._max_seconds = max_seconds
         self._start = bytearray()
         self._wav: WavReader | None = None
-        self._container: ContainerReader | None = None
+        self._container: ContainerReader | Mp4Reader | None = None
 
     @property
     def rate(self) -> int:
@@ -103,8 +111,7 @@ class FileReader:
             if self._start:
                 raise AudioError(f"it is not audio: send {KNOWN}")
             return np.zeros(0, np.float32)
-        self._wav.finish()
-        return np.zeros(0, np.float32)
+        return self._wav.finish()
 
     def close(self) -> None:
         """Give it up; after `finish` there is nothing to do."""
@@ -128,5 +135,9 @@ class FileReader:
             return self._open_container("wav", bytes(self._start))
 
     def _open_container(self, demuxer: str, start: bytes) -> Floats:
-        self._container = ContainerReader(demuxer, self._max_seconds)
+        self._container = (
+            Mp4Reader(self._max_seconds)
+            if demuxer == MP4
+            else ContainerReader(demuxer, self._max_seconds)
+        )
         return self._container.feed(start)

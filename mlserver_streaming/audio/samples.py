@@ -58,9 +58,3 @@ def to_pcm(samples: Floats) -> Pcm:
     scaled = np.rint(samples * np.float32(FULL_SCALE))
     found: Pcm = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
     return found
-
-
-def to_mono(samples: Floats) -> Floats:
-    """[n, channels] as [n]: the channels' mean."""
-    found: Floats = samples.mean(axis=1, dtype=np.float32)
-    return found

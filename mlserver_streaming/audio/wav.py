@@ -11,7 +11,8 @@ import struct
 import numpy as np
 
 from .errors import AudioError
-from .samples import Floats, check_rate, from_floats, to_mono
+from .mixing import Mixer
+from .samples import Floats, check_rate, from_floats
 
 PCM, FLOAT, EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 HEADER_BYTES = 12  # "RIFF", a length, "WAVE"
@@ -33,6 +34,7 @@ class WavReader:
         self.rate = 0
         self._pending = bytearray()
         self._tag = self._channels = self._width = 0
+        self._mixer: Mixer | None = None
         self._in_data = False
         self._declared = 0
         self._left: int | None = None  # bytes of the data chunk still to come; None: until the end
@@ -62,14 +64,15 @@ class WavReader:
             return 0.0
         return min(size, self._declared or size) / (self._width * self._channels * self.rate)
 
-    def finish(self) -> None:
-        """There is no more.
+    def finish(self) -> Floats:
+        """There is no more: the rest.
 
         Raises:
             AudioError: the header is not whole.
         """
         if not self._in_data:
             raise AudioError("the WAV file ends within its header")
+        return self._mixer.finish() if self._mixer is not None else np.zeros(0, np.float32)
 
     def _read_header(self) -> bool:
         """Take one piece of the header; False where more bytes are needed."""
@@ -159,7 +162,8 @@ class WavReader:
         else:
             scale = 2.0 ** (8 * self._width - 1)
             found = (np.frombuffer(data, f"<i{self._width}") / scale).astype(np.float32)
-        return to_mono(found.reshape(-1, self._channels))
+        self._mixer = self._mixer or Mixer(self.rate, self._channels)
+        return self._mixer.feed(found.reshape(-1, self._channels))
 
 
 def _is_name(name: bytes) -> bool:

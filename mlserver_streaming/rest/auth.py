@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -58,7 +60,7 @@ def _require_path(caller: Caller, path: str) -> None:
     if caller.models is None:
         return
     if path.startswith(MODELS):
-        authorise(path[len(MODELS) :].partition("/")[0])
+        authorise(unquote(path[len(MODELS) :].partition("/")[0]))
     elif path != "/v2" and not path.startswith("/v2/"):
         raise ForbiddenError(f"'{caller.name}' may use its models only, not {path}.")
 

@@ -4,8 +4,9 @@ https://spec.openapis.org/oas/v3.0.3
 """
 
 from copy import deepcopy
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import quote
 
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
@@ -85,7 +86,10 @@ def complete(generated: Schema, keyed: bool = False) -> Schema:
 
 @lru_cache
 def _amended(name: str, version: str | None, keyed: bool) -> Schema:
-    stock: Schema = deepcopy(get_model_schema(name, version) if name else get_openapi_schema())
+    # Its paths are to be called as they stand.
+    path_of = partial(quote, safe="")
+    found = get_model_schema(path_of(name), version and path_of(version)) if name else None
+    stock: Schema = deepcopy(found or get_openapi_schema())
     # The stock document keeps its enums, and a type "bytes", where OpenAPI knows neither.
     schemas = stock["components"]["schemas"] | stock["components"].pop("enums", {})
     stock["components"]["schemas"] = schemas | _schemas(schemas)

@@ -6,6 +6,7 @@ from typing import Any
 
 import uvicorn
 from fastapi.exceptions import RequestValidationError
+from mlserver import MLModel
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.rest import RESTServer
@@ -34,6 +35,7 @@ from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, Inferen
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
 from .repository import RepositoryEndpoints
+from .segments import SegmentPaths, decode_parameters
 from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
@@ -82,6 +84,7 @@ class StreamingRESTServer(RESTServer):
             *repository.routes(),
             *kept,
         ]
+        decode_parameters(self._app.router.routes)
         for error, handler in EXCEPTION_HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._amend_middleware()
@@ -97,6 +100,11 @@ class StreamingRESTServer(RESTServer):
             return documents.named(openapi.complete(generated(), keyed))
 
         self._app.openapi = whole  # type: ignore[method-assign]
+
+    async def add_custom_handlers(self, model: MLModel) -> MLModel:
+        added = await super().add_custom_handlers(model)
+        decode_parameters(self._app.router.routes)
+        return added
 
     async def start(self) -> None:
         if self._stopped:
@@ -137,6 +145,8 @@ class StreamingRESTServer(RESTServer):
             self._certificates.announce()
         config = super()._get_config()  # type: ignore[no-untyped-call]
         stream_log.configure(self._settings)  # uvicorn's handlers exist from here on
+        app: Any = config.app
+        config.app = SegmentPaths(app)
         return with_tls(config, self._certificates)
 
     def _amend_middleware(self) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sized
 from contextlib import aclosing, contextmanager
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import Any
 
 from mlserver import MLModel
@@ -39,12 +39,15 @@ from ..errors import (
 )
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
+from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
 from .in_use import InUse
+from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .response_bound import ResponseBound
 from .streams import Streams
+from .wanted import Wanted, only_named
 
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = ("sequence", "sequence(string_id)")
@@ -65,9 +68,9 @@ class StreamingDataPlane(DataPlane):
     Errors leave it as MLServerErrors only, their text fit for the caller.
     """
 
-    def __init__(
-        self, settings: Settings, model_registry: MultiModelRegistry, make_cache: CacheMaker
-    ):
+    _model_registry: ModelRegistry
+
+    def __init__(self, settings: Settings, model_registry: ModelRegistry, make_cache: CacheMaker):
         """
         Args:
             make_cache: makes who answers for the models that are cached.
@@ -87,6 +90,7 @@ class StreamingDataPlane(DataPlane):
         self.in_use = InUse()
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
+        self._served: dict[tuple[str, str | None], Served] = {}
 
     async def drain(self) -> None:
         """Take no new calls, and wait for those that run. Again, it ends the wait."""
@@ -104,6 +108,8 @@ class StreamingDataPlane(DataPlane):
                 response: InferenceResponse = await self._predicted(model, payload)
             if error := failure_of(response):
                 raise error
+            if payload.outputs:
+                response = only_named(model, payload, response)
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
@@ -138,17 +144,22 @@ class StreamingDataPlane(DataPlane):
                 async for response in responses:
                     if not response.id:
                         response.id = requests.last_id
-                    if owner and response.parameters is not None:
-                        give_back(response, owner)
-                    if stream.responded(response):
-                        # The Ce-* headers say the same on every response; once is enough.
-                        self._inference_middleware.response_middleware(response, model.settings)
-                    yield response
+                    wanted = requests.wanted
+                    for ready in (response,) if wanted is None else wanted.ready(response):
+                        if owner and ready.parameters is not None:
+                            give_back(ready, owner)
+                        if stream.responded(ready):
+                            # The Ce-* headers say the same on every response; once is enough.
+                            self._inference_middleware.response_middleware(ready, model.settings)
+                        yield ready
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
                     if monotonic() >= turn_due:
                         await asyncio.sleep(0)
                         turn_due = monotonic() + self.turn_seconds
+                for ready in requests.wanted.rest() if requests.wanted else ():
+                    stream.responded(ready)
+                    yield ready
 
     @property
     def turn_seconds(self) -> float:
@@ -203,8 +214,12 @@ class StreamingDataPlane(DataPlane):
             return False
 
     async def model_metadata(self, name: str, version: str | None = None) -> MetadataModelResponse:
+        """What a model says of itself, and the versions of it that can be asked for."""
         authorise(name)
-        return await super().model_metadata(name, version)
+        found = await super().model_metadata(name, version)
+        models = [model for model in await self._model_registry.of_name(name) if model.ready]
+        found.versions = list(dict.fromkeys(label for each in models for label in labels_of(each)))
+        return found
 
     async def metadata(self) -> MetadataServerResponse:
         found = await super().metadata()
@@ -232,27 +247,40 @@ class StreamingDataPlane(DataPlane):
     @contextmanager
     def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
-        labels = {"model": model.name, "version": model.version or ""}
+        served = self.served(model)
+        started = perf_counter_ns()
+        failed = 1
         self._at_work += 1
-        with (
-            self._ModelInferRequestDuration.labels(**labels).time(),
-            self._ModelInferRequestFailure.labels(**labels).count_exceptions(),
-            model_context(model.settings),
-        ):
-            try:
-                with self.in_use.hold(model):
-                    yield
-            except MLServerError:
+        try:
+            with model_context(model.settings), self.in_use.hold(model):
+                yield
+            failed = 0
+            served.success.inc()
+        except Exception as error:
+            served.failure.inc()
+            if isinstance(error, MLServerError):
                 raise
-            except Exception as error:
-                request_id = requests.last_id or generate_uuid()
-                logger.exception(
-                    "Request '%s' to model '%s' failed.", shown(request_id), model.name
-                )
-                raise InternalError(request_id) from error
-            finally:
-                self._at_work -= 1
-        self._ModelInferRequestSuccess.labels(**labels).inc()
+            request_id = requests.last_id or generate_uuid()
+            logger.exception("Request '%s' to model '%s' failed.", shown(request_id), model.name)
+            raise InternalError(request_id) from error
+        finally:
+            self._at_work -= 1
+            took = perf_counter_ns() - started
+            served.duration.observe(took / 1e9)
+            served.count(took, requests.count, requests.failed + failed)
+
+    def served(self, model: MLModel) -> Served:
+        """What a model did since the service started, by its name and version."""
+        key = (model.name, model.version)
+        found = self._served.get(key)
+        if found is None:
+            labels = {"model": model.name, "version": model.version or ""}
+            found = self._served[key] = Served(
+                duration=self._ModelInferRequestDuration.labels(**labels),
+                success=self._ModelInferRequestSuccess.labels(**labels),
+                failure=self._ModelInferRequestFailure.labels(**labels),
+            )
+        return found
 
 
 class Requests:
@@ -261,6 +289,8 @@ class Requests:
 
     Attributes:
         owner: whose sequences they name: the caller's identity, empty where there are no keys.
+        count, failed: requests that were read, and responses that fail one.
+        wanted: what they name of the outputs; None as long as none of them names any.
     """
 
     def __init__(
@@ -268,6 +298,8 @@ class Requests:
     ):
         self.last_id: str | None = None
         self.count = 0
+        self.failed = 0
+        self.wanted: Wanted | None = None
         self.owner = current().identity
         self.sole = isinstance(payloads, answers.One)
         self._payloads = payloads
@@ -282,6 +314,9 @@ class Requests:
         self._plane.prepare(request, self._model)
         if self.owner:
             claim(request, self.owner)
+        if request.outputs or self.wanted is not None:
+            self.wanted = self.wanted or Wanted(self._model, self.sole)
+            self.wanted.read(request)
         self.last_id = request.id
         self.count += 1
         return request

@@ -16,6 +16,9 @@ from ..isolation import make_model
 from ..load_failure import LoadError, LoadFailure
 from .start import Start
 
+# What Triton's statistics, in which each model has a number, call one without a version.
+UNVERSIONED = "1"
+
 
 class ModelRegistry(MultiModelRegistry):
     """MLServer's, whose models have their modules to themselves (isolation.py).
@@ -47,7 +50,7 @@ class ModelRegistry(MultiModelRegistry):
             LoadError: it cannot be loaded.
         """
         name, version = key = settings.name, settings.version
-        before = await self._found(name, version)
+        before = await self.exactly(name, version)
         try:
             model = await super().load(settings)
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -59,7 +62,7 @@ class ModelRegistry(MultiModelRegistry):
         else:
             self.failures.pop(key, None)
             return model
-        after = await self._found(name, version)
+        after = await self.exactly(name, version)
         if after is not before:
             # MLServer takes back what fails with an Exception; the others would be loading forever.
             with suppress(Exception):
@@ -69,7 +72,8 @@ class ModelRegistry(MultiModelRegistry):
         raise LoadError(failure)
 
     async def get_model(self, name: str, version: str | None = None) -> MLModel:
-        """
+        """The newest model of this name, or the one of a version that its metadata offers.
+
         Raises:
             NotLoadedError: it could not be loaded.
             ModelNotFound: there is none.
@@ -79,18 +83,38 @@ class ModelRegistry(MultiModelRegistry):
         except ModelNotFound as error:
             if any(name == n and version in (None, v) for n, v in self.failures):
                 raise NotLoadedError(name) from error
+            for model in await self.of_name(name):
+                if version in labels_of(model) or (version == UNVERSIONED and not model.version):
+                    return model
             raise
+
+    async def of_name(self, name: str) -> list[MLModel]:
+        """Every loaded model of a name, the newest first."""
+        try:
+            newest = await super().get_model(name)
+            others = await super().get_models(name)
+        except ModelNotFound:
+            return []
+        return [newest, *(model for model in others if model is not newest)]
 
     async def unload(self, name: str) -> None:
         self.failures = {key: why for key, why in self.failures.items() if key[0] != name}
         await super().unload(name)
 
-    async def _found(self, name: str, version: str | None) -> MLModel | None:
+    async def exactly(self, name: str, version: str | None) -> MLModel | None:
+        """The loaded model of this name and version, or without one; None where there is none."""
         try:
             model = await super().get_model(name, version)
         except ModelNotFound:
             return None
         return model if (model.version or None) == (version or None) else None
+
+
+def labels_of(model: MLModel) -> list[str]:
+    """The versions under which a model can be asked for: its own, and those that its settings list
+    as `versions`."""
+    own = [model.version] if model.version else []
+    return [*own, *(model.settings.versions or [])]
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from mlserver.errors import ModelNotFound
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.settings import ModelSettings
 from mlserver.types import (
@@ -18,7 +17,7 @@ from mlserver.types import (
 
 from ..access.callers import ADMIN, authorise, current, require
 from ..discovery import PassedOver
-from ..errors import MLServerError, NotLoadedError
+from ..errors import MLServerError
 from ..load_failure import LoadError
 from ..watch.stream_log import log_repository
 from .model_registry import ModelRegistry
@@ -84,11 +83,8 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
         return item
 
     async def _get_state(self, model_settings: ModelSettings) -> State:
-        try:
-            model = await self._model_registry.get_model(
-                model_settings.name, model_settings.version
-            )
-        except (ModelNotFound, NotLoadedError):
+        model = await self._model_registry.exactly(model_settings.name, model_settings.version)
+        if model is None:
             return State.UNAVAILABLE
         return State.READY if model.ready else State.UNKNOWN
 

@@ -31,19 +31,21 @@ REASONS: dict[type[MLServerError], str] = {
 
 
 class HasRequests(Protocol):
-    """What a stream reads: how many requests it was, and the id of the last."""
+    """What a stream reads: how many requests it was, how many failed, and the id of the last."""
 
     count: int
+    failed: int
     last_id: str | None
 
 
 class Stream:
     """A stream at work."""
 
-    __slots__ = ("_measured", "_span")
+    __slots__ = ("_measured", "_requests", "_span")
 
-    def __init__(self, measured: MeasuredStream, span: trace.Span):
+    def __init__(self, measured: MeasuredStream, requests: HasRequests, span: trace.Span):
         self._measured = measured
+        self._requests = requests
         self._span = span
 
     def responded(self, response: InferenceResponse) -> bool:
@@ -53,6 +55,7 @@ class Stream:
             self._span.add_event("first response")
         if not response.outputs and failure_of(response):
             self._measured.failed()
+            self._requests.failed += 1
         return first
 
 
@@ -83,7 +86,7 @@ class Streams:
             measured = self._metrics.stream(name, version, protocol, requests)
             reason = "error"
             try:
-                yield Stream(measured, span)
+                yield Stream(measured, requests, span)
                 reason = "completed"
             except asyncio.CancelledError:
                 reason = _why_cancelled(call)

@@ -48,8 +48,8 @@ class Turn:
 class SpeechModel(StreamingModel):
     """Recognises speech.
 
-    Input `audio`: BYTES [N], whole WAV, FLAC, Ogg, MP3 or WebM files, or INT16 or FP32 samples [n]
-    or [N, n] with the request parameter `sample_rate` (Hz; any rate). Output `transcript` BYTES
+    Input `audio`: BYTES [N], whole files (see `audio.decoding`), or INT16 or FP32 samples [n] or
+    [N, n] with the request parameter `sample_rate` (Hz; any rate). Output `transcript` BYTES
     [N]; `words` BYTES [N] where it is asked for by name, each a JSON list of word, start, end
     (seconds) and confidence.
 

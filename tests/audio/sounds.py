@@ -17,6 +17,23 @@ needs_speech = pytest.mark.skipif(
 )
 
 
+def index_first(mp4: bytes) -> bytes:
+    """An MP4 whose index came last, with the index before the samples, as `faststart` has it."""
+    boxes, at = {}, 0
+    while at < len(mp4):
+        size = int.from_bytes(mp4[at : at + 4], "big")
+        boxes[mp4[at + 4 : at + 8]] = mp4[at : at + size]
+        at += size
+    moov = bytearray(boxes[b"moov"])
+    table = moov.index(b"stco") + 8  # version and flags behind the name, then how many
+    for entry in range(int.from_bytes(moov[table : table + 4], "big")):
+        place = slice(table + 4 + 4 * entry, table + 8 + 4 * entry)
+        moved = int.from_bytes(moov[place], "big") + len(moov)
+        moov[place] = moved.to_bytes(4, "big")
+    rest = [data for kind, data in boxes.items() if kind not in (b"ftyp", b"moov")]
+    return b"".join([boxes[b"ftyp"], bytes(moov), *rest])
+
+
 def clips() -> list[tuple[bytes, str]]:
     """The shared recordings: WAV files and what is said in them."""
     lines = (SPEECH / "manifest.jsonl").read_text().splitlines()
@@ -47,19 +64,24 @@ def wav(
     rate: int = RATE,
     *,
     channels: int = 1,
+    gains: tuple[float, ...] = (),
     bits: int = 16,
     floating: bool = False,
     claims: int | None = None,
     before: bytes = b"",
     after: bytes = b"",
 ) -> bytes:
-    """A WAV file; every channel the same.
+    """A WAV file; every channel the same, but for `gains`.
 
     Args:
+        gains: of each channel, -1 for one that is upside down.
         claims: the length of the samples that its header says.
         before, after: whole chunks around the samples.
     """
+    channels = len(gains) or channels
     wide = np.repeat(samples, channels).astype(np.float64)
+    if gains:
+        wide *= np.tile(gains, len(samples))
     if floating:
         data = wide.astype(f"<f{bits // 8}").tobytes()
     elif bits == 8:
@@ -78,12 +100,26 @@ def wav(
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def coded(samples: NDArray[np.float32], codec: str, container: str, rate: int = RATE) -> bytes:
-    """The samples in a file of another format, written by FFmpeg."""
+def coded(
+    samples: NDArray[np.float32],
+    codec: str,
+    container: str,
+    rate: int = RATE,
+    gains: tuple[float, ...] = (1.0,),
+    **options: str,
+) -> bytes:
+    """The samples in a file of another format, written by FFmpeg.
+
+    Args:
+        gains: of one or two channels.
+        options: of FFmpeg's writer.
+    """
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(pcm(samples)[None, :], format="s16", layout="mono")
+    layout = "mono" if len(gains) == 1 else "stereo"
+    wide = pcm(np.outer(samples, gains).astype(np.float32).reshape(-1))
+    with av.open(file, "w", format=container, options=options) as output:
+        stream = output.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(wide[None, :], format="s16", layout=layout)
         frame.sample_rate = rate
         output.mux(stream.encode(frame))  # type: ignore[attr-defined]
         output.mux(stream.encode(None))  # type: ignore[attr-defined]

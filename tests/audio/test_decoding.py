@@ -7,7 +7,8 @@ import pytest
 
 from mlserver_streaming.audio.decoding import FileReader, demuxer_of
 from mlserver_streaming.audio.errors import AudioError, TooLongError
-from tests.audio.sounds import coded, silence, tone, wav
+from mlserver_streaming.audio.mp4 import KEPT_BYTES
+from tests.audio.sounds import coded, index_first, silence, tone, wav
 
 FORMS = {
     "flac": ("flac", "flac"),
@@ -15,7 +16,16 @@ FORMS = {
     "mp3": ("libmp3lame", "mp3"),
     "webm": ("libopus", "webm"),
     "a-law": ("pcm_alaw", "wav"),
+    "adts": ("aac", "adts"),
 }
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "100000"}
+
+
+def m4a(kind: str, seconds: float, rate: int = 48_000) -> bytes:
+    """A voice memo whose index comes last or first, or one of fragments."""
+    options = FRAGMENTS if kind == "fragments" else {}
+    last = coded(tone(seconds, rate=rate), "aac", "ipod", rate=rate, **options)
+    return index_first(last) if kind == "first" else last
 
 
 def read(data: bytes, size: int) -> tuple[np.ndarray, int]:
@@ -36,6 +46,59 @@ def test_formats_in_pieces(form: str) -> None:
     for size in (1, 333):
         pieces, _ = read(data, size)
         assert np.array_equal(pieces, whole)
+
+
+@pytest.mark.parametrize("kind", ["last", "first", "fragments"])
+def test_voice_memos_in_pieces(kind: str) -> None:
+    data = m4a(kind, 0.5)
+    assert (data.index(b"mdat") < data.index(b"moov")) is (kind == "last")
+    whole, rate = read(data, len(data))
+    assert rate == 48_000
+    assert abs(len(whole) / rate - 0.5) < 0.1
+    spectrum = np.abs(np.fft.rfft(whole))
+    assert abs(spectrum.argmax() * rate / len(whole) - 440) < 5
+    for size in (1, 333):
+        pieces, _ = read(data, size)
+        assert np.array_equal(pieces, whole)
+
+
+@pytest.mark.parametrize("kind", ["first", "fragments"])
+def test_a_voice_memo_whose_index_comes_first_is_decoded_before_it_ends(kind: str) -> None:
+    data = m4a(kind, 5)
+    reader = FileReader(max_seconds=60)
+    early = sum(len(reader.feed(data[at : at + 500])) for at in range(0, len(data) // 2, 500))
+    reader.close()
+    assert early > 48_000
+
+
+def test_a_voice_memo_that_broke_off() -> None:
+    for kind in ("first", "fragments"):
+        data = m4a(kind, 2)
+        found, rate = read(data[: len(data) * 3 // 4], 1000)
+        assert len(found) > 0.9 * rate
+    with pytest.raises(AudioError, match=r"index \(moov\) is missing"):
+        read(m4a("last", 2)[:9000], 1000)
+
+
+def test_a_voice_memo_whose_index_comes_too_late() -> None:
+    reader = FileReader(max_seconds=60)
+    reader.feed(m4a("last", 0.1)[:60])
+    with pytest.raises(AudioError, match="not among its first 16 MiB; move it to the front"):
+        for _ in range(KEPT_BYTES // 1_000_000 + 1):
+            reader.feed(bytes(1_000_000))
+    reader.close()
+    reader = FileReader(max_seconds=1)
+    reader.feed(m4a("last", 2))
+    with pytest.raises(TooLongError, match="more than 1 s of audio, and its index comes last"):
+        reader.finish()
+
+
+def test_a_picture_in_boxes_has_no_sound() -> None:
+    boxes = [b"\0\0\0\x18ftypheic\0\0\0\0heicmif1", b"\0\0\0\x08moov", bytes(64)]
+    with pytest.raises(AudioError):
+        read(b"".join(boxes), 1000)
+    with pytest.raises(AudioError, match="damaged"):
+        read(b"\0\0\0\x18ftypM4A \0\0\0\0M4A mif1" + bytes(64), 1000)
 
 
 def test_a_stream_is_decoded_before_it_ends() -> None:

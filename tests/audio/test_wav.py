@@ -13,8 +13,7 @@ SOUND = tone(0.05)
 def read(data: bytes, size: int) -> np.ndarray:
     reader = WavReader()
     found = [reader.feed(data[at : at + size]) for at in range(0, len(data), size)]
-    reader.finish()
-    return np.concatenate(found)
+    return np.concatenate([*found, reader.finish()])
 
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])

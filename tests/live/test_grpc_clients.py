@@ -36,6 +36,7 @@ def test_tritonclient_streaming(service: Service):
     assert found["decoupled"] is True
     assert found["input"] == "prompt"
     assert found["statistics"] == "text-model"
+    assert found["unary calls counted"] == 3
     assert found["plain"] == [["a", False], [" b", True]]
     assert found["with empty final"] == [["c", False], [" d", True]]
     assert "0 to 10" in found["refused"][0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -19,7 +20,7 @@ from clients.speech.grpc_speech import GrpcSpeech
 from clients.speech.heard import Heard
 from clients.speech.http_speech import HttpSpeech
 from clients.speech_client import main
-from tests.audio.sounds import clips, coded, needs_speech, pcm, silence, tone, wav
+from tests.audio.sounds import clips, coded, index_first, needs_speech, pcm, silence, tone, wav
 from tests.live.conftest import make_folder
 from tests.live.processes import children, workers
 from tests.live.service import Service
@@ -115,6 +116,26 @@ async def test_the_same_words_over_every_way(service: Service) -> None:
     async with http(service) as calls:
         assert await calls.infer([other]) == texts[1:]
         assert await finals(calls.stream([pieces(one)])) == {0: texts[0]}
+
+
+@needs_speech
+@pytest.mark.parametrize("kind", ["wav", "index last", "index first", "adts"])
+async def test_a_stereo_recording_with_a_channel_upside_down(service: Service, kind: str) -> None:
+    data, _ = clips()[1]
+    sound = np.frombuffer(data[44:], np.int16).astype(np.float32) / 32768
+    if kind == "wav":
+        inverted = wav(sound, gains=(1, -1))
+    else:
+        inverted = coded(sound, "aac", "adts" if kind == "adts" else "ipod", gains=(1, -1))
+    if kind == "index first":
+        inverted = index_first(inverted)
+    async with grpc(service) as calls:
+        (text,) = await calls.infer([inverted])
+        assert text.startswith("he was not")
+        assert await finals(calls.stream([pieces(inverted)])) == {0: text}
+        assert await finals(calls.stream([pieces(inverted, 777)])) == {0: text}
+    async with http(service) as calls:
+        assert await finals(calls.stream([pieces(inverted)])) == {0: text}
 
 
 @needs_speech

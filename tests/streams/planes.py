@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mlserver import MLModel
-from mlserver.registry import MultiModelRegistry
 from mlserver.settings import ModelParameters, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from prometheus_client import REGISTRY
 
 from mlserver_streaming.extension import data_plane
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from mlserver_streaming.streams.model_registry import ModelRegistry
 
 
 @asynccontextmanager
@@ -31,7 +31,7 @@ async def plane_of(
         extra: the models' `parameters.extra`.
         settings: of MLServer.
     """
-    registry = MultiModelRegistry(
+    registry = ModelRegistry(
         model_initialiser=lambda model: models[named(model.name, model.version)](model)
     )
     before = set(REGISTRY._collector_to_names)

@@ -431,3 +431,59 @@ async def test_metadata_says_that_sequences_are_kept(serve: Serve) -> None:
         for _ in range(2):  # not once more with every question
             extensions = (await plane.metadata()).extensions
             assert extensions == ["sequence", "sequence(string_id)"]
+
+
+# -- what each model did --
+
+
+class Picky(MLModel):
+    """Fails what says so: as its own, or all."""
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        if asked(payload) == "raise":
+            raise MLServerError("no", 400)
+        return failure("no", 400) if asked(payload) == "fail" else answer(asked(payload))
+
+
+def counted(plane: StreamingDataPlane, model: MLModel) -> tuple[int, int]:
+    served = plane.served(model)
+    return served.successes, served.failures
+
+
+async def test_each_request_of_any_call_counts_once(serve: Serve) -> None:
+    async with serve({"m": Picky, "m/1": Picky}) as plane:
+        model = await plane.model("m")
+        await plane.infer(ask("a"), "m")
+        assert counted(plane, model) == (1, 0)
+        for text in ("fail", "raise"):
+            with pytest.raises(MLServerError, match="no"):
+                await plane.infer(ask(text), "m")
+        assert counted(plane, model) == (1, 2)
+        await responses_of(plane, ask("a", "1"), ask("fail", "2"), ask("b", "3"))
+        assert counted(plane, model) == (3, 3)
+        with pytest.raises(MLServerError, match="no"):
+            await responses_of(plane, ask("a", "1"), ask("raise", "2"))
+        assert counted(plane, model) == (4, 4)
+        served = plane.served(model)
+        assert served.success_ns > 0 < served.failure_ns
+        assert served.last_ms > 0
+        assert counted(plane, await plane.model("m", "1")) == (0, 0)
+
+
+async def test_a_stream_that_is_given_up_has_failed(serve: Serve) -> None:
+    async with serve({"m": Twice}) as plane:
+        async with aclosing(plane.infer_stream(stream_of(ask()), "m")) as responses:
+            await anext(responses)
+        assert counted(plane, await plane.model("m")) == (0, 1)
+
+
+# -- versions --
+
+
+async def test_metadata_offers_the_versions_that_are_there(serve: Serve) -> None:
+    async with serve({"m/1": Once, "m/2": Twice, "n": Once}) as plane:
+        for version in (None, "1", "2"):
+            assert (await plane.model_metadata("m", version)).versions == ["2", "1"]
+        assert (await plane.model_metadata("n")).versions == []
+        (await plane.model("m", "1")).ready = False
+        assert (await plane.model_metadata("m")).versions == ["2"]

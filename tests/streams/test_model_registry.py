@@ -119,3 +119,27 @@ async def test_or_the_start_ends(monkeypatch: pytest.MonkeyPatch, registry: Mode
     assert silenced
     registry.start = Start(stops=True, is_stopping=lambda: True)
     await registry.load(settings("m", "raises"))
+
+
+# -- versions --
+
+
+async def test_a_version_that_the_settings_list_can_be_asked_for(registry: ModelRegistry) -> None:
+    for version, labels in [(None, ["text/v1.2.3"]), ("7", ["lib/0.20", "text/v1.2.3"])]:
+        found = settings("m", version=version)
+        found.versions = labels
+        await registry.attempt(found)
+    assert [model.version for model in await registry.of_name("m")] == [None, "7"]
+    # The newest that has it.
+    for asked, version in [("text/v1.2.3", None), ("lib/0.20", "7"), ("7", "7"), ("1", None)]:
+        assert (await registry.get_model("m", asked)).version == version
+    with pytest.raises(ModelNotFound):
+        await registry.get_model("m", "lib/0.21")
+    with pytest.raises(ModelNotFound):
+        await registry.get_model("n", "lib/0.20")
+
+
+async def test_only_a_model_without_a_version_is_version_1(registry: ModelRegistry) -> None:
+    await registry.attempt(settings("m", version="7"))
+    with pytest.raises(ModelNotFound):
+        await registry.get_model("m", "1")

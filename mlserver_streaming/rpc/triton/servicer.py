@@ -8,11 +8,8 @@ https://github.com/triton-inference-server/server, docs/user_guide/decoupled_mod
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -27,6 +24,7 @@ from ...streams.answers import One, is_decoupled
 from ...streams.calls import TRITON
 from ...streams.deadlines import timeout_seconds, undisturbed, within
 from ...streams.finals import with_final
+from ...streams.model_registry import UNVERSIONED
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
@@ -45,6 +43,7 @@ from .messages import (
 )
 
 if TYPE_CHECKING:
+    from ...watch.statistics import Served
     from ..servicer import Context
 
 FINAL = "triton_final_response"
@@ -55,25 +54,10 @@ STRICT_ERRORS = "triton_grpc_error"
 INFER_RESPONSE_TAG = tag(2, 2)
 
 
-@dataclass(slots=True)
-class Statistics:
-    """What a model did for Triton's clients: counts, nanoseconds, and when it last answered."""
-
-    successes: int = 0
-    success_ns: int = 0
-    failures: int = 0
-    failure_ns: int = 0
-    last_ms: int = 0
-
-
 class TritonServicer(StreamingServicer):
     """`ModelStreamInfer`, `ModelConfig` and `ModelStatistics` as Triton has them."""
 
     protocol = TRITON
-
-    def __init__(self, data_plane: Any, model_repository_handlers: Any):
-        super().__init__(data_plane, model_repository_handlers)
-        self._statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
 
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
         strict = dict(context.invocation_metadata() or ()).get(STRICT_ERRORS) == "true"
@@ -104,7 +88,7 @@ class TritonServicer(StreamingServicer):
         else:
             models = list(await self._data_plane.models())
         return ModelStatisticsResponse(
-            model_stats=[_statistics(model, self._statistics[model.name]) for model in models]
+            model_stats=[_statistics(model, self._data_plane.served(model)) for model in models]
         )
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -121,17 +105,6 @@ class TritonServicer(StreamingServicer):
                 response_serializer=ModelStatisticsResponse.SerializeToString,
             ),
         }
-
-    def count(self, model: str, started_ns: int, failed: bool) -> None:
-        statistics = self._statistics[model]
-        took = time.perf_counter_ns() - started_ns
-        if failed:
-            statistics.failures += 1
-            statistics.failure_ns += took
-        else:
-            statistics.successes += 1
-            statistics.success_ns += took
-        statistics.last_ms = int(time.time() * 1000)
 
 
 class _TritonStream:
@@ -164,37 +137,27 @@ class _TritonStream:
             self.slots.release()
 
     async def _respond(self, request: DecodedRequest, size: int) -> None:
-        started = time.perf_counter_ns()
         name, version, payload = request.model_name, request.model_version, request.payload
         model = await self._servicer._data_plane.model(name, version)
         figures = self._servicer._figures(model)
         figures.received.inc(size)
         responses = self._servicer._data_plane.infer_stream(One(payload), name, version)
-        final = failed = True
-        try:
-            final = failed = False
-            async with aclosing(with_final(responses)) as answers:
-                async for response, final in answers:
-                    if error := failure_of(response):
-                        failed = True
-                        await self._fail(name, version, payload.id or "", error, final)
-                        continue
-                    try:
-                        figures.sent.inc(await self._send(response, request.raw, final))
-                    except TooLargeError as too_large:
-                        failed = True
-                        figures.errors.inc()
-                        await self._fail(name, version, payload.id or "", too_large, final)
-            if not final and _wants_empty_final(payload):
-                empty = InferenceResponse.model_construct(
-                    model_name=name, model_version=version, id=payload.id, outputs=[]
-                )
-                await self._write(infer_response=encode_response(empty, request.raw, {FINAL: True}))
-        except MLServerError:
-            failed = True
-            raise
-        finally:
-            self._servicer.count(name, started, failed)
+        final = False
+        async with aclosing(with_final(responses)) as answers:
+            async for response, final in answers:
+                if error := failure_of(response):
+                    await self._fail(name, version, payload.id or "", error, final)
+                    continue
+                try:
+                    figures.sent.inc(await self._send(response, request.raw, final))
+                except TooLargeError as too_large:
+                    figures.errors.inc()
+                    await self._fail(name, version, payload.id or "", too_large, final)
+        if not final and _wants_empty_final(payload):
+            empty = InferenceResponse.model_construct(
+                model_name=name, model_version=version, id=payload.id, outputs=[]
+            )
+            await self._write(infer_response=encode_response(empty, request.raw, {FINAL: True}))
 
     async def _fail(
         self, name: str, version: str, request_id: str, error: MLServerError, final: bool
@@ -265,10 +228,10 @@ def _config(model: MLModel) -> Any:
     )
 
 
-def _statistics(model: MLModel, seen: Statistics) -> Any:
+def _statistics(model: MLModel, seen: Served) -> Any:
     return ModelStatistics(
         name=model.name,
-        version=model.version or "1",
+        version=model.version or UNVERSIONED,
         last_inference=seen.last_ms,
         inference_count=seen.successes,
         execution_count=seen.successes,

@@ -19,6 +19,11 @@ def tensor(name: str, *elements: bytes) -> triton.InferInput:
     return made
 
 
+def successes(client: triton.InferenceServerClient) -> int:
+    (found,) = client.get_inference_statistics("text-model").model_stats
+    return int(found.inference_stats.success.count)
+
+
 def main(address: str) -> None:
     client = triton.InferenceServerClient(address)
     config = client.get_model_config("text-model", as_json=True)["config"]
@@ -28,6 +33,10 @@ def main(address: str) -> None:
         "input": client.get_model_metadata("text-model").inputs[0].name,
         "statistics": client.get_inference_statistics("text-model").model_stats[0].name,
     }
+    before = successes(client)
+    for _ in range(3):
+        client.infer("text-model", [tensor("prompt", b"a")], parameters={"delay": 0.0})
+    found["unary calls counted"] = successes(client) - before
     replies: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: replies.put((result, error)))
 

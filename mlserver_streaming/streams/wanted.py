@@ -1,0 +1,170 @@
+"""The outputs that requests name: answers have those, in that order, and no others.
+
+Some runtimes see to it themselves; most do not look at what a request names.
+
+One answer must have all of them. Of a stream of answers each has what it has of them, perhaps
+nothing, and an output that none of them has is an error: at the first one where that is known by
+then, else at the end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+
+from ..errors import NoSuchOutputError
+from ..models.parameters import parameter
+from .answers import is_decoupled
+
+# Requests of one stream whose wishes are kept: their answers come within so many, or as they are.
+KEPT_WISHES = 1024
+# Responses without any of the outputs that wait for the first that has one, so that an error can
+# still be the stream's status. They have lost their tensors by then.
+HELD_RESPONSES = 64
+
+
+def only_named(
+    model: MLModel, request: InferenceRequest, response: InferenceResponse
+) -> InferenceResponse:
+    """The one answer to a request that names outputs, with those.
+
+    Raises:
+        NoSuchOutputError: it lacks one.
+    """
+    # A sequence's end, say, is answered without outputs.
+    if not response.outputs and parameter(request, "sequence_id") is not None:
+        return response
+    wish = Wish.of(request)
+    wish.meet(response)
+    if wish.missing:
+        raise NoSuchOutputError(model.name, wish.missing, wish.seen)
+    return wish.reduced(response)
+
+
+@dataclass(slots=True)
+class Wish:
+    """What one request names.
+
+    Attributes:
+        names: in the order of the request, each once.
+        missing: those that no answer has had yet.
+        seen: what the answers had.
+        failed: whether the request was refused for it.
+    """
+
+    names: tuple[str, ...]
+    missing: list[str]
+    seen: dict[str, None] = field(default_factory=dict)
+    failed: bool = False
+
+    @classmethod
+    def of(cls, request: InferenceRequest) -> "Wish":
+        names = tuple(dict.fromkeys(output.name for output in request.outputs or []))
+        return cls(names, list(names))
+
+    def meet(self, response: InferenceResponse) -> None:
+        self.seen.update(dict.fromkeys(output.name for output in response.outputs))
+        if self.missing:
+            self.missing = [name for name in self.missing if name not in self.seen]
+
+    def reduced(self, response: InferenceResponse) -> InferenceResponse:
+        """A copy of a response: its model may give the same one again."""
+        outputs = [each for name in self.names for each in response.outputs if each.name == name]
+        return response.model_copy(update={"outputs": outputs})
+
+
+class Wanted:
+    """What the requests of one stream name, by their ids."""
+
+    def __init__(self, model: MLModel, sole: bool):
+        """
+        Args:
+            sole: whether the stream has but one request; its error is the stream's.
+        """
+        self._model = model
+        self._sole = sole
+        self._declared = {tensor.name for tensor in model.outputs or []}
+        self._answers_once = not is_decoupled(model)
+        self._wishes: dict[str, Wish] = {}
+        self._held: list[InferenceResponse] = []
+        self._holds = sole
+
+    def read(self, request: InferenceRequest) -> None:
+        """A request is on its way to the model."""
+        id = request.id or ""
+        self._wishes.pop(id, None)
+        if request.outputs:
+            self._wishes[id] = Wish.of(request)
+            if len(self._wishes) > KEPT_WISHES:
+                del self._wishes[next(iter(self._wishes))]
+
+    def ready(self, response: InferenceResponse) -> Iterable[InferenceResponse]:
+        """What is to be sent now that the model gave this response.
+
+        Raises:
+            NoSuchOutputError: the stream's only request names what the model does not have.
+        """
+        wish = self._wish(response.id or "")
+        if wish is None:
+            return (response,)
+        if wish.failed:
+            return ()
+        if not response.outputs:  # a failure, or a word on the way
+            return self._after_held(response)
+        is_first = not wish.seen
+        wish.meet(response)
+        if wish.missing and is_first and self._are_lost(wish.missing):
+            return self._refused(response.id or "", wish)
+        reduced = wish.reduced(response)
+        has_none = len(wish.missing) == len(wish.names)
+        if self._holds and has_none and len(self._held) < HELD_RESPONSES:
+            self._held.append(reduced)
+            return ()
+        return self._after_held(reduced)
+
+    def rest(self) -> Iterable[InferenceResponse]:
+        """What is to be sent now that the model has given all its responses.
+
+        Raises:
+            NoSuchOutputError: none of them has an output that the stream's only request names.
+        """
+        for id, wish in self._wishes.items():
+            if wish.seen and wish.missing and not wish.failed:
+                yield from self._refused(id, wish)
+
+    def _wish(self, id: str) -> Wish | None:
+        if self._sole:
+            return next(iter(self._wishes.values()), None)
+        return self._wishes.get(id)
+
+    def _are_lost(self, missing: list[str]) -> bool:
+        """Whether no later response to the request will have one of these."""
+        if self._answers_once:
+            return True
+        return bool(self._declared) and not self._declared.issuperset(missing)
+
+    def _refused(self, id: str, wish: Wish) -> list[InferenceResponse]:
+        error = NoSuchOutputError(self._model.name, wish.missing, wish.seen)
+        if self._sole:
+            raise error
+        wish.failed = True
+        said: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
+        model = self._model
+        return [
+            InferenceResponse.model_construct(
+                model_name=model.name,
+                model_version=model.version,
+                id=id,
+                parameters=Parameters(**said),
+                outputs=[],
+            )
+        ]
+
+    def _after_held(self, response: InferenceResponse) -> Iterable[InferenceResponse]:
+        self._holds = False
+        if not self._held:
+            return (response,)
+        held, self._held = self._held, []
+        return (*held, response)

@@ -1,0 +1,49 @@
+"""What each model did since the service started: MLServer's own metrics of a model, and Triton's
+statistics.
+
+Every call of every wire comes by here once, so what is counted is looked up once a model.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Served:
+    """One model's figures.
+
+    A stream of several requests took its time for all of them alike: when the work for one begins
+    and ends within it, only the model knows.
+
+    Attributes:
+        duration, success, failure: MLServer's collectors, of calls.
+        successes, failures: requests.
+        success_ns, failure_ns: how long they took, all in all.
+        last_ms: when the last call ended, in milliseconds since 1970; 0 where there was none.
+    """
+
+    duration: Any
+    success: Any
+    failure: Any
+    successes: int = field(default=0, init=False)
+    success_ns: int = field(default=0, init=False)
+    failures: int = field(default=0, init=False)
+    failure_ns: int = field(default=0, init=False)
+    last_ms: int = field(default=0, init=False)
+
+    def count(self, took_ns: int, requests: int, failed: int) -> None:
+        """Count a call that is over.
+
+        Args:
+            requests: how many the model has read; one that never got to it counts too.
+            failed: how many of them failed; a call that was given up has failed its last one.
+        """
+        requests = max(1, requests)
+        failed = min(requests, failed)
+        failed_ns = took_ns * failed // requests
+        self.failures += failed
+        self.failure_ns += failed_ns
+        self.successes += requests - failed
+        self.success_ns += took_ns - failed_ns
+        self.last_ms = time.time_ns() // 1_000_000
