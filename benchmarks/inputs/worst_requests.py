@@ -15,7 +15,7 @@ import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
 # A little below the limits of a body and of a message.
-MOST_BYTES, MOST_MESSAGE_BYTES = 63 * 1024 * 1024, 15 * 1024 * 1024
+MOST_BYTES = 63 * 1024 * 1024
 JSON_LENGTH = "Inference-Header-Content-Length"
 INFER, STREAM = "ModelInfer", "ModelStreamInfer"
 REST, GRPC, TRITON = "rest", "grpc", "triton"
@@ -58,8 +58,8 @@ def worst_requests(most: int = MOST_BYTES) -> list[Worst]:
         *_json(most, several, image),
         *_flat(several, words),
         *_binary(several, floats, image),
-        *_grpc(GRPC, int(MOST_MESSAGE_BYTES * share), several, words),
-        *_grpc(TRITON, int(MOST_MESSAGE_BYTES * share), several, words),
+        *_grpc(GRPC, most, several, words),
+        *_grpc(TRITON, most, several, words),
     ]
 
 
