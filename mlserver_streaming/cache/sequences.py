@@ -35,6 +35,14 @@ class SequencesSeen:
         self._fresh_seconds = fresh_seconds
         self._clock = clock
         self._asked: OrderedDict[Any, float] = OrderedDict()
+        self._begun = 0
+        # Which request, by its number, ended a sequence.
+        self._ended: OrderedDict[Any, int] = OrderedDict()
+
+    def begun(self) -> int:
+        """The model is about to get a request; its number."""
+        self._begun += 1
+        return self._begun
 
     def may_pass_by(self, request: InferenceRequest) -> bool:
         """Whether the model need not see this request of a sequence."""
@@ -43,18 +51,31 @@ class SequencesSeen:
             return False
         return asked is not None and self._clock() - asked < self._fresh_seconds
 
-    def asked(self, request: InferenceRequest) -> None:
-        """The model has answered this request, and not with a failure."""
+    def asked(self, request: InferenceRequest, number: int) -> None:
+        """The model has answered this request, and not with a failure.
+
+        Args:
+            number: from `begun`.
+        """
         given, sequence = _given(request), _id(request)
         if sequence is None:
             return
-        was_live = self._asked.pop(sequence, None) is not None
-        # Answers may overtake one another: one that comes behind its sequence's END begins nothing.
-        if given.get("sequence_end") or not (was_live or given.get("sequence_start")):
+        # Answers may overtake one another: one that comes behind its sequence's END, START's too,
+        # begins nothing.
+        if number < self._ended.get(sequence, 0):
             return
-        self._asked[sequence] = self._clock()
-        if len(self._asked) > self._limit:
-            self._asked.popitem(last=False)
+        was_live = self._asked.pop(sequence, None) is not None
+        if given.get("sequence_end"):
+            self._ended[sequence] = number
+            _bound(self._ended, self._limit)
+        elif was_live or given.get("sequence_start"):
+            self._asked[sequence] = self._clock()
+            _bound(self._asked, self._limit)
+
+
+def _bound(table: OrderedDict[Any, Any], limit: int) -> None:
+    if len(table) > limit:
+        table.popitem(last=False)
 
 
 def sequence_of(request: InferenceRequest) -> Any:

@@ -199,7 +199,7 @@ class StreamCache:
                 return _joining(flight, request)
         responses = _asked(model, request, kind, self._limits)
         if seen is not None:
-            responses = _noted(responses, seen, request)
+            responses = _noted(responses, seen, request, seen.begun())
         flight = self._start(
             model, responses, key, refreshes=declared if not wishes.reads else None
         )
@@ -292,12 +292,13 @@ async def _noted(
     responses: AsyncGenerator[InferenceResponse, None],
     seen: SequencesSeen,
     request: InferenceRequest,
+    number: int,
 ) -> AsyncGenerator[InferenceResponse, None]:
     """The same, noting that the model has heard of the request's sequence."""
     async with aclosing(responses):
         async for response in responses:
             if failure_of(response) is None:
-                seen.asked(request)
+                seen.asked(request, number)
             yield response
 
 

@@ -39,7 +39,7 @@ def test_between_start_and_end_and_while_the_model_has_heard_of_it():
     clock = Clock()
     seen = SequencesSeen(10, 30, clock)
     assert not seen.may_pass_by(of(1))
-    seen.asked(of(1, sequence_start=True))
+    seen.asked(of(1, sequence_start=True), seen.begun())
     assert seen.may_pass_by(of(1))
     assert not seen.may_pass_by(of(2))
     assert not seen.may_pass_by(of(1, sequence_end=True))
@@ -47,24 +47,34 @@ def test_between_start_and_end_and_while_the_model_has_heard_of_it():
     assert seen.may_pass_by(of(1))
     clock.now += 2
     assert not seen.may_pass_by(of(1))
-    seen.asked(of(1))
+    seen.asked(of(1), seen.begun())
     assert seen.may_pass_by(of(1))
-    seen.asked(of(1, sequence_end=True))
+    seen.asked(of(1, sequence_end=True), seen.begun())
     assert not seen.may_pass_by(of(1))
 
 
 def test_no_more_are_remembered_than_may_live():
     seen = SequencesSeen(3, 30, Clock())
     for sequence in range(1, 6):
-        seen.asked(of(sequence, sequence_start=True))
+        seen.asked(of(sequence, sequence_start=True), seen.begun())
     assert [seen.may_pass_by(of(each)) for each in range(1, 6)] == [False, False, True, True, True]
+
+
+def test_a_start_whose_answer_comes_behind_the_end_s_begins_nothing():
+    seen = SequencesSeen(10, 30, Clock())
+    start, end = seen.begun(), seen.begun()
+    seen.asked(of(1, sequence_end=True), end)
+    seen.asked(of(1, sequence_start=True), start)
+    assert not seen.may_pass_by(of(1))
+    seen.asked(of(1, sequence_start=True), seen.begun())
+    assert seen.may_pass_by(of(1))
 
 
 def test_an_answer_that_comes_behind_the_end_begins_nothing():
     seen = SequencesSeen(10, 30, Clock())
-    seen.asked(of(1, sequence_start=True))
-    seen.asked(of(1, sequence_end=True))
-    seen.asked(of(1))
+    seen.asked(of(1, sequence_start=True), seen.begun())
+    seen.asked(of(1, sequence_end=True), seen.begun())
+    seen.asked(of(1), seen.begun())
     assert not seen.may_pass_by(of(1))
 
 
@@ -73,5 +83,5 @@ def test_what_is_no_id_is_the_models_to_refuse(none: Any):
     seen = SequencesSeen(10, 30)
     assert in_sequence(of(none))
     assert not seen.may_pass_by(of(none))
-    seen.asked(of(none, sequence_start=True))
+    seen.asked(of(none, sequence_start=True), seen.begun())
     assert not seen.may_pass_by(of(none))
