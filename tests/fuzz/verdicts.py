@@ -12,7 +12,8 @@ import grpc
 KNOWN = re.compile(
     r"^(Model '.*' (is not ready yet; try again in a moment\.|answers no inference requests\.)"
     r"|Model '.*' cannot be asked .*|The responses of model .*|The call was ended after .*"
-    r"|Nothing is remembered .*)",
+    r"|Nothing is remembered .*|HTTP/.* is not spoken here; send HTTP/1\.1\."
+    r"|Of Transfer-Encodings only 'chunked' is known here\.)",
     re.S,
 )
 OURS_ALONE = "The service failed on request"
