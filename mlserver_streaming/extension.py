@@ -60,6 +60,8 @@ BORROWED = (
     "mlserver.middleware:InferenceMiddlewares.request_middleware",
     "mlserver.middleware:InferenceMiddlewares.response_middleware",
     "mlserver.context:model_context",
+    "mlserver.context:model_name_var",
+    "mlserver.context:model_version_var",
     "mlserver.registry:MultiModelRegistry._on_model_load",
     "mlserver.registry:MultiModelRegistry._on_model_reload",
     "mlserver.registry:MultiModelRegistry.get_model",

@@ -6,8 +6,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor
+from mlserver import MLModel
+from mlserver.types import InferenceRequest, MetadataTensor
 from mlserver.utils import insert_headers
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,7 +21,6 @@ from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, REST, Call
 from ..streams.data_plane import StreamingDataPlane
-from ..streams.headers import headers_of
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
 from ..tensors.json_requests import attach_rows, decode_request, parse
@@ -32,6 +33,7 @@ from .body import read_body
 from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
+from .header_table import HeaderTable
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
@@ -41,6 +43,18 @@ JSON_TYPE = "application/json"
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
+class Asked(Request):
+    """A request whose headers are in a table: they are looked up time and again."""
+
+    @property
+    def headers(self) -> Headers:
+        return self.table  # type: ignore[return-value]
+
+    def __init__(self, scope: Scope, receive: Receive):
+        super().__init__(scope, receive)
+        self.table = HeaderTable(scope)
+
+
 class _Call:
     """An inference call as an app; a route takes a method for something else."""
 
@@ -48,7 +62,7 @@ class _Call:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Request(scope, receive), send)
+        await self._answer(Asked(scope, receive), send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,7 @@ class Question:
     """A request as it came over REST, and how its responses are to be written."""
 
     payload: InferenceRequest
+    model: MLModel
     answers: Answers
     outputs: BinaryOutputs | None
     figures: Figures
@@ -91,8 +106,11 @@ class InferenceEndpoints:
                 question = await self._question(request, name, version)
                 parts: Sequence[bytes | memoryview] = ()
                 with stop_on_hang_up(request.receive, request.scope) as watching:
-                    response = await self._data_plane.infer(question.payload, name, version)
-                    headers = {**_headers(response), **_request_id(call)}
+                    response = await self._data_plane.infer(
+                        question.payload, name, version, with_headers=False
+                    )
+                    said = self._data_plane.headers_to(response, question.model)
+                    headers = {**_printable(said), **_request_id(call)}
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
@@ -177,8 +195,8 @@ class InferenceEndpoints:
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
         if answers is not None:
-            return Question(payload, answers, None, figures)
-        return Question(payload, JSON, outputs if outputs.any else None, figures)
+            return Question(payload, model, answers, None, figures)
+        return Question(payload, model, JSON, outputs if outputs.any else None, figures)
 
 
 def _read(
@@ -208,11 +226,11 @@ def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
 
 
-def _headers(response: InferenceResponse) -> dict[str, str]:
-    """The HTTP headers among a response's parameters; any text is made fit to be one."""
+def _printable(headers: dict[str, str]) -> dict[str, str]:
+    """A response's headers; any text is made fit to be one."""
     return {
         name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
-        for name, value in headers_of(response).items()
+        for name, value in headers.items()
     }
 
 

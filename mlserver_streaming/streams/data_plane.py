@@ -24,7 +24,6 @@ from mlserver.types import (
     MetadataModelResponse,
     MetadataServerResponse,
 )
-from mlserver.utils import generate_uuid
 
 from ..access.authenticator import authenticator
 from ..access.callers import authorise, current
@@ -42,9 +41,12 @@ from ..watch.metrics import StreamMetrics
 from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
+from .event_headers import EventHeaders
+from .headers import headers_of
 from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
+from .request_ids import new_id
 from .response_bound import ResponseBound
 from .streams import Streams
 from .wanted import Wanted, only_named
@@ -92,15 +94,24 @@ class StreamingDataPlane(DataPlane):
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
         self._served: dict[tuple[str, str | None], Served] = {}
+        self._events: dict[str, EventHeaders] = {}
 
     async def drain(self) -> None:
         """Take no new calls, and wait for those that run. Again, it ends the wait."""
         await self.calls.drain(self.streaming.drain_seconds)
 
     async def infer(
-        self, payload: InferenceRequest, name: str, version: str | None = None
+        self,
+        payload: InferenceRequest,
+        name: str,
+        version: str | None = None,
+        with_headers: bool = True,
     ) -> InferenceResponse:
-        """One request, one response; a stream-only model's responses are collected into one."""
+        """One request, one response; a stream-only model's responses are collected into one.
+
+        Args:
+            with_headers: give the response its headers; else `headers_to` tells them.
+        """
         model = await self.model(name, version)
         requests = Requests(answers.One(payload), self, model)
         with self._serving(model, requests):
@@ -114,7 +125,8 @@ class StreamingDataPlane(DataPlane):
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
-            self._inference_middleware.response_middleware(response, model.settings)
+            if with_headers:
+                self._inference_middleware.response_middleware(response, model.settings)
             return response
 
     async def infer_stream(
@@ -230,8 +242,30 @@ class StreamingDataPlane(DataPlane):
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
         """Give a request its id and its headers."""
         if request.id is None:
-            request.id = generate_uuid()
-        self._inference_middleware.request_middleware(request, model.settings)
+            request.id = new_id()
+        parameters = request.parameters
+        if parameters is None or parameters.headers is None:
+            self._inference_middleware.request_middleware(request, model.settings)
+        else:
+            parameters.headers.update(self._event_headers(model).of_request(request.id))
+
+    def headers_to(self, response: InferenceResponse, model: MLModel) -> dict[str, str]:
+        """The headers that leave with an answer of `infer` that has not got them."""
+        parameters = response.parameters
+        if parameters is None or parameters.headers is None:
+            return self._event_headers(model).of_response(response.id or "")
+        self._inference_middleware.response_middleware(response, model.settings)
+        return headers_of(response)
+
+    def _event_headers(self, model: MLModel) -> EventHeaders:
+        found = self._events.get(model.name)
+        if found is None:
+            add, settings = self._inference_middleware, model.settings
+            found = self._events[model.name] = EventHeaders(
+                lambda request: add.request_middleware(request, settings),
+                lambda response: add.response_middleware(response, settings),
+            )
+        return found
 
     def _predicted(self, model: MLModel, payload: InferenceRequest) -> Any:
         if model.settings.cache_enabled:
@@ -300,7 +334,7 @@ class _Serving:
         elif isinstance(error, Exception):
             served.failure.inc()
             if not isinstance(error, MLServerError):
-                request_id = requests.last_id or generate_uuid()
+                request_id = requests.last_id or new_id()
                 logger.exception(
                     "Request '%s' to model '%s' failed.", shown(request_id), model.name
                 )

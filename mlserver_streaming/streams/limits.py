@@ -51,11 +51,8 @@ class Limits:
         """Whether there is a limit for each model."""
         return self._settings.streams_per_model is not None
 
-    async def take(self, slots: "Slots", may_wait: bool) -> None:
-        """One of these slots, as soon as there is one."""
-        if not slots.locked():
-            await slots.acquire()
-            return
+    async def wait(self, slots: "Slots", may_wait: bool) -> None:
+        """One of these slots, of which none is free now, as soon as there is one."""
         if not may_wait or self._waiting >= self._settings.waiting:
             raise OverLimitError(
                 f"There are as many streams {slots.of_what} as may be; try again in a moment."
@@ -128,7 +125,10 @@ class Hold:
         for each in self._wanted:
             slots = each.found()
             try:
-                await self._limits.take(slots, self._may_wait)
+                if slots.locked():
+                    await self._limits.wait(slots, self._may_wait)
+                else:
+                    await slots.acquire()
             except BaseException:
                 each.left()
                 self._give_back()
