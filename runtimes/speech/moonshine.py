@@ -19,9 +19,8 @@ from .vocabulary import END, START, Token
 RATE = 16_000
 # Below this its convolutions have nothing to work on.
 FEWEST_SAMPLES = 895
-# Nobody says more; what goes on has lost its way and says the same again and again. A short word
-# may take more of them.
-TOKENS_A_SECOND, FEWEST_TOKENS = 6.5, 8
+# Nobody says more; what goes on has lost its way and says the same again and again.
+TOKENS_A_SECOND = 6.5
 
 
 class Moonshine:
@@ -97,7 +96,7 @@ class Moonshine:
             feed[name] = kept if ".encoder." in name else kept[:, :, :right]
         feed["use_cache_branch"] = np.array([True])
         row = logits[right - 1]
-        most = max(FEWEST_TOKENS, math.ceil(TOKENS_A_SECOND * len(samples) / RATE))
+        most = most_tokens(len(samples))
         while len(tokens) < most and (best := _best(row)).id != END:
             tokens.append(best)
             feed["input_ids"] = np.array([[best.id]], np.int64)
@@ -110,6 +109,11 @@ class Moonshine:
         """The logits, and what was kept under the names by which it goes into the next step."""
         found = zip(outputs, self._decoder.run(outputs, feed), strict=True)
         return {name.replace("present.", "past_key_values."): value for name, value in found}
+
+
+def most_tokens(samples: int) -> int:
+    """How many tokens so many samples may have."""
+    return math.ceil(TOKENS_A_SECOND * samples / RATE)
 
 
 def _best(logits: NDArray[np.float32]) -> Token:

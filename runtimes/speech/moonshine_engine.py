@@ -15,7 +15,7 @@ import numpy as np
 from mlserver_streaming.audio.samples import from_pcm
 
 from .decoder_process import cores
-from .moonshine import RATE, Moonshine
+from .moonshine import RATE, Moonshine, most_tokens
 from .recogniser import Pcm, Recognition
 from .vocabulary import Token, Vocabulary
 
@@ -131,11 +131,15 @@ class UnderWay:
 
     async def _look(self) -> None:
         began = time.perf_counter()
-        tokens = await self._engine.look(self._heard(), self._guess)
+        samples = self._heard()
+        tokens = await self._engine.look(samples, self._guess)
         if tokens is None:
             return
         took = time.perf_counter() - began
         self._new, self._enough = 0, round(max(LOOK_SECONDS, LOOK_TIMES * took) * RATE)
+        # A voice that is cut off in a word may make it say the same over and over.
+        if len(tokens) >= most_tokens(len(samples)):
+            return
         self._guess = [token.id for token in tokens]
         self._text = self._engine.recognition(tokens).text
 

@@ -17,6 +17,7 @@ from mlserver_streaming.audio.listening import Chunk, Listener, Samples
 from mlserver_streaming.weights import find_weights
 from runtimes.speech.engines import make_engine
 from runtimes.speech.hearing import Hearing
+from runtimes.speech.moonshine import most_tokens
 from runtimes.speech.moonshine_engine import LONGEST_SECONDS, MoonshineEngine
 from runtimes.speech.recording import Recording, Transcript
 from runtimes.speech.vocabulary import Token, Vocabulary
@@ -34,16 +35,20 @@ class Counting:
     Attributes:
         heard: the lengths that it was asked for, with how many tokens were guessed.
         let: unset, it waits.
+        astray: it says the same over and over instead.
     """
 
     def __init__(self) -> None:
         self.heard: list[tuple[int, int]] = []
+        self.astray = False
         self.let = threading.Event()
         self.let.set()
 
     def hear(self, samples: Any, guess: Sequence[int] = ()) -> list[Token]:
         self.heard.append((len(samples), len(guess)))
         assert self.let.wait(PATIENCE)
+        if self.astray:
+            return [Token(0, -0.1)] * most_tokens(len(samples))
         return [Token(int(digit), -0.1) for digit in str(len(samples))]
 
 
@@ -154,6 +159,16 @@ async def test_a_look_that_finds_no_thread_is_left_out_and_finals_are_not(
         assert (await ending).text == "32000"
         assert await looking == "16000"
         assert await second.feed(pcm(tone(0.1))) == "33600"
+
+
+async def test_a_look_that_goes_astray_is_not_shown(counting: MoonshineEngine) -> None:
+    model: Any = counting._model
+    running = counting.open()
+    assert await running.feed(pcm(tone(1))) == "16000"
+    model.astray = True
+    assert await running.feed(pcm(tone(1))) == "16000"
+    model.astray = False
+    assert await running.feed(pcm(tone(1))) == "48000"
 
 
 def test_utterances_that_it_would_lose_words_of_are_refused_by_the_settings() -> None:
