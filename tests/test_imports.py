@@ -18,7 +18,7 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 # The house's floors, from the ground up. What stands on one imports what is below it, never what is
 # above or beside it: rooms of one floor do not know one another.
 PACKAGE_FLOORS = (
-    ("extras",),
+    ("extras", "weights"),
     ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("streams",),
@@ -51,8 +51,8 @@ ALLOWED = {
 }
 # The rooms of the package that programs beside it may use.
 OPEN_ROOMS = {
-    "runtimes": {"extras", "models", "tensors", "vision", "audio"},
-    "clients": {"extras", "vision", "audio"},
+    "runtimes": {"extras", "weights", "models", "tensors", "vision", "audio"},
+    "clients": {"extras", "weights", "vision", "audio"},
 }
 
 
