@@ -77,7 +77,9 @@ BORROWED = (
     "mlserver.grpc.interceptors:PromServerInterceptor._metrics_wrapper",
     "mlserver.grpc.interceptors:PromServerInterceptor._compute_status_code",
     "mlserver.grpc.interceptors:PromServerInterceptor._interceptor",
+    "py_grpc_prometheus.grpc_utils:split_method_call",
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._metrics",
+    "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._wrap_rpc_behavior",
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor."
     "increase_grpc_server_handled_total_counter",
     "opentelemetry.instrumentation.grpc._aio_server:"
