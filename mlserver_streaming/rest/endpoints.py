@@ -76,7 +76,7 @@ class InferenceEndpoints:
             question = await self._question(request, name, version)
             with stop_on_hang_up(request.receive):
                 response = await self._data_plane.infer(question.payload, name, version)
-                headers = {**_headers(response), **_request_id(call)}
+                headers = {**_headers(response), **request_id(call)}
                 if question.outputs is not None:
                     written = question.outputs.written(response)
                     parts, json_length = await in_turns(written)
@@ -117,11 +117,11 @@ class InferenceEndpoints:
                 bound=self._data_plane.rest_bound,
                 grace=streaming.first_response_grace_seconds,
                 keepalive=streaming.keepalive_seconds,
-                gzip=self._gzip and _accepts_gzip(request),
+                gzip=self._gzip and accepts_gzip(request),
                 # The call goes on until the response is done.
                 call=stack.pop_all(),
                 touch=touch,
-                headers=_request_id(call),
+                headers=request_id(call),
             )
         raise AssertionError("the stack swallows nothing")
 
@@ -191,12 +191,13 @@ def _headers(response: InferenceResponse) -> dict[str, str]:
     }
 
 
-def _request_id(call: Call) -> dict[str, str]:
+def request_id(call: Call) -> dict[str, str]:
     """The caller's own id for its call, given back."""
     return {REQUEST_ID: call.request_id} if call.request_id else {}
 
 
-def _accepts_gzip(request: Request) -> bool:
+def accepts_gzip(request: Request) -> bool:
+    """Whether the client takes answers in gzip."""
     for coding in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, quality = coding.partition(";")
         if name.strip() == "gzip":
