@@ -279,7 +279,7 @@ class OpenAISettings(_Block):
 
     prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")] | None = Field(
         default="/v1",
-        description="Before the paths of OpenAI's routes (`/openai/v1` is KServe's); null for none.",
+        description="Before the paths of OpenAI's routes (KServe's is `/openai/v1`); null: none.",
     )
 
     @field_validator("prefix")

@@ -60,7 +60,8 @@ class OpenAIDialect:
 
     async def embeddings(self, request: Request) -> Response:
         raise UnsupportedError(
-            "There are no embeddings here; a model that makes them is asked by /v2/models/NAME/infer."
+            "There are no embeddings on this route; a model that makes some is asked by "
+            "/v2/models/NAME/infer."
         )
 
     def error(
