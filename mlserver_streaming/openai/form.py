@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -39,8 +40,9 @@ async def read_form(request: Request, limit: int) -> tuple[FormData, int]:
     parser = InMemory(request.headers, _pieces(body), max_files=1, max_fields=MOST_FIELDS)
     try:
         return await parser.parse(), len(body)
-    except MultiPartException as error:
-        raise BadRequestError(f"The form cannot be read: {error.message.rstrip('.')}.") from error
+    except (MultiPartException, FormParserError) as error:
+        said = str(error).rstrip(".")
+        raise BadRequestError(f"The form cannot be read: {said}.") from error
 
 
 def file_of(form: FormData) -> bytes:
