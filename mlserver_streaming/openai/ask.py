@@ -7,7 +7,7 @@ from typing import Any
 
 from .errors import FieldError
 from .fields import Fields
-from .messages import Message, read_content, read_messages
+from .messages import Message, read_content, read_message, read_messages
 from .sampling import as_text, response_format, sampling
 from .tools import tools
 
@@ -146,4 +146,4 @@ def _item(item: Fields) -> Message:
         return {"role": "tool", "tool_call_id": call_id, "content": read_content(item, "output")}
     if kind != "message":
         item.wrong("type", "one of message, function_call, function_call_output")
-    return read_messages(Fields({"messages": [item.all]}))[0]
+    return read_message(item)

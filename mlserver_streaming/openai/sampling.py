@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from ..errors import BadRequestError
 from .errors import FieldError
 from .fields import Fields
 
@@ -93,5 +94,12 @@ def response_format(form: Fields | None) -> dict[str, Any] | None:
 
 
 def as_text(value: Any) -> str:
-    """A list or an object, as a parameter or an input holds it."""
-    return orjson.dumps(value).decode()
+    """A list or an object, as a parameter or an input holds it.
+
+    Raises:
+        BadRequestError: it is nested deeper than can be written again.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError as error:
+        raise BadRequestError("Something in the request is nested too deep.") from error
