@@ -12,6 +12,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import booleans
+from schemathesis import GenerationMode
 
 from tests.live.openai_service import PREFIX, client, openai_folder, user
 from tests.live.rest_calls import open_gate
@@ -25,6 +29,7 @@ TOOLS: list[Any] = [
         "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
     }
 ]
+EXAMPLES = 20  # made up from the OpenAPI document
 AT_ONCE = {"delay": 0}  # text-model's own parameter: OpenAI's clients pass such on
 
 
@@ -427,6 +432,32 @@ def test_unknown_fields_are_taken(service: Service) -> None:
     odd = {"user": "me", "metadata": {"a": "b"}, "top_k": 3, "min_p": None, "new": [1, {}]}
     body = {"model": "language", "messages": user("x"), **odd}
     assert post(service, "/chat/completions", body).status_code == 200
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_every_answer_is_a_documented_one(service: Service, mode: GenerationMode) -> None:
+    url = f"{PREFIX}/chat/completions"
+    document = httpx.get(f"{service.url}/v2/docs/dataplane.json").json()
+    operation = schemathesis.openapi.from_dict(document)[url]["POST"]
+    documented = document["paths"][url]["post"]["responses"]
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), known=booleans())
+    def ask(case: schemathesis.Case, known: bool) -> None:
+        if isinstance(case.body, dict):
+            case.body |= {"model": "text-model", "delay": 0} if known else {}
+        answer = case.call(base_url=service.url, timeout=PATIENCE)
+        assert answer.status_code != 500, answer.text
+        assert str(answer.status_code) in documented
+        if answer.status_code != 200:
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+    ask()
 
 
 # -- hang-ups ------------------------------------------------------------------------------------
