@@ -53,7 +53,8 @@ class AudioRoute:
     async def _heard(
         self, payload: InferenceRequest, ask: HearingAsk, reader: SegmentReader
     ) -> AsyncGenerator[Segment, None]:
-        async with aclosing(self._calls.responses(payload, ask.model)) as responses:
+        answered = self._calls.responses(payload, ask.model, ask.streams)
+        async with aclosing(answered) as responses:
             async for response in responses:
                 if segment := reader.read(response):
                     yield segment

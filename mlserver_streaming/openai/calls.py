@@ -3,7 +3,6 @@ or as events."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any
@@ -94,10 +93,14 @@ class Calls:
         insert_headers(payload, without_secrets(request.headers))
 
     async def responses(
-        self, payload: InferenceRequest, name: str
+        self, payload: InferenceRequest, name: str, streams: bool
     ) -> AsyncGenerator[InferenceResponse, None]:
-        """A model's responses to one request; one that fails the request is raised."""
-        answered = self._data_plane.infer_stream(One(payload), name, take_turns=False)
+        """A model's responses to one request; one that fails the request is raised.
+
+        Args:
+            streams: whether they leave as events; those take their turns themselves.
+        """
+        answered = self._data_plane.infer_stream(One(payload), name, take_turns=not streams)
         async with aclosing(answered) as responses:
             async for response in responses:
                 if error := failure_of(response):
@@ -120,8 +123,6 @@ class Calls:
                     f"{most.collected_bytes} bytes; ask for it with 'stream' true."
                 )
             yield each
-            # A model that never waits must not starve the others, nor outlive its client.
-            await asyncio.sleep(0)
 
     def whole(
         self, body: bytes, kind: str, call: Call, figures: Figures, stack: AsyncExitStack

@@ -78,7 +78,8 @@ class Asked:
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         for index, payload in enumerate(self._payloads):
             reader = PieceReader(self._output, index * self._ask.choices)
-            async with aclosing(self._calls.responses(payload, self._ask.model)) as responses:
+            answered = self._calls.responses(payload, self._ask.model, self._ask.streams)
+            async with aclosing(answered) as responses:
                 async for response in responses:
                     yield reader.read(response)
             for piece in reader.rest():
