@@ -15,13 +15,12 @@ class ChatAnswer(ChoicesAnswer):
 
     def __init__(self, ask: Ask):
         super().__init__(ask)
-        self._begun: set[int] = set()
+        # openai-python's helper takes choices in the order of their numbers, and engines begin with
+        # any: so all begin at once, with their roles.
+        self._roles = [_chunk(n, {"role": "assistant", "content": ""}) for n in range(ask.choices)]
 
     def chunk_choices(self, piece: Piece) -> list[Body]:
-        found: list[Body] = []
-        if piece.choice not in self._begun:
-            self._begun.add(piece.choice)
-            found.append(_chunk(piece.choice, {"role": "assistant", "content": ""}))
+        found, self._roles = self._roles, []
         if piece.text or piece.logprobs:
             chunk = _chunk(piece.choice, {"content": piece.text})
             if piece.logprobs:

@@ -44,6 +44,17 @@ def test_a_chat_says_the_role_first_and_why_it_ended_last():
     assert answer.end(Usage(1, 2)) == DONE
 
 
+def test_all_choices_begin_in_their_order():
+    answer = ChatAnswer(Ask("m", [], [], {}, choices=2))
+    chunks = events(answer.event(Piece(1, "a")) + answer.event(Piece(0, "b")))
+    assert [(c["choices"][0]["index"], c["choices"][0]["delta"]) for c in chunks] == [
+        (0, {"role": "assistant", "content": ""}),
+        (1, {"role": "assistant", "content": ""}),
+        (1, {"content": "a"}),
+        (0, {"content": "b"}),
+    ]
+
+
 def test_usage_is_a_chunk_of_its_own_before_the_end():
     answer = ChatAnswer(WITH_USAGE)
     assert events(answer.event(Piece(0, "a")))[0]["usage"] is None

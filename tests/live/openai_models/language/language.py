@@ -69,7 +69,7 @@ class Language(MLModel):
                 )
             yield "", {"finish_reason": "tool_calls", **usage}
             return
-        choices = range(wanted.get("n", 1))
+        choices = range(wanted.get("n", 1))[::-1]  # as engines do, in any order
         for number, word in enumerate(words[:most]):
             text = f" {word}" if number else word
             token = {"token": text, "logprob": -0.5, "bytes": list(text.encode())}
