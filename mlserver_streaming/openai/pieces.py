@@ -104,7 +104,9 @@ class PieceReader:
         ]
 
     def _text(self, response: InferenceResponse, choice: int) -> str:
-        decoder = self._decoders.setdefault(choice, _decoder())
+        decoder = self._decoders.get(choice)
+        if decoder is None:
+            decoder = self._decoders[choice] = _decoder()
         for output in response.outputs:
             if output.name == self._output if self._output else datatype(output) == BYTES:
                 data = output.data.root if isinstance(output.data, TensorData) else output.data
