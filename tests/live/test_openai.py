@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans
 from schemathesis import GenerationMode
 
+from clients.server_process import HOST
 from tests.live.openai_service import PREFIX, client, openai_folder, user
 from tests.live.rest_calls import open_gate
 from tests.live.service import Service
@@ -461,6 +463,19 @@ def test_every_answer_is_a_documented_one(service: Service, mode: GenerationMode
 
 
 # -- hang-ups ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/audio/transcriptions"])
+def test_a_hang_up_amid_the_body_leaves_no_trace(service: Service, path: str) -> None:
+    head = (
+        f"POST {PREFIX}{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n{"
+    )
+    with socket.create_connection((HOST, service.http), PATIENCE) as connection:
+        connection.sendall(head.encode())
+    body = {"model": "language", "messages": user("a")}
+    assert post(service, "/chat/completions", body).status_code == 200
+    assert "Traceback" not in service.log.read_text()
 
 
 @pytest.mark.parametrize("streams", [True, False])
