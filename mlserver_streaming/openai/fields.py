@@ -36,8 +36,8 @@ class Fields:
             FieldError
         """
         path, value = self.path(name), self.all.get(name)
-        has = "it is missing" if value is None else f"not {_shown(value)}"
-        raise FieldError(f"'{path}' must be {must}, {has}.", path)
+        has = "; it is missing" if value is None else f", not {_shown(value)}"
+        raise FieldError(f"'{path}' must be {must}{has}.", path)
 
     def text(self, name: str) -> str | None:
         value = self.all.get(name)

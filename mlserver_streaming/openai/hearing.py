@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from mlserver.types import InferenceResponse, TensorData
@@ -169,5 +169,5 @@ def _number(name: str, text: str, low: float, high: float) -> float:
     return value
 
 
-def _refuse(name: str, must: str, value: str) -> None:
+def _refuse(name: str, must: str, value: str) -> NoReturn:
     raise FieldError(f"'{name}' must be {must}, not '{shown(value)}'.", name)
