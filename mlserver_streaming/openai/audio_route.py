@@ -9,8 +9,8 @@ from mlserver.types import InferenceRequest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..rest.endpoints import CLIENT_CLOSED_REQUEST
 from ..rest.hang_up import stop_on_hang_up
+from ..rest.short_way import CLIENT_CLOSED_REQUEST
 from .calls import Calls
 from .errors import FieldError, error_event
 from .form import file_of, read_form
@@ -40,7 +40,7 @@ class AudioRoute:
             heard = self._heard(payload, ask, reader)
             if ask.streams:
                 return calls.streamed(request, _events(heard), error_event, call, figures, stack)
-            with stop_on_hang_up(request.receive):
+            with stop_on_hang_up(request.receive, request.scope):
                 segments = []
                 bounded = calls.bounded(heard, call, lambda segment: len(segment.text))
                 async with aclosing(bounded):

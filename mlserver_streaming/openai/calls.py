@@ -21,7 +21,6 @@ from ..errors import (
     TooLargeError,
     failure_of,
 )
-from ..rest.answer import AnswerResponse
 from ..rest.body import read_body
 from ..rest.endpoints import accepts_gzip, request_id
 from ..rest.hang_up import unless_hung_up
@@ -35,7 +34,7 @@ from ..tensors.json_requests import parse
 from ..tensors.steps import finish
 from ..watch.metrics import Figures
 from .errors import NoModelError
-from .events import WrittenEventsResponse
+from .events import WholeResponse, WrittenEventsResponse
 from .fields import Fields
 
 JSON = "application/json"
@@ -130,7 +129,7 @@ class Calls:
         self._data_plane.rest_bound.check(len(body))
         figures.sent.inc(len(body))
         # The call goes on until its answer is sent.
-        return AnswerResponse([body], kind, request_id(call), stack.pop_all(), call.touch)
+        return WholeResponse(body, kind, request_id(call), stack.pop_all(), call.touch)
 
     def streamed(
         self,

@@ -1,9 +1,14 @@
-"""Event streams whose events are written already."""
+"""Answers that are written already, sent within their call: whole, or as events."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
 from ..errors import MLServerError
+from ..rest.answer import cut_off, send_answer
 from ..rest.events import EventStreamResponse
 
 
@@ -36,3 +41,32 @@ class WrittenEventsResponse(EventStreamResponse):
         self._ready.append(item)
         self._ready_bytes += len(item)
         return True
+
+
+class WholeResponse(Response):
+    """Sends a body; its call goes on until it is sent."""
+
+    def __init__(
+        self,
+        content: bytes,
+        kind: str,
+        named: Mapping[str, str],
+        call: AsyncExitStack,
+        touch: Callable[[], None],
+    ):
+        """
+        Args:
+            kind: the media type.
+            named: more headers.
+            touch: told of each piece that leaves.
+        """
+        super().__init__()
+        self._content, self._kind, self._named = content, kind, named
+        self._call, self._touch = call, touch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._call:
+                await send_answer(send, [self._content], self._kind, self._named, self._touch)
+        except MLServerError:
+            await cut_off(scope, send)

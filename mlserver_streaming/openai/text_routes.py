@@ -11,8 +11,8 @@ from mlserver.types import InferenceRequest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..rest.endpoints import CLIENT_CLOSED_REQUEST
 from ..rest.hang_up import stop_on_hang_up
+from ..rest.short_way import CLIENT_CLOSED_REQUEST
 from .answers import Answer
 from .ask import Ask, read_chat, read_completion, read_response
 from .calls import JSON, Calls
@@ -49,7 +49,7 @@ class TextRoute:
             if ask.streams:
                 events = asked.events(answer)
                 return calls.streamed(request, events, answer.error, call, figures, stack)
-            with stop_on_hang_up(request.receive):
+            with stop_on_hang_up(request.receive, request.scope):
                 pieces = calls.bounded(asked.pieces(), call, lambda piece: len(piece.text))
                 async with aclosing(pieces):
                     async for piece in pieces:

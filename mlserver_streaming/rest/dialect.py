@@ -38,6 +38,8 @@ class Dialect(Protocol):
 
 def dialect_of(scope: Scope) -> Dialect | None:
     """Whose prefix a request's path has; None where it is V2's, or nobody's."""
+    if "app" not in scope:  # it comes the short way, which is V2's
+        return None
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     dialects: tuple[Dialect, ...] = getattr(scope["app"].state, "dialects", ())
     for dialect in dialects:

@@ -13,7 +13,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from .cycles import RefusingCycle, UnframedCycle
+from .cycles import ANSWER, Cycle, RefusingCycle, UnframedCycle
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
 from .lingering import Lingering
@@ -137,7 +137,6 @@ class HttpProtocol(HttpToolsProtocol):
         if self._too_late is None:
             self._expect(HEADER_SECONDS)
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
         self._loose_bytes = 0
@@ -165,10 +164,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Until its body is here.
         self.cycle.transport = Lingering(self.transport, self._linger)  # type: ignore[assignment]
-        if is_old:
-            self.cycle.__class__ = UnframedCycle
-        elif self.expect_100_continue:
-            self.cycle.__class__ = RefusingCycle
+        kind = RefusingCycle if self.expect_100_continue else Cycle
+        self.cycle.__class__ = UnframedCycle if is_old else kind
+        self.scope["extensions"] = {
+            ABORT: {"abort": self.transport.abort},
+            ANSWER: {"cycle": self.cycle},
+        }
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0

@@ -32,11 +32,12 @@ from .auth import protect
 from .body import CODINGS
 from .dialect import Dialect, dialect_of
 from .docs import DOCUMENT, PAGE, DocumentEndpoints
-from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
+from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
 from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
@@ -75,6 +76,7 @@ class StreamingRESTServer(RESTServer):
             data_plane.streaming.tls, settings.model_repository_root
         )
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
+        self._calls = endpoints.calls()
         documents = DocumentEndpoints(data_plane, settings, dialects)
         repository = RepositoryEndpoints(model_repository_handlers)
         ours = {*UNARY_CALLS, *STREAM_CALLS, PAGE, DOCUMENT, READY}
@@ -154,7 +156,7 @@ class StreamingRESTServer(RESTServer):
         config = super()._get_config()  # type: ignore[no-untyped-call]
         stream_log.configure(self._settings)  # uvicorn's handlers exist from here on
         app: Any = config.app
-        config.app = SegmentPaths(app)
+        config.app = SegmentPaths(ShortWay(app, self._calls, EXCEPTION_HANDLERS))
         return with_tls(config, self._certificates)
 
     def _amend_middleware(self) -> None:
