@@ -110,7 +110,7 @@ class InferenceEndpoints:
                         question.payload, name, version, with_headers=False
                     )
                     said = self._data_plane.headers_to(response, question.model)
-                    headers = {**_printable(said), **_request_id(call)}
+                    headers = {**_printable(said), **request_id(call)}
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
@@ -156,9 +156,9 @@ class InferenceEndpoints:
                     bound=self._data_plane.rest_bound,
                     grace=streaming.first_response_grace_seconds,
                     keepalive=streaming.keepalive_seconds,
-                    gzip=self._gzip and _accepts_gzip(request),
+                    gzip=self._gzip and accepts_gzip(request),
                     touch=touch,
-                    headers=_request_id(call),
+                    headers=request_id(call),
                 )
                 await events.run(request.scope, request.receive, send)
         except MLServerError as error:
@@ -234,12 +234,13 @@ def _printable(headers: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _request_id(call: Call) -> dict[str, str]:
+def request_id(call: Call) -> dict[str, str]:
     """The caller's own id for its call, given back."""
     return {REQUEST_ID: call.request_id} if call.request_id else {}
 
 
-def _accepts_gzip(request: Request) -> bool:
+def accepts_gzip(request: Request) -> bool:
+    """Whether the client takes answers in gzip."""
     for coding in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, quality = coding.partition(";")
         if name.strip() == "gzip":

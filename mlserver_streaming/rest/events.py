@@ -146,6 +146,13 @@ class EventStreamResponse(Response):
         # Whether half of an event may have left.
         self._is_split = False
 
+    # What other dialects have their own of.
+    def _failure(self, response: InferenceResponse) -> MLServerError | None:
+        return failure_of(response)
+
+    def _error_event(self, error: MLServerError) -> bytes:
+        return encode_error_event(str(error))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._call:
@@ -177,7 +184,7 @@ class EventStreamResponse(Response):
         if not self._is_split:
             try:
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
-                    await self._send(self._message(encode_error_event(str(error))))
+                    await self._send(self._message(self._error_event(error)))
                     await self._send(self._message(b"", last=True))
                     return
             except TimeoutError:
@@ -194,21 +201,21 @@ class EventStreamResponse(Response):
         except MLServerError as error:
             if not self._begun:
                 raise
-            self._ready.append(encode_error_event(str(error)))
+            self._ready.append(self._error_event(error))
         except Exception:
             # A response that cannot be encoded, say. The client has its 200, and must not be cut.
             if not self._begun:
                 raise
             error_id = generate_uuid()
             logger.exception("Event stream '%s' failed.", error_id)
-            self._ready.append(encode_error_event(str(InternalError(error_id))))
+            self._ready.append(self._error_event(InternalError(error_id)))
         await self._flush(last=True)
 
     async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
         first = await anext(responses, None)
         if first is None:
             return
-        failure = failure_of(first)
+        failure = self._failure(first)
         second = await anext(responses, None) if failure and not self._started else None
         if failure and second is None and not self._started:
             # The whole answer is one failed request: that is a status, not an event.
