@@ -156,7 +156,9 @@ class StreamingRESTServer(RESTServer):
         config = super()._get_config()  # type: ignore[no-untyped-call]
         stream_log.configure(self._settings)  # uvicorn's handlers exist from here on
         app: Any = config.app
-        config.app = SegmentPaths(ShortWay(app, self._calls, EXCEPTION_HANDLERS))
+        if not self._settings.tracing_server:  # spans are made in the app
+            app = ShortWay(app, self._calls, EXCEPTION_HANDLERS)
+        config.app = SegmentPaths(app)
         return with_tls(config, self._certificates)
 
     def _amend_middleware(self) -> None:

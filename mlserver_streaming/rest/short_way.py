@@ -3,7 +3,7 @@
 MLServer's app passes every request through a stack of middleware and a table of patterns, which is
 a third of what a small `infer` costs. The few calls that are made thousands of times a second are
 known here by their paths, and authenticated, counted and answered in the same form. All else goes
-the app's way, and so do these where it has middleware that is not known here (CORS, traces).
+the app's way, and so do these where it has middleware that is not known here (CORS), or traces.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +60,19 @@ class StreamingServicer(InferenceServicer):
 
     @answers_errors
     async def ModelInfer(self, message: bytes, context: Context) -> bytes:
-        async with self._open(context) as call:
+        metadata = metadata_of(context)
+        async with self._open(context, metadata) as call:
             came = asyncio.get_running_loop().time()
             request = await in_turns(decode(message, self._data_plane.streaming.limits))
-            insert_headers(request.payload, headers_of(context))
+            insert_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
             model = await self._data_plane.model(request.model_name, request.model_version)
             figures = self._figures(model)
             figures.received.inc(len(message))
             response = await self._data_plane.infer(
-                request.payload, request.model_name, request.model_version
+                request.payload, request.model_name, request.model_version, with_headers=False
             )
-            send_headers(response, context, call)
+            send_headers(self._data_plane.headers_to(response, model), context, call)
             if is_large(response):
                 reply = await in_turns(encoded(response, request.raw, self.bound))
             else:
@@ -82,21 +83,28 @@ class StreamingServicer(InferenceServicer):
 
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
         try:
-            async with self._open(context) as call:
-                await self._stream(messages, context, call)
+            metadata = metadata_of(context)
+            async with self._open(context, metadata) as call:
+                await self._stream(messages, context, call, without_secrets(metadata))
         except MLServerError as error:
             await self._refusals.hear_out(messages)
             await abort(context, error)
 
-    async def _stream(self, messages: AsyncIterator[bytes], context: Context, call: Call) -> None:
-        headers = headers_of(context)
+    async def _stream(
+        self,
+        messages: AsyncIterator[bytes],
+        context: Context,
+        call: Call,
+        headers: dict[str, Any],
+    ) -> None:
         async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
                 await self._route(message, models, headers)
 
-    def _open(self, context: Context) -> AbstractAsyncContextManager[Call]:
-        metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+    def _open(
+        self, context: Context, metadata: dict[str, Any]
+    ) -> AbstractAsyncContextManager[Call]:
         if request_id := fit_id(metadata.get(REQUEST_ID)):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
         return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining())
@@ -163,7 +171,7 @@ class _Wire:
 
     def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bytes:
         if response.parameters is not None:
-            send_headers(response, self._context, self._call)
+            send_headers(headers.headers_of(response), self._context, self._call)
         message = encode_response(response, raw)
         if len(message) > self._servicer.bound.bytes:
             self._servicer.bound.check(len(message))
@@ -173,7 +181,7 @@ class _Wire:
         self, response: InferenceResponse, raw: bool, model: MLModel | None
     ) -> bytes:
         if response.parameters is not None:
-            send_headers(response, self._context, self._call)
+            send_headers(headers.headers_of(response), self._context, self._call)
         message = await in_turns(encoded(response, raw, self._servicer.bound))
         return self._counted(message, model)
 
@@ -203,15 +211,14 @@ def encoded(response: InferenceResponse, raw: bool, bound: ResponseBound) -> Ste
     return (yield from gathered(parts))
 
 
-def headers_of(context: Context) -> dict[str, Any]:
-    """A call's metadata, as models may see it: the same for all its messages."""
-    headers: dict[str, Any] = dict(context.invocation_metadata() or ())
-    return without_secrets(headers)
+def metadata_of(context: Context) -> dict[str, Any]:
+    """A call's metadata: the same for all its messages."""
+    return dict(context.invocation_metadata() or ())
 
 
-def send_headers(response: InferenceResponse, context: Context, call: Call) -> None:
+def send_headers(said: Mapping[str, str], context: Context, call: Call) -> None:
     """A response's headers as the call's trailing metadata, which takes ASCII only."""
-    sent = {name.lower(): text for name, text in headers.headers_of(response).items()}
+    sent = {name.lower(): text for name, text in said.items()}
     if not sent:
         return
     if call.request_id:

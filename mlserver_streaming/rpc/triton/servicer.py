@@ -18,6 +18,7 @@ from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
 
+from ...access.authenticator import without_secrets
 from ...errors import InternalError, MLServerError, TooLargeError, failure_of
 from ...streams import calls
 from ...streams.answers import One, is_decoupled
@@ -31,7 +32,7 @@ from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from ..converters import DecodedRequest, decode, encode_response, named, response_parts
 from ..errors import abort, answers_errors, write
-from ..servicer import StreamingServicer, headers_of
+from ..servicer import StreamingServicer, metadata_of
 from .messages import (
     DATA_TYPES,
     ModelConfig,
@@ -60,10 +61,11 @@ class TritonServicer(StreamingServicer):
     protocol = TRITON
 
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
-        strict = dict(context.invocation_metadata() or ()).get(STRICT_ERRORS) == "true"
-        stream = _TritonStream(self, context, strict)
+        metadata = metadata_of(context)
+        strict = metadata.get(STRICT_ERRORS) == "true"
+        stream = _TritonStream(self, context, without_secrets(metadata), strict)
         try:
-            async with self._open(context) as call:
+            async with self._open(context, metadata) as call:
                 try:
                     async with asyncio.TaskGroup() as requests:
                         async for message in messages:
@@ -110,11 +112,17 @@ class TritonServicer(StreamingServicer):
 class _TritonStream:
     """One call of `ModelStreamInfer`: its requests are answered beside one another."""
 
-    def __init__(self, servicer: TritonServicer, context: Context, strict: bool):
+    def __init__(
+        self,
+        servicer: TritonServicer,
+        context: Context,
+        headers: dict[str, Any],
+        strict: bool,
+    ):
         limits = servicer._data_plane.streaming.limits
         self.slots = asyncio.Semaphore(limits.buffered_responses)
         self._servicer = servicer
-        self._headers = headers_of(context)
+        self._headers = headers
         self._context = context
         self._strict = strict
         self._writing = asyncio.Lock()
