@@ -6,7 +6,7 @@ COPY Makefile pyproject.toml constraints.txt README.md ./
 COPY runtimes runtimes
 COPY mlserver_streaming mlserver_streaming
 COPY clients clients
-# Other runtimes' libraries too, and small weights: docker build --build-arg EXTRAS=video,speech,language .
+# Other runtimes' libraries and weights too: docker build --build-arg EXTRAS=video,speech,language .
 ARG EXTRAS=
 RUN make install-serving SERVING_EXTRAS=$EXTRAS
 

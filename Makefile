@@ -32,7 +32,7 @@ UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_IND
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
 .PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak fuzz silence check bench \
-	bench-quick peers perf-analyzer memcached lock clean
+	bench-quick peers perf-analyzer aiperf memcached lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -149,6 +149,16 @@ $(PERF)/perf_analyzer: | setup
 		-exec cp {} $(PERF)/ \;
 	chmod +x $(PERF)/perf_analyzer && rm -rf $(PERF).new
 
+# OpenAI's routes under NVIDIA's load generator, which has an environment of its own: 1.2 GB.
+AIPERF := .venv-aiperf
+aiperf: setup $(AIPERF)/bin/aiperf
+	$(BIN)/python -m tests.aiperf $(AIPERF)
+
+$(AIPERF)/bin/aiperf: | $(UV)
+	@echo "Installing aiperf (1.2 GB, some minutes) ..."
+	$(UV) venv --quiet --clear --python $(BIN)/python $(AIPERF)
+	$(UV_RUN) pip install --quiet --python $(AIPERF) aiperf==0.13.0
+
 # For the tests of the cache; Debian only, and only root may install it.
 memcached:
 	@command -v memcached > /dev/null || { \
@@ -189,4 +199,4 @@ lock:
 	  $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers results build dist *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-aiperf results build dist *.egg-info

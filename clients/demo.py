@@ -1,4 +1,4 @@
-"""Start the service, stream text and a video through it, stop it: `make demo`.
+"""Start the service, stream text, a video, a voice and a question through it, stop it: `make demo`.
 
     python -m clients.demo --video sample
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from mlserver_streaming.extras import needed_by
+from mlserver_streaming.weights import MissingWeightsError, find_weights
 
 from .command import TIMEOUT_S, option, reported
 from .errors import ClientError, RefusedError
@@ -30,6 +31,10 @@ with needed_by("The demo", "clients", __name__):
     from .server import Server
     from .server_process import HOST, ServiceError
     from .service import Service
+    from .speech.audio_source import Clip, read_clip
+    from .speech.grpc_speech import GrpcSpeech
+    from .speech.mode import Mode
+    from .speech.run import Lines, run_mode
     from .sse_client import SseClient
     from .video.frame_source import FrameSource
     from .video.report import VideoReport
@@ -39,6 +44,8 @@ with needed_by("The demo", "clients", __name__):
     from .video_client import run_video
 
 PROMPT = "What is the capital of France?"
+# A reading that comes with the weights of speech-model, up to its first pause.
+READING, READING_SECONDS = "assets/two_cities.wav", 8.7
 
 
 @click.command()
@@ -56,7 +63,8 @@ PROMPT = "What is the capital of France?"
     help="Folder for the videos, frame_counts.jsonl and server.log.",
 )
 def main(video: str, results_dir: Path) -> None:
-    """Start the service; stream a prompt over SSE and gRPC, a video through two models."""
+    """Start the service; stream a prompt over SSE and gRPC, a video through two models, and a
+    voice that is recognised as it speaks."""
     output, log = results_dir / "output.mp4", results_dir / "server.log"
     report, seen = VideoReport(), WatchReport()
     # Leave the service's `with` block, and so stop it, also when this program is told to end.
@@ -81,6 +89,7 @@ def main(video: str, results_dir: Path) -> None:
             )
             with FrameSource(video) as source:
                 watch_video(source, settings, results_dir, seen)
+            spoken = asyncio.run(_stream_speech(service.grpc))
             answered = asyncio.run(_stream_answer(service.http))
     click.echo(
         f"""
@@ -93,6 +102,7 @@ Summary
   motion   {seen}
            {results_dir / ANNOTATED}
            {results_dir / COUNTS}
+  speech   {spoken}
   answer   {answered}"""
     )
 
@@ -115,6 +125,24 @@ async def _stream_sse(port: int) -> str:
 async def _stream_grpc(port: int) -> str:
     async with GrpcTextClient(host=HOST, port=port) as client:
         return await _print_words("gRPC:", client.words(PROMPT))
+
+
+async def _stream_speech(port: int) -> str:
+    """Print what is said in a reading while it is read, a second in a second; returns a summary."""
+    try:
+        whole = read_clip(find_weights("Speech", "moonshine-voice", READING))
+    except MissingWeightsError as error:
+        return str(error)
+    # Formats that are read as they come do not mind that the rest of the file is missing.
+    size = round(len(whole.data) * READING_SECONDS / whole.seconds)
+    clip = Clip("Speech", whole.data[:size], READING_SECONDS)
+    async with GrpcSpeech(Server(HOST, port), "speech-model", TIMEOUT_S) as calls:
+        mode = Mode(streaming=True, realtime=True)
+        report = await run_mode(calls, [clip], mode, Lines([clip.name]))
+    if report.errors:
+        raise ClientError(f"the reading was not recognised: {report.errors[0]}")
+    words, late = len(report.transcripts[0].split()), max(report.finals, default=0.0)
+    return f"{words} words, there {late * 1000:.0f} ms after the last sound"
 
 
 async def _print_words(label: str, words: AsyncIterable[str]) -> str:

@@ -13,11 +13,13 @@ from importlib import metadata
 import mlserver
 import mlserver.parallel.registry
 import mlserver.server
+from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.repository import ModelRepository
 from mlserver.settings import Settings
 
 from .cache import StreamCache
 from .isolation import make_model
+from .openai import OpenAIDialect
 from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
@@ -60,6 +62,8 @@ BORROWED = (
     "mlserver.middleware:InferenceMiddlewares.request_middleware",
     "mlserver.middleware:InferenceMiddlewares.response_middleware",
     "mlserver.context:model_context",
+    "mlserver.context:model_name_var",
+    "mlserver.context:model_version_var",
     "mlserver.registry:MultiModelRegistry._on_model_load",
     "mlserver.registry:MultiModelRegistry._on_model_reload",
     "mlserver.registry:MultiModelRegistry.get_model",
@@ -75,7 +79,9 @@ BORROWED = (
     "mlserver.grpc.interceptors:PromServerInterceptor._metrics_wrapper",
     "mlserver.grpc.interceptors:PromServerInterceptor._compute_status_code",
     "mlserver.grpc.interceptors:PromServerInterceptor._interceptor",
+    "py_grpc_prometheus.grpc_utils:split_method_call",
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._metrics",
+    "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._wrap_rpc_behavior",
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor."
     "increase_grpc_server_handled_total_counter",
     "opentelemetry.instrumentation.grpc._aio_server:"
@@ -139,6 +145,17 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
     return plane
 
 
+def rest_server(
+    settings: Settings,
+    data_plane: StreamingDataPlane,
+    model_repository_handlers: ModelRepositoryHandlers,
+) -> StreamingRESTServer:
+    """The REST edge, with the other APIs that it speaks."""
+    prefix = data_plane.streaming.openai.prefix
+    dialects = [] if prefix is None else [OpenAIDialect(data_plane, settings, prefix)]
+    return StreamingRESTServer(settings, data_plane, model_repository_handlers, dialects)
+
+
 def repository_handlers(
     repository: ModelRepository, model_registry: ModelRegistry
 ) -> GuardedRepositoryHandlers:
@@ -160,7 +177,7 @@ def name_service(settings: Settings) -> None:
 OURS = {
     "MultiModelRegistry": ModelRegistry,
     "DataPlane": data_plane,
-    "RESTServer": StreamingRESTServer,
+    "RESTServer": rest_server,
     "GRPCServer": StreamingGRPCServer,
     "MetricsServer": StreamingMetricsServer,
     "ModelRepositoryHandlers": repository_handlers,

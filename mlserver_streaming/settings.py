@@ -274,6 +274,22 @@ class CacheSettings(_Block):
         return [address(server) for server in self.servers]
 
 
+class OpenAISettings(_Block):
+    """OpenAI's routes."""
+
+    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")] | None = Field(
+        default="/v1",
+        description="Before the paths of OpenAI's routes (KServe's is `/openai/v1`); null: none.",
+    )
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_free(cls, prefix: str | None) -> str | None:
+        if prefix is not None and prefix.split("/")[1] == "v2":
+            raise ValueError("/v2 is the inference protocol's own")
+        return prefix
+
+
 def address(server: str) -> tuple[str, int]:
     """Host and port of "host:port", "[host]:port" or "host"; port 0 where it is no number."""
     host, colon, port = server.rpartition(":")
@@ -323,6 +339,7 @@ class StreamingSettings(BaseSettings):
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
     workers: WorkerSettings = Field(default=WorkerSettings(), description="Worker processes.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
+    openai: OpenAISettings = Field(default=OpenAISettings(), description="OpenAI's routes.")
 
     @model_validator(mode="after")
     def _sealed(self) -> "StreamingSettings":

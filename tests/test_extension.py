@@ -13,7 +13,6 @@ import pytest
 
 import mlserver_streaming
 from mlserver_streaming import extension
-from mlserver_streaming.rest.server import StreamingRESTServer
 from mlserver_streaming.rpc.server import StreamingGRPCServer
 
 ROOT = Path(mlserver_streaming.__file__).parent
@@ -88,7 +87,7 @@ def test_our_classes_take_their_places_and_twice_is_as_good_as_once() -> None:
     extension.install()
     extension.install()
     assert mlserver.server.DataPlane is extension.data_plane
-    assert mlserver.server.RESTServer is StreamingRESTServer
+    assert mlserver.server.RESTServer is extension.rest_server
     assert mlserver.server.GRPCServer is StreamingGRPCServer
 
 

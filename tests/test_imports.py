@@ -24,6 +24,7 @@ PACKAGE_FLOORS = (
     ("streams",),
     ("cache", "parallel"),
     ("rest", "rpc"),
+    ("openai",),
     ("extension",),
     ("repository",),
     ("cli", "ready", "settings_reference"),

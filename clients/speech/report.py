@@ -13,8 +13,18 @@ from .audio_source import Clip
 
 HEADERS = ("mode", "recordings", "failed", "WER", "RTF", "partials p50/p95", "finals p50/p95")
 
+# Short forms that only writing has.
+_SPOKEN = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
+# What recognisers that write and references that do not are compared by: the words alone.
 _CLEAN = jiwer.Compose(
-    [jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.Strip()]  # type: ignore[no-untyped-call]
+    [
+        jiwer.ToLowerCase(),
+        jiwer.SubstituteRegexes({"[-\u2010-\u2015]": " "}),
+        jiwer.RemovePunctuation(),  # type: ignore[no-untyped-call]
+        jiwer.SubstituteWords(_SPOKEN),
+        jiwer.RemoveMultipleSpaces(),
+        jiwer.Strip(),
+    ]
 )
 
 

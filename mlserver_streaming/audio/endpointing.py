@@ -71,11 +71,23 @@ class Utterance:
     end: int
     parts: list[Pcm] = field(default_factory=list)
 
-    def samples(self, first: int = 0) -> Pcm:
-        """Its samples from number `first` on."""
+    def samples(self, first: int = 0, after: float | None = None) -> Pcm:
+        """Its samples from number `first` on.
+
+        Args:
+            after: how much of the silence after the voice there may be, in seconds; None is all.
+        """
         if len(self.parts) > 1:
             self.parts = [np.concatenate(self.parts)]
-        return self.parts[0][first:] if self.parts else np.zeros(0, np.int16)
+        whole = self.parts[0] if self.parts else np.zeros(0, np.int16)
+        return whole[first : None if after is None else self._last(after)]
+
+    def paused(self, after: float | None) -> bool:
+        """Whether the silence after the voice is longer than that by now."""
+        return after is not None and sum(map(len, self.parts)) > self._last(after)
+
+    def _last(self, after: float) -> int:
+        return self.end - self.offset + round(after * RATE)
 
 
 class Endpointer:

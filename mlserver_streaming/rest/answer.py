@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from functools import lru_cache
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
-from ..errors import MLServerError
+from ..streams.headers import KEPT_NAMES
 from .http_protocol import ABORT
 
 # Between two pieces the connection is waited for, and others have a turn; one alone goes out whole.
@@ -15,56 +14,50 @@ from .http_protocol import ABORT
 PIECE_BYTES = 256 * 1024
 
 
-class AnswerResponse(Response):
-    """A body that leaves in pieces, so that the idle limit sees whether its client takes them."""
+async def send_answer(
+    send: Send,
+    parts: Sequence[bytes | memoryview],
+    media_type: str,
+    headers: Mapping[str, str],
+    touch: Callable[[], None],
+) -> None:
+    """Send a body in pieces, so that the idle limit sees whether its client takes them.
 
-    def __init__(
-        self,
-        parts: Sequence[bytes | memoryview],
-        media_type: str,
-        headers: Mapping[str, str],
-        call: AsyncExitStack,
-        touch: Callable[[], None],
-    ):
-        """
-        Args:
-            parts: of the body, which need not be there as one.
-            call: the open call, closed when the last piece is on its way.
-            touch: told of each piece.
-        """
-        length = {"content-length": str(sum(map(len, parts)))}
-        super().__init__(media_type=media_type, headers={**headers, **length})
-        self._parts = parts
-        self._call = call
-        self._touch = touch
+    Args:
+        parts: of the body, which need not be there as one.
+        touch: told of each piece.
+    """
+    left = sum(map(len, parts))
+    fields = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % left)]
+    fields += [(_name(name), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    for piece in _pieces(parts):
+        left -= len(piece)
+        more = left > 0
+        await send({"type": "http.response.body", "body": piece, "more_body": more})
+        touch()
+        if more:
+            await asyncio.sleep(0)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with self._call:
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": self.status_code,
-                        "headers": self.raw_headers,
-                    }
-                )
-                left = sum(map(len, self._parts))
-                for piece in _pieces(self._parts):
-                    left -= len(piece)
-                    more = left > 0
-                    await send({"type": "http.response.body", "body": piece, "more_body": more})
-                    self._touch()
-                    if more:
-                        await asyncio.sleep(0)
-        except MLServerError:
-            # It was ended from outside, and cannot be told: its answer has begun.
-            if extension := (scope.get("extensions") or {}).get(ABORT):
-                extension["abort"]()
-                await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+async def cut_off(scope: Scope, send: Send) -> None:
+    """An answer was ended from outside, and its client cannot be told: it has begun."""
+    if extension := (scope.get("extensions") or {}).get(ABORT):
+        extension["abort"]()
+        # Returns when the connection is gone; to leave before would be logged as a fault.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+
+@lru_cache(KEPT_NAMES)
+def _name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 def _pieces(parts: Sequence[bytes | memoryview]) -> Iterator[bytes]:
     """The same bytes in pieces of a size that is good to send; at least one."""
+    if len(parts) == 1 and len(parts[0]) <= PIECE_BYTES:
+        yield bytes(parts[0])
+        return
     ready: list[bytes | memoryview] = []
     size = 0
     for part in parts:

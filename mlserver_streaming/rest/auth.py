@@ -8,13 +8,14 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..access.authenticator import REFUSED, Authenticator
 from ..access.callers import INFER, NOBODY, Caller, authorise, require, set_current
 from ..errors import ForbiddenError, MLServerError
 from ..streams.calls import returned_id
+from .dialect import dialect_of
 
 # Probes of container platforms have no keys.
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
@@ -37,6 +38,7 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        dialect = dialect_of(scope)
         try:
             if path in OPEN_PATHS:
                 set_current(NOBODY)
@@ -44,12 +46,16 @@ class AuthMiddleware:
                 caller = await self._authenticator.identify(Headers(scope=scope))
                 set_current(caller)
                 require(INFER)
-                _require_path(caller, path)
+                if dialect is None:
+                    _require_path(caller, path)
         except MLServerError as error:
             status = error.status_code
             REFUSED.labels(protocol="rest", status=status).inc()
             headers = {**HEADERS.get(status, {}), **returned_id(Headers(scope=scope))}
-            answer = JSONResponse({"error": str(error)}, status, headers)
+            if dialect is None:
+                answer: Response = JSONResponse({"error": str(error)}, status, headers)
+            else:
+                answer = dialect.error(status, str(error), headers, error)
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)

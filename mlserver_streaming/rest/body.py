@@ -8,6 +8,7 @@ from starlette.requests import Request
 from ..errors import BadRequestError, TooLargeError
 from ..streams.turns import in_turns
 from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
+from .cycles import answer_to
 
 # Also what gRPC messages are limited to: one frame, one tensor or one prompt is far below it.
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -36,13 +37,18 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     # As many zeros may stand before it as a header is long: more digits than Python reads.
     if declared.isdecimal() and int(declared.lstrip("0")[:MOST_DIGITS] or 0) > limit:
         raise too_large
-    # In place: a list of chunks, joined, is there twice.
-    received = BytesIO()
-    async for chunk in request.stream():
-        received.write(chunk)
-        if received.tell() > limit:
-            raise too_large
-    body = received.getvalue()
+    answering = answer_to(request.scope)
+    body = answering.take_body() if answering is not None else None
+    if body is None:
+        # In place: a list of chunks, joined, is there twice.
+        received = BytesIO()
+        async for chunk in request.stream():
+            received.write(chunk)
+            if received.tell() > limit:
+                raise too_large
+        body = received.getvalue()
+    elif len(body) > limit:
+        raise too_large
     encoding = _coding(request)
     if encoding is None:
         return body
@@ -51,6 +57,8 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
 def _coding(request: Request) -> str | None:
     """The one coding of a body; None where it is plain."""
+    if "content-encoding" not in request.headers:
+        return None
     named = ",".join(request.headers.getlist("content-encoding")).lower()
     codings = [each for part in named.split(",") if (each := part.strip()) not in ("", "identity")]
     if not codings:

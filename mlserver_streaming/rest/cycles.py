@@ -1,31 +1,160 @@
-"""Answers that end their connections: uvicorn's own, told when they must."""
+"""Answers under way: uvicorn's own, which tell when their client is gone, and end their connections
+where they must."""
 
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from ..streams.headers import KEPT_NAMES
+
+# What would end a field, or begin another (RFC 9110, 5.1 and 5.5).
+NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# The key in an ASGI scope's extensions of the answer under way.
+ANSWER = "mlserver_streaming.answer"
 
 
-class UnframedCycle(RequestResponseCycle):
+class Cycle(RequestResponseCycle):
+    """An answer under way.
+
+    Attributes:
+        on_hang_up: called, once, when the client goes before it has the whole answer.
+    """
+
+    on_hang_up: Callable[[], None] | None = None
+    _is_disconnected = False
+    _head: bytes | None = None
+    _has_chunks = _has_length = True
+
+    def take_body(self) -> bytes | None:
+        """The request's body, if it is all here: what `receive` would give, with nothing to wait
+        for. None where it is not."""
+        if self.more_body or self.waiting_for_100_continue or self.disconnected:
+            return None
+        body, self.body = bytes(self.body), bytearray()
+        self.flow.resume_reading()
+        self.message_event.clear()
+        return body
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn's, but a head leaves with the first piece of its body, in one write, where
+        that comes in the same turn of the loop."""
+        kind = message["type"]
+        if not self.response_started and kind == "http.response.start":
+            self._head = self._written_head(message["status"], message.get("headers", ()))
+            asyncio.get_running_loop().call_soon(self._begin)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if kind != "http.response.body" or self._head is None or self.response_complete:
+            raise RuntimeError(f"'{kind}' cannot come now in this answer.")
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length, body = 0, b""
+        elif self.chunked_encoding:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = chunk if more else chunk + b"0\r\n\r\n"
+        elif self._has_length:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0:
+                raise RuntimeError("The answer is longer than its Content-Length.")
+        if not self.response_started:
+            body = self._taken_head() + body
+        if body:
+            self.transport.write(body)
+        if more:
+            return
+        if self.expected_content_length != 0:
+            raise RuntimeError("The answer is shorter than its Content-Length.")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+    def _begin(self) -> None:
+        """The body is not there yet; its head does not wait."""
+        if not self.response_started and not self.disconnected:
+            self.transport.write(self._taken_head())
+
+    def _taken_head(self) -> bytes:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        return self._head or b""
+
+    def _written_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        head = [STATUS_LINE[status]]
+        closes = False
+        self.chunked_encoding = None
+        for given, value in (*self.default_headers, *headers):
+            name = _field_name(given)
+            if NOT_IN_VALUES.search(value):
+                raise RuntimeError(f"The header {name!r} has a value that cannot be sent.")
+            if name == b"content-length" and self.chunked_encoding is None:
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"transfer-encoding" and value.lower() == b"chunked":
+                self.expected_content_length = 0
+                self.chunked_encoding = True
+            elif name == b"connection":
+                closes = b"close" in [token.strip() for token in value.lower().split(b",")]
+            head.append(b"%b: %b\r\n" % (name, value))
+        if closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            head.append(b"connection: close\r\n")
+        has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
+        if self.chunked_encoding is None and has_body:
+            if self._has_chunks:
+                self.chunked_encoding = True
+                head.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self._has_length = False
+        head.append(b"\r\n")
+        return b"".join(head)
+
+    @property
+    def disconnected(self) -> bool:
+        return self._is_disconnected
+
+    @disconnected.setter
+    def disconnected(self, gone: bool) -> None:
+        self._is_disconnected = gone
+        if gone and self.on_hang_up is not None:
+            self.on_hang_up()
+
+
+def answer_to(scope: Scope) -> Cycle | None:
+    """The answer under way to a request; None where another server serves it."""
+    answer = (scope.get("extensions") or {}).get(ANSWER)
+    cycle: Cycle | None = answer and answer["cycle"]
+    return cycle
+
+
+@lru_cache(KEPT_NAMES)
+def _field_name(given: bytes) -> bytes:
+    if NOT_IN_NAMES.search(given):
+        raise RuntimeError(f"The header {given!r} has a name that cannot be sent.")
+    return given.lower()
+
+
+class UnframedCycle(Cycle):
     """An answer to HTTP/1.0, which knows no chunks: one of unknown length ends with its connection.
 
     https://www.rfc-editor.org/rfc/rfc9112#section-6.1
     """
 
-    _is_framed = True
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self._is_framed = any(
-                name.lower() == b"content-length" for name, _ in message["headers"]
-            )
-            if not self._is_framed:
-                self.chunked_encoding = False
-        elif not self._is_framed:
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
+    _has_chunks = False
 
 
-class RefusingCycle(RequestResponseCycle):
+class RefusingCycle(Cycle):
     """An answer to who waits for `100 Continue`: without one, nobody knows what it will send next.
 
     Its body, or another request that would be taken for the body; RFC 9110, 10.1.1 allows for both.

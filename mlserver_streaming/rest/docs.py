@@ -1,5 +1,7 @@
 """The documents of the service and of each model: OpenAPI, and a page of it to read."""
 
+from collections.abc import Sequence
+
 import orjson
 from mlserver.settings import Settings
 from starlette.requests import Request
@@ -8,6 +10,7 @@ from starlette.routing import Route
 
 from ..streams.data_plane import StreamingDataPlane
 from . import openapi
+from .dialect import Dialect
 from .docs_page import POLICY, page
 
 PAGE, DOCUMENT = "docs", "dataplane.json"
@@ -16,10 +19,16 @@ PAGE, DOCUMENT = "docs", "dataplane.json"
 class DocumentEndpoints:
     """`docs` and `docs/dataplane.json`, of the service and of each model."""
 
-    def __init__(self, data_plane: StreamingDataPlane, settings: Settings):
+    def __init__(
+        self,
+        data_plane: StreamingDataPlane,
+        settings: Settings,
+        dialects: Sequence[Dialect] = (),
+    ):
         self._data_plane = data_plane
         self._name, self._version = settings.server_name, settings.server_version
         self._keyed = data_plane.authenticator.enabled
+        self._dialects = dialects
 
     def routes(self) -> list[Route]:
         model = "/v2/models/{model_name}"
@@ -42,10 +51,16 @@ class DocumentEndpoints:
         about = "The V2 inference protocol over REST, with streams as server-sent events."
         return document | {"info": {"title": title, "version": self._version, "description": about}}
 
+    def whole(self, document: openapi.Schema) -> openapi.Schema:
+        """The document of the service, with every dialect's calls."""
+        for dialect in self._dialects:
+            document = dialect.described(document)
+        return self.named(document)
+
     async def _found(self, request: Request) -> openapi.Schema:
         name = request.path_params.get("model_name")
         if name is None:
-            return self.named(openapi.document(self._keyed))
+            return self.whole(openapi.document(self._keyed))
         version = request.path_params.get("model_version")
         await self._data_plane.model(name, version)
         return self.named(openapi.model_document(name, version, self._keyed), name)

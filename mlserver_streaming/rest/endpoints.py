@@ -1,43 +1,68 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor
+from mlserver import MLModel
+from mlserver.types import InferenceRequest, MetadataTensor
 from mlserver.utils import insert_headers
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..access.authenticator import without_secrets
+from ..errors import MLServerError
 from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, REST, Call
 from ..streams.data_plane import StreamingDataPlane
-from ..streams.headers import headers_of
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
 from ..tensors.json_requests import attach_rows, decode_request, parse
 from ..tensors.steps import Steps, finish
 from ..watch.metrics import Figures
 from . import binary
-from .answer import AnswerResponse
+from .answer import cut_off, send_answer
 from .binary import BinaryOutputs
 from .body import read_body
 from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
+from .header_table import HeaderTable
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
 # The calls that take the flat form too.
 GENERATE_CALLS = ("generate", "generate_stream")
-# What a client that has gone is answered, for the access log only: nginx's code for it.
-CLIENT_CLOSED_REQUEST = 499
+JSON_TYPE = "application/json"
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class Asked(Request):
+    """A request whose headers are in a table: they are looked up time and again."""
+
+    @property
+    def headers(self) -> Headers:
+        return self.table  # type: ignore[return-value]
+
+    def __init__(self, scope: Scope, receive: Receive):
+        super().__init__(scope, receive)
+        self.table = HeaderTable(scope)
+
+
+class _Call:
+    """An inference call as an app; a route takes a method for something else."""
+
+    def __init__(self, answer: Callable[[Request, Send], Awaitable[None]]):
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(Asked(scope, receive), send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +70,7 @@ class Question:
     """A request as it came over REST, and how its responses are to be written."""
 
     payload: InferenceRequest
+    model: MLModel
     answers: Answers
     outputs: BinaryOutputs | None
     figures: Figures
@@ -57,73 +83,88 @@ class InferenceEndpoints:
         self._data_plane = data_plane
         self._gzip = gzip
 
+    def calls(self) -> dict[str, ASGIApp]:
+        """The calls by their names, as apps that are told of the model in `path_params`."""
+        calls: dict[str, ASGIApp] = {name: _Call(self.infer) for name in UNARY_CALLS}
+        return calls | {name: _Call(self.infer_stream) for name in STREAM_CALLS}
+
     def routes(self) -> list[Route]:
-        calls = {name: self.infer for name in UNARY_CALLS}
-        calls |= {name: self.infer_stream for name in STREAM_CALLS}
         return [
-            Route(f"{base}/{name}", endpoint, methods=["POST"], include_in_schema=False)
-            for name, endpoint in calls.items()
+            Route(f"{base}/{name}", call, methods=["POST"], include_in_schema=False)
+            for name, call in self.calls().items()
             for base in (
                 "/v2/models/{model_name}",
                 "/v2/models/{model_name}/versions/{model_version}",
             )
         ]
 
-    async def infer(self, request: Request) -> Response:
+    async def infer(self, request: Request, send: Send) -> None:
         name, version = _model(request)
-        async with AsyncExitStack() as stack:
-            call = await stack.enter_async_context(self._open(request))
-            question = await self._question(request, name, version)
-            with stop_on_hang_up(request.receive):
-                response = await self._data_plane.infer(question.payload, name, version)
-                headers = {**_headers(response), **_request_id(call)}
-                if question.outputs is not None:
-                    written = question.outputs.written(response)
-                    parts, json_length = await in_turns(written)
-                    headers[binary.HEADER] = str(json_length)
-                    kind = binary.MEDIA_TYPE
-                else:
-                    kind = "application/json"
-                    if (body := question.answers.encode(response)) is not None:
-                        parts = [body]
+        has_begun = False
+        try:
+            async with self._open(request) as call:
+                question = await self._question(request, name, version)
+                parts: Sequence[bytes | memoryview] = ()
+                with stop_on_hang_up(request.receive, request.scope) as watching:
+                    response = await self._data_plane.infer(
+                        question.payload, name, version, with_headers=False
+                    )
+                    said = self._data_plane.headers_to(response, question.model)
+                    headers = {**_printable(said), **request_id(call)}
+                    kind = JSON_TYPE
+                    if question.outputs is not None:
+                        written = question.outputs.written(response)
+                        parts, json_length = await in_turns(written)
+                        headers[binary.HEADER] = str(json_length)
+                        kind = binary.MEDIA_TYPE
+                    elif (body := question.answers.encode(response)) is not None:
+                        parts = (body,)
                     else:
                         parts = list(await in_turns(question.answers.written(response)))
-                size = sum(map(len, parts))
-                self._data_plane.rest_bound.check(size)
-                question.figures.sent.inc(size)
-                # The call goes on until its answer is sent.
-                return AnswerResponse(parts, kind, headers, stack.pop_all(), call.touch)
-        return Response(status_code=CLIENT_CLOSED_REQUEST)
+                    size = sum(map(len, parts))
+                    self._data_plane.rest_bound.check(size)
+                    question.figures.sent.inc(size)
+                if not watching.hung_up:
+                    has_begun = True
+                    # The call goes on until its answer is sent.
+                    await send_answer(send, parts, kind, headers, call.touch)
+        except MLServerError:
+            if not has_begun:
+                raise
+            await cut_off(request.scope, send)
 
-    async def infer_stream(self, request: Request) -> Response:
+    async def infer_stream(self, request: Request, send: Send) -> None:
         name, version = _model(request)
-        async with AsyncExitStack() as stack:
-            call = await stack.enter_async_context(self._open(request))
-            question = await self._question(request, name, version)
-            streaming = self._data_plane.streaming
-            sent = question.figures.sent
+        events: EventStreamResponse | None = None
+        try:
+            async with self._open(request) as call:
+                question = await self._question(request, name, version)
+                streaming = self._data_plane.streaming
+                sent = question.figures.sent
 
-            def touch(size: int) -> None:
-                call.touch()
-                sent.inc(size)
+                def touch(size: int) -> None:
+                    call.touch()
+                    sent.inc(size)
 
-            return EventStreamResponse(
-                self._data_plane.infer_stream(
-                    One(question.payload), name, version, take_turns=False
-                ),
-                turn_seconds=lambda: self._data_plane.turn_seconds,
-                # Events are text: outputs that were wanted as bytes come as JSON.
-                answers=question.answers,
-                bound=self._data_plane.rest_bound,
-                grace=streaming.first_response_grace_seconds,
-                keepalive=streaming.keepalive_seconds,
-                gzip=self._gzip and _accepts_gzip(request),
-                # The call goes on until the response is done.
-                call=stack.pop_all(),
-                touch=touch,
-                headers=_request_id(call),
-            )
-        raise AssertionError("the stack swallows nothing")
+                events = EventStreamResponse(
+                    self._data_plane.infer_stream(
+                        One(question.payload), name, version, take_turns=False
+                    ),
+                    turn_seconds=lambda: self._data_plane.turn_seconds,
+                    # Events are text: outputs that were wanted as bytes come as JSON.
+                    answers=question.answers,
+                    bound=self._data_plane.rest_bound,
+                    grace=streaming.first_response_grace_seconds,
+                    keepalive=streaming.keepalive_seconds,
+                    gzip=self._gzip and accepts_gzip(request),
+                    touch=touch,
+                    headers=request_id(call),
+                )
+                await events.run(request.scope, request.receive, send)
+        except MLServerError as error:
+            if events is None:
+                raise
+            await events.end_with(error, request.scope)
 
     def _open(self, request: Request) -> AbstractAsyncContextManager[Call]:
         return self._data_plane.calls.open(REST, request.headers)
@@ -144,7 +185,9 @@ class InferenceEndpoints:
         if len(body) < SMALL_BODY_BYTES:
             payload, outputs, answers = finish(reading)
         else:
-            payload, outputs, answers = await unless_hung_up(request.receive, in_turns(reading))
+            payload, outputs, answers = await unless_hung_up(
+                request.receive, in_turns(reading), request.scope
+            )
         call = calls.current()
         if call is not None:
             call.take(payload, came)
@@ -152,8 +195,8 @@ class InferenceEndpoints:
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
         if answers is not None:
-            return Question(payload, answers, None, figures)
-        return Question(payload, JSON, outputs if outputs.any else None, figures)
+            return Question(payload, model, answers, None, figures)
+        return Question(payload, model, JSON, outputs if outputs.any else None, figures)
 
 
 def _read(
@@ -183,20 +226,21 @@ def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
 
 
-def _headers(response: InferenceResponse) -> dict[str, str]:
-    """The HTTP headers among a response's parameters; any text is made fit to be one."""
+def _printable(headers: dict[str, str]) -> dict[str, str]:
+    """A response's headers; any text is made fit to be one."""
     return {
         name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
-        for name, value in headers_of(response).items()
+        for name, value in headers.items()
     }
 
 
-def _request_id(call: Call) -> dict[str, str]:
+def request_id(call: Call) -> dict[str, str]:
     """The caller's own id for its call, given back."""
     return {REQUEST_ID: call.request_id} if call.request_id else {}
 
 
-def _accepts_gzip(request: Request) -> bool:
+def accepts_gzip(request: Request) -> bool:
+    """Whether the client takes answers in gzip."""
     for coding in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, quality = coding.partition(";")
         if name.strip() == "gzip":

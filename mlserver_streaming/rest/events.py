@@ -7,9 +7,9 @@ import asyncio
 import sys
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from mlserver.logging import logger
@@ -29,11 +29,20 @@ from .hang_up import stop_on_hang_up
 from .http_protocol import ABORT
 
 KEEP_ALIVE = b": keep-alive\n\n"
-HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx: pass each event on at once
-}
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+HEADERS = _raw(
+    {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",  # nginx: pass each event on at once
+    }
+)
+GZIP_HEADERS = _raw({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
 # What a client that does not read gets to take in the reason of its stream's end.
 LAST_WORDS_SECONDS = 1.0
 # zlib's window and memory level for streams of short events, each of which repeats the one before:
@@ -88,7 +97,7 @@ class EventStreamResponse(Response):
         answers: Answers = JSON,
         bound: ResponseBound = UNBOUNDED,
         gzip: bool = False,
-        call: AsyncExitStack | None = None,
+        call: AbstractAsyncContextManager[Any] | None = None,
         touch: Callable[[int], None] = lambda size: None,
         headers: Mapping[str, str] | None = None,
         turn_seconds: Callable[[], float] = lambda: 0.0,
@@ -109,12 +118,8 @@ class EventStreamResponse(Response):
         """
         self.background = None
         self.status_code = 200
-        encoding = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if gzip else {}
         # Starlette's own init_headers would add a Content-Length.
-        self.raw_headers = [
-            (name.lower().encode(), value.encode())
-            for name, value in {**HEADERS, **encoding, **(headers or {})}.items()
-        ]
+        self.raw_headers = [*HEADERS, *(GZIP_HEADERS if gzip else ()), *_raw(headers or {})]
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
@@ -123,7 +128,7 @@ class EventStreamResponse(Response):
         self._bound = bound
         self._compresses = gzip
         self._gzip: zlib._Compress | None = None
-        self._call = call or AsyncExitStack()
+        self._call: AbstractAsyncContextManager[Any] = call or nullcontext()
         self._touch = touch
         self._started = False
         self._last_sent = 0.0
@@ -135,31 +140,51 @@ class EventStreamResponse(Response):
         # it was made. Two fields, not a lock, since this is on the path of every event.
         self._writing = False
         self._comment: asyncio.Event | None = None
+        # When to look, and who writes one: most streams are over before, and need no task.
+        self._timer: asyncio.TimerHandle
+        self._commenting: asyncio.Task[None] | None = None
         # Whether half of an event may have left.
         self._is_split = False
 
+    # What other dialects have their own of.
+    def _failure(self, response: InferenceResponse) -> MLServerError | None:
+        return failure_of(response)
+
+    def _error_event(self, error: MLServerError) -> bytes:
+        return encode_error_event(str(error))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._send = send
-        self._clock = asyncio.get_running_loop().time
         try:
             async with self._call:
-                with stop_on_hang_up(receive):
-                    ticker = asyncio.create_task(self._keep_alive())
-                    try:
-                        await self._run()
-                    finally:
-                        ticker.cancel()
+                await self.run(scope, receive, send)
         except MLServerError as error:
-            if not self._started:
-                raise
-            await self._say_why(error, scope)
+            await self.end_with(error, scope)
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, until its end or its client's."""
+        self._send = send
+        self._loop = loop = asyncio.get_running_loop()
+        with stop_on_hang_up(receive, scope):
+            self._timer = loop.call_later(self._grace, self._look)
+            try:
+                await self._run()
+            finally:
+                self._timer.cancel()
+                if self._commenting is not None:
+                    self._commenting.cancel()
+
+    async def end_with(self, error: MLServerError, scope: Scope) -> None:
+        """Tell the client why its stream was ended from outside; raise that if none has begun."""
+        if not self._started:
+            raise error
+        await self._say_why(error, scope)
 
     async def _say_why(self, error: MLServerError, scope: Scope) -> None:
         """Tell the client of a call that was ended from outside, if it still reads."""
         if not self._is_split:
             try:
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
-                    await self._send(self._message(encode_error_event(str(error))))
+                    await self._send(self._message(self._error_event(error)))
                     await self._send(self._message(b"", last=True))
                     return
             except TimeoutError:
@@ -176,21 +201,21 @@ class EventStreamResponse(Response):
         except MLServerError as error:
             if not self._begun:
                 raise
-            self._ready.append(encode_error_event(str(error)))
+            self._ready.append(self._error_event(error))
         except Exception:
             # A response that cannot be encoded, say. The client has its 200, and must not be cut.
             if not self._begun:
                 raise
             error_id = generate_uuid()
             logger.exception("Event stream '%s' failed.", error_id)
-            self._ready.append(encode_error_event(str(InternalError(error_id))))
+            self._ready.append(self._error_event(InternalError(error_id)))
         await self._flush(last=True)
 
     async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
         first = await anext(responses, None)
         if first is None:
             return
-        failure = failure_of(first)
+        failure = self._failure(first)
         second = await anext(responses, None) if failure and not self._started else None
         if failure and second is None and not self._started:
             # The whole answer is one failed request: that is a status, not an event.
@@ -203,16 +228,14 @@ class EventStreamResponse(Response):
         await asyncio.sleep(0)
         await with_pauses(self._add_all(responses), self._pause)
 
-    async def _keep_alive(self) -> None:
-        await asyncio.sleep(self._grace)
-        if not self._started:
-            await self._write_comment()
-        while True:
-            silent = self._clock() - self._last_sent
-            if silent >= self._keepalive:
-                await self._write_comment()
-                silent = 0.0
-            await asyncio.sleep(self._keepalive - silent)
+    def _look(self) -> None:
+        """Whether the client has heard anything for a while, and when to look again."""
+        silent = self._loop.time() - self._last_sent
+        if not self._started or silent >= self._keepalive:
+            if self._commenting is None or self._commenting.done():
+                self._commenting = asyncio.create_task(self._write_comment())
+            silent = 0.0
+        self._timer = self._loop.call_later(self._keepalive - silent, self._look)
 
     async def _write_comment(self) -> None:
         if self._writing:
@@ -307,5 +330,5 @@ class EventStreamResponse(Response):
                 self._gzip = zlib.compressobj(wbits=GZIP_FRAME + window, memLevel=memory)
             mode = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
             data = self._gzip.compress(data) + self._gzip.flush(mode)
-        self._last_sent = self._clock()
+        self._last_sent = self._loop.time()
         return {"type": "http.response.body", "body": data, "more_body": not last}

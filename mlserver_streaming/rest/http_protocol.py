@@ -13,7 +13,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from .cycles import RefusingCycle, UnframedCycle
+from .cycles import ANSWER, Cycle, RefusingCycle, UnframedCycle
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
 from .lingering import Lingering
@@ -57,6 +57,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None
         self._half_closed: HalfClosed | None = None
         self._too_late: asyncio.TimerHandle | None = None
+        # In so many seconds, from when all that has come is read.
+        self._expected: float | None = None
+        self._is_reading = False
         self._expect(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,12 +77,17 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._loose_bytes += len(data)
+        self._is_reading = True
         try:
             self._feed(memoryview(data))
         except httptools.HttpParserError as error:
             if not self.transport.is_closing():
                 self.logger.warning("Invalid HTTP request received.")
                 self._refuse(f"This is not HTTP/1.1 (RFC 9112): {_reason(error)}.")
+        finally:
+            self._is_reading = False
+        if self._expected is not None:
+            self._expect(self._expected)
         self._bound(0)
 
     def _feed(self, data: memoryview) -> None:
@@ -134,10 +142,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._header_bytes = self._loose_bytes = 0
         self._in_head = True
-        if self._too_late is None:
+        if self._too_late is None and self._expected is None:
             self._expect(HEADER_SECONDS)
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
         self._loose_bytes = 0
@@ -165,10 +172,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Until its body is here.
         self.cycle.transport = Lingering(self.transport, self._linger)  # type: ignore[assignment]
-        if is_old:
-            self.cycle.__class__ = UnframedCycle
-        elif self.expect_100_continue:
-            self.cycle.__class__ = RefusingCycle
+        kind = RefusingCycle if self.expect_100_continue else Cycle
+        self.cycle.__class__ = UnframedCycle if is_old else kind
+        self.scope["extensions"] = {
+            ABORT: {"abort": self.transport.abort},
+            ANSWER: {"cycle": self.cycle},
+        }
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
@@ -238,9 +247,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _expect(self, seconds: float) -> None:
         """Give the connection up unless, in so many seconds, the next part of a request is here."""
         self._has_come()
-        self._too_late = self.loop.call_later(seconds, self.transport.abort)
+        if self._is_reading:
+            # It may be in what is read now, and most often is.
+            self._expected = seconds
+        else:
+            self._too_late = self.loop.call_later(seconds, self.transport.abort)
 
     def _has_come(self) -> None:
+        self._expected = None
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None

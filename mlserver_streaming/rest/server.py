@@ -1,7 +1,7 @@
 """MLServer's REST server with our inference calls, and one form for every error."""
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -30,12 +30,14 @@ from ..watch import stream_log
 from . import openapi
 from .auth import protect
 from .body import CODINGS
+from .dialect import Dialect, dialect_of
 from .docs import DOCUMENT, PAGE, DocumentEndpoints
-from .endpoints import CLIENT_CLOSED_REQUEST, STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
+from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
+from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
 from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
@@ -63,13 +65,19 @@ class StreamingRESTServer(RESTServer):
         settings: Settings,
         data_plane: StreamingDataPlane,
         model_repository_handlers: ModelRepositoryHandlers,
+        dialects: Sequence[Dialect] = (),
     ):
+        """
+        Args:
+            dialects: other APIs on the same port.
+        """
         super().__init__(settings, data_plane, model_repository_handlers)
         self._certificates = open_certificates(
             data_plane.streaming.tls, settings.model_repository_root
         )
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
-        documents = DocumentEndpoints(data_plane, settings)
+        self._calls = endpoints.calls()
+        documents = DocumentEndpoints(data_plane, settings, dialects)
         repository = RepositoryEndpoints(model_repository_handlers)
         ours = {*UNARY_CALLS, *STREAM_CALLS, PAGE, DOCUMENT, READY}
         kept = [
@@ -82,9 +90,11 @@ class StreamingRESTServer(RESTServer):
             *HealthEndpoints(data_plane).routes(),
             *documents.routes(),
             *repository.routes(),
+            *(route for dialect in dialects for route in dialect.routes()),
             *kept,
         ]
         decode_parameters(self._app.router.routes)
+        self._app.state.dialects = tuple(dialects)
         for error, handler in EXCEPTION_HANDLERS.items():
             self._app.add_exception_handler(error, handler)
         self._amend_middleware()
@@ -97,7 +107,7 @@ class StreamingRESTServer(RESTServer):
         generated, keyed = self._app.openapi, data_plane.authenticator.enabled
 
         def whole() -> dict[str, Any]:
-            return documents.named(openapi.complete(generated(), keyed))
+            return documents.whole(openapi.complete(generated(), keyed))
 
         self._app.openapi = whole  # type: ignore[method-assign]
 
@@ -146,7 +156,7 @@ class StreamingRESTServer(RESTServer):
         config = super()._get_config()  # type: ignore[no-untyped-call]
         stream_log.configure(self._settings)  # uvicorn's handlers exist from here on
         app: Any = config.app
-        config.app = SegmentPaths(app)
+        config.app = SegmentPaths(ShortWay(app, self._calls, EXCEPTION_HANDLERS))
         return with_tls(config, self._certificates)
 
     def _amend_middleware(self) -> None:
@@ -163,30 +173,39 @@ class StreamingRESTServer(RESTServer):
 
 
 class AnswerGZipMiddleware(GZipMiddleware):
-    """Compresses answers; event streams compress themselves.
+    """Compresses answers; event streams compress themselves. Other dialects' answers may be either.
 
     Starlette makes a compressor for each request and keeps it as long as the response lasts: 90 KiB
     for each stream, never used.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].rpartition("/")[2] in STREAM_CALLS:
+        if scope["type"] == "http" and (
+            scope["path"].rpartition("/")[2] in STREAM_CALLS or dialect_of(scope)
+        ):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
 def _error(
-    request: Request, status: int, message: str, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    error: Exception | None = None,
 ) -> Response:
     if len(message) > MAX_ERROR_CHARACTERS:
         message = message[:MAX_ERROR_CHARACTERS] + "..."
     own = {**(headers or {}), **returned_id(request.headers)}
+    if dialect := dialect_of(request.scope):
+        return dialect.error(status, message, own, error)
     return JSONResponse({"error": message}, status, own)
 
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
-    return _error(request, error.status_code, str(error), HEADERS.get(error.status_code))
+    status = error.status_code
+    return _error(request, status, str(error), HEADERS.get(status), error)
 
 
 async def _http_error(request: Request, error: Any) -> Response:

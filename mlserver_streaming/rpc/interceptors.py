@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import grpc
 from mlserver.grpc.interceptors import PromServerInterceptor
 from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
+from py_grpc_prometheus.grpc_utils import split_method_call
 
-STREAM_STREAM = "BIDI_STREAMING"
+STREAM_STREAM, UNARY = "BIDI_STREAMING", "UNARY"
 
 
 class StreamTracing(OpenTelemetryAioServerInterceptor):
@@ -29,7 +31,27 @@ class StreamTracing(OpenTelemetryAioServerInterceptor):
 
 
 class StreamMetrics(PromServerInterceptor):
-    """The grpc_server_* metrics: calls started, handled, their seconds, messages each way."""
+    """The grpc_server_* metrics: calls started, handled, their seconds, messages each way.
+
+    Collectors are looked up, and handlers wrapped, once a method; the parent does it for each call.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        # Services give the same handler for every call of a method.
+        self._known: dict[str, tuple[Any, Any]] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        known = self._known.get(method)
+        if known is None or known[0] is not handler:
+            wrapper = partial(self._metrics_wrapper, split_method_call(handler_call_details))
+            wrapped = self._interceptor._wrap_rpc_behavior(handler, wrapper)
+            known = self._known[method] = handler, wrapped
+        return known[1]
 
     def _metrics_wrapper(
         self,
@@ -38,31 +60,40 @@ class StreamMetrics(PromServerInterceptor):
         request_streaming: bool,
         response_streaming: bool,
     ) -> Any:
-        if not (request_streaming and response_streaming and inspect.iscoroutinefunction(behavior)):
+        streams = request_streaming and response_streaming
+        if request_streaming != response_streaming or not inspect.iscoroutinefunction(behavior):
             return super()._metrics_wrapper(
                 method_call, behavior, request_streaming, response_streaming
             )
         service, method, _ = method_call
+        kind = STREAM_STREAM if streams else UNARY
         metrics = self._interceptor._metrics
-        labels = {"grpc_type": STREAM_STREAM, "grpc_service": service, "grpc_method": method}
+        labels = {"grpc_type": kind, "grpc_service": service, "grpc_method": method}
         started = metrics["grpc_server_started_counter"].labels(**labels)
         seconds = metrics["grpc_server_handled_histogram"].labels(**labels)
-        received = metrics["grpc_server_stream_msg_received"].labels(**labels)
-        sent = metrics["grpc_server_stream_msg_sent"].labels(**labels)
+        received = sent = None
+        if streams:
+            received = metrics["grpc_server_stream_msg_received"].labels(**labels).inc
+            sent = metrics["grpc_server_stream_msg_sent"].labels(**labels).inc
 
-        async def counted(requests: AsyncIterator[Any], context: Any) -> None:
+        async def counted(asked: Any, context: Any) -> Any:
             started.inc()
             begun = perf_counter()
             code = grpc.StatusCode.CANCELLED
             try:
-                await behavior(_Counted(requests, received.inc), _Writing(context, sent.inc))
+                if received is not None and sent is not None:
+                    await behavior(_Counted(asked, received), _Writing(context, sent))
+                    reply = None
+                else:
+                    reply = await behavior(asked, context)
                 code = self._compute_status_code(context)
+                return reply
             except Exception:
                 code = self._compute_status_code(context)
                 raise
             finally:
                 self._interceptor.increase_grpc_server_handled_total_counter(
-                    STREAM_STREAM, service, method, code.name
+                    kind, service, method, code.name
                 )
                 seconds.observe(perf_counter() - begun)
 

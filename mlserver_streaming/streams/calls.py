@@ -11,8 +11,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
 from mlserver.types import InferenceRequest
@@ -137,10 +138,9 @@ class Calls:
         self._none_open.set()
         self._watcher: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, protocol: str, headers: Mapping[str, Any], seconds: float | None = None
-    ) -> AsyncIterator[Call]:
+    ) -> AbstractAsyncContextManager[Call]:
         """Open a call in this task; it is the current one until it is closed.
 
         Args:
@@ -152,39 +152,18 @@ class Calls:
             OverLimitError: there are too many calls.
             MLServerError: whatever the call was stopped with.
         """
-        if self.draining:
-            self._metrics.terminated("", "", protocol, "drain")
-            raise DrainingError()
-        key = callers.key_name()
-        call = Call(protocol, key, fit_id(headers.get(REQUEST_ID)), seconds)
-        token = CURRENT.set(call)
-        self.turnstile.arrived()
-        self._add(call)
-        try:
-            async with AsyncExitStack() as slot:
-                try:
-                    await slot.enter_async_context(self._limits.call(callers.current().identity))
-                except OverLimitError:
-                    self._metrics.terminated("", "", protocol, "rejected")
-                    raise
-                yield call
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if call.stopped is None or (task is not None and task.uncancel()):
-                raise
-            raise call.stopped from None
-        finally:
-            call.close()
-            self._remove(call)
-            CURRENT.reset(token)
+        return _Opened(self, protocol, headers, seconds)
 
-    @asynccontextmanager
-    async def model(self, name: str) -> AsyncIterator[None]:
+    def model(self, name: str) -> AbstractAsyncContextManager[None]:
         """A slot for one stream of the current call to a model.
 
         Raises:
             OverLimitError: the model has as many streams as it may.
         """
+        return self._model(name) if self._limits.has_models else nullcontext()
+
+    @asynccontextmanager
+    async def _model(self, name: str) -> AsyncIterator[None]:
         call = current()
         held: Counter[str] = call.models if call else Counter()
         # Two calls that each hold a model and wait for the other's would wait for ever.
@@ -214,16 +193,25 @@ class Calls:
                 call.stop(DrainingError())
             await self._none_open.wait()
 
-    def _add(self, call: Call) -> None:
+    def begin(self, call: Call) -> AbstractAsyncContextManager[None]:
+        """A call is there; the slot that it is to have."""
+        self.turnstile.arrived()
         self._open.add(call)
         self._none_open.clear()
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
+        return self._limits.call(callers.current().identity)
 
-    def _remove(self, call: Call) -> None:
+    def end(self, call: Call) -> None:
+        """It is gone."""
+        call.close()
         self._open.discard(call)
         if not self._open:
             self._none_open.set()
+
+    def refused(self, protocol: str, reason: str) -> None:
+        """Count a call that got no further."""
+        self._metrics.terminated("", "", protocol, reason)
 
     async def _watch(self) -> None:
         """End the calls that are idle or last too long. Ends itself when no call is open."""
@@ -240,6 +228,59 @@ class Calls:
                         call.stop(DeadlineError(seconds))
         finally:
             self._watcher = None
+
+
+class _Opened:
+    """A call while it is open. A class, as in limits.py."""
+
+    __slots__ = ("_call", "_calls", "_headers", "_protocol", "_seconds", "_slot", "_token")
+
+    def __init__(
+        self, calls: Calls, protocol: str, headers: Mapping[str, Any], seconds: float | None
+    ):
+        self._calls = calls
+        self._protocol = protocol
+        self._headers = headers
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Call:
+        calls, protocol = self._calls, self._protocol
+        if calls.draining:
+            calls.refused(protocol, "drain")
+            raise DrainingError()
+        request_id = fit_id(self._headers.get(REQUEST_ID))
+        self._call = call = Call(protocol, callers.key_name(), request_id, self._seconds)
+        self._token = CURRENT.set(call)
+        self._slot = calls.begin(call)
+        try:
+            await self._slot.__aenter__()
+        except OverLimitError:
+            calls.refused(protocol, "rejected")
+            self._close()
+            raise
+        except BaseException as error:
+            self._close()
+            self._raise_what_stopped_it(error)
+            raise
+        return call
+
+    async def __aexit__(
+        self, kind: object, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._slot.__aexit__(None, None, None)
+        self._close()
+        self._raise_what_stopped_it(error)
+
+    def _close(self) -> None:
+        self._calls.end(self._call)
+        CURRENT.reset(self._token)
+
+    def _raise_what_stopped_it(self, error: BaseException | None) -> None:
+        if not isinstance(error, asyncio.CancelledError) or self._call.stopped is None:
+            return
+        task = asyncio.current_task()
+        if task is None or not task.uncancel():
+            raise self._call.stopped from None
 
 
 def fit_id(found: Any) -> str | None:

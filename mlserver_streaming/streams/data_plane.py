@@ -6,13 +6,13 @@ that was opened is closed by it.
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sized
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sized
+from contextlib import aclosing
 from time import monotonic, perf_counter_ns
 from typing import Any
 
 from mlserver import MLModel
-from mlserver.context import model_context
+from mlserver.context import model_name_var, model_version_var
 from mlserver.errors import ModelNotFound
 from mlserver.handlers import DataPlane
 from mlserver.logging import logger
@@ -24,7 +24,6 @@ from mlserver.types import (
     MetadataModelResponse,
     MetadataServerResponse,
 )
-from mlserver.utils import generate_uuid
 
 from ..access.authenticator import authenticator
 from ..access.callers import authorise, current
@@ -42,9 +41,12 @@ from ..watch.metrics import StreamMetrics
 from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
+from .event_headers import EventHeaders
+from .headers import headers_of
 from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
+from .request_ids import new_id
 from .response_bound import ResponseBound
 from .streams import Streams
 from .wanted import Wanted, only_named
@@ -76,7 +78,8 @@ class StreamingDataPlane(DataPlane):
             make_cache: makes who answers for the models that are cached.
         """
         super().__init__(settings, model_registry)
-        self._at_work = 0
+        # Calls that models work for now.
+        self.at_work = 0
         self.streaming = StreamingSettings.read(settings.model_repository_root)
         root = settings.model_repository_root or "."
         self.authenticator = authenticator(self.streaming.auth, root)
@@ -91,19 +94,28 @@ class StreamingDataPlane(DataPlane):
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
         self._served: dict[tuple[str, str | None], Served] = {}
+        self._events: dict[str, EventHeaders] = {}
 
     async def drain(self) -> None:
         """Take no new calls, and wait for those that run. Again, it ends the wait."""
         await self.calls.drain(self.streaming.drain_seconds)
 
     async def infer(
-        self, payload: InferenceRequest, name: str, version: str | None = None
+        self,
+        payload: InferenceRequest,
+        name: str,
+        version: str | None = None,
+        with_headers: bool = True,
     ) -> InferenceResponse:
-        """One request, one response; a stream-only model's responses are collected into one."""
+        """One request, one response; a stream-only model's responses are collected into one.
+
+        Args:
+            with_headers: give the response its headers; else `headers_to` tells them.
+        """
         model = await self.model(name, version)
         requests = Requests(answers.One(payload), self, model)
         with self._serving(model, requests):
-            payload = await anext(requests)
+            payload = requests.read(payload)
             async with self.calls.model(name):
                 response: InferenceResponse = await self._predicted(model, payload)
             if error := failure_of(response):
@@ -113,7 +125,8 @@ class StreamingDataPlane(DataPlane):
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
-            self._inference_middleware.response_middleware(response, model.settings)
+            if with_headers:
+                self._inference_middleware.response_middleware(response, model.settings)
             return response
 
     async def infer_stream(
@@ -164,7 +177,7 @@ class StreamingDataPlane(DataPlane):
     @property
     def turn_seconds(self) -> float:
         """How long a stream that never waits may go on now before the loop goes round."""
-        return min(TURN_SECONDS, ROUND_SECONDS / max(1, self._at_work))
+        return min(TURN_SECONDS, ROUND_SECONDS / max(1, self.at_work))
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.
@@ -229,8 +242,30 @@ class StreamingDataPlane(DataPlane):
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
         """Give a request its id and its headers."""
         if request.id is None:
-            request.id = generate_uuid()
-        self._inference_middleware.request_middleware(request, model.settings)
+            request.id = new_id()
+        parameters = request.parameters
+        if parameters is None or parameters.headers is None:
+            self._inference_middleware.request_middleware(request, model.settings)
+        else:
+            parameters.headers.update(self._event_headers(model).of_request(request.id))
+
+    def headers_to(self, response: InferenceResponse, model: MLModel) -> dict[str, str]:
+        """The headers that leave with an answer of `infer` that has not got them."""
+        parameters = response.parameters
+        if parameters is None or parameters.headers is None:
+            return self._event_headers(model).of_response(response.id or "")
+        self._inference_middleware.response_middleware(response, model.settings)
+        return headers_of(response)
+
+    def _event_headers(self, model: MLModel) -> EventHeaders:
+        found = self._events.get(model.name)
+        if found is None:
+            add, settings = self._inference_middleware, model.settings
+            found = self._events[model.name] = EventHeaders(
+                lambda request: add.request_middleware(request, settings),
+                lambda response: add.response_middleware(response, settings),
+            )
+        return found
 
     def _predicted(self, model: MLModel, payload: InferenceRequest) -> Any:
         if model.settings.cache_enabled:
@@ -244,30 +279,9 @@ class StreamingDataPlane(DataPlane):
     async def ready(self) -> bool:
         return not self.calls.draining and await super().ready()
 
-    @contextmanager
-    def _serving(self, model: MLModel, requests: "Requests") -> Iterator[None]:
+    def _serving(self, model: MLModel, requests: "Requests") -> "_Serving":
         """Count, time and name a model's work; what it raises becomes fit for the caller."""
-        served = self.served(model)
-        started = perf_counter_ns()
-        failed = 1
-        self._at_work += 1
-        try:
-            with model_context(model.settings), self.in_use.hold(model):
-                yield
-            failed = 0
-            served.success.inc()
-        except Exception as error:
-            served.failure.inc()
-            if isinstance(error, MLServerError):
-                raise
-            request_id = requests.last_id or generate_uuid()
-            logger.exception("Request '%s' to model '%s' failed.", shown(request_id), model.name)
-            raise InternalError(request_id) from error
-        finally:
-            self._at_work -= 1
-            took = perf_counter_ns() - started
-            served.duration.observe(took / 1e9)
-            served.count(took, requests.count, requests.failed + failed)
+        return _Serving(self, model, requests)
 
     def served(self, model: MLModel) -> Served:
         """What a model did since the service started, by its name and version."""
@@ -281,6 +295,50 @@ class StreamingDataPlane(DataPlane):
                 failure=self._ModelInferRequestFailure.labels(**labels),
             )
         return found
+
+
+class _Serving:
+    """A model at work for one call. A class, as in limits.py."""
+
+    __slots__ = ("_model", "_plane", "_requests", "_served", "_started", "_tokens")
+
+    def __init__(self, plane: StreamingDataPlane, model: MLModel, requests: "Requests"):
+        self._plane = plane
+        self._model = model
+        self._requests = requests
+
+    def __enter__(self) -> None:
+        plane, model = self._plane, self._model
+        self._served = plane.served(model)
+        plane.at_work += 1
+        plane.in_use.begin(model)
+        settings = model.settings
+        self._tokens = (
+            model_name_var.set(settings.name),
+            model_version_var.set(settings.version or ""),
+        )
+        self._started = perf_counter_ns()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        took = perf_counter_ns() - self._started
+        plane, model, requests, served = self._plane, self._model, self._requests, self._served
+        name, version = self._tokens
+        model_name_var.reset(name)
+        model_version_var.reset(version)
+        plane.in_use.end(model)
+        plane.at_work -= 1
+        served.duration.observe(took / 1e9)
+        served.count(took, requests.count, requests.failed + (error is not None))
+        if error is None:
+            served.success.inc()
+        elif isinstance(error, Exception):
+            served.failure.inc()
+            if not isinstance(error, MLServerError):
+                request_id = requests.last_id or new_id()
+                logger.exception(
+                    "Request '%s' to model '%s' failed.", shown(request_id), model.name
+                )
+                raise InternalError(request_id) from error
 
 
 class Requests:
@@ -310,7 +368,10 @@ class Requests:
         return self
 
     async def __anext__(self) -> InferenceRequest:
-        request = await anext(self._payloads)
+        return self.read(await anext(self._payloads))
+
+    def read(self, request: InferenceRequest) -> InferenceRequest:
+        """Make a request ready for the model."""
         self._plane.prepare(request, self._model)
         if self.owner:
             claim(request, self.owner)

@@ -1,7 +1,6 @@
 """Which models streams are using, so that an unload waits for them."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -17,7 +16,7 @@ class InUse:
     """
 
     def __init__(self) -> None:
-        self._streams: Counter[MLModel] = Counter()
+        self._streams: dict[MLModel, int] = {}
         # What to do, besides, when a model is unloaded.
         self._met: WeakKeyDictionary[MLModel, list[Callable[[], None]]] = WeakKeyDictionary()
         self._idle: dict[MLModel, asyncio.Event] = {}
@@ -26,15 +25,25 @@ class InUse:
     @contextmanager
     def hold(self, model: MLModel) -> Iterator[None]:
         """A stream uses the model."""
-        self._streams[model] += 1
+        self.begin(model)
         try:
             yield
         finally:
-            self._streams[model] -= 1
-            if not self._streams[model]:
-                del self._streams[model]
-                if idle := self._idle.pop(model, None):
-                    idle.set()
+            self.end(model)
+
+    def begin(self, model: MLModel) -> None:
+        """A stream uses the model, until its `end`."""
+        self._streams[model] = self._streams.get(model, 0) + 1
+
+    def end(self, model: MLModel) -> None:
+        """It does no more."""
+        left = self._streams[model] - 1
+        if left:
+            self._streams[model] = left
+            return
+        del self._streams[model]
+        if idle := self._idle.pop(model, None):
+            idle.set()
 
     def meet(self, model: MLModel) -> bool:
         """Hold a model's `unload` back from now on; whether it was met for the first time."""

@@ -1,8 +1,7 @@
 """How much at once: in all, for each model, for each key, and how many may wait."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from ..errors import OverLimitError
 from ..settings import LimitSettings
@@ -16,28 +15,24 @@ class Limits:
 
     def __init__(self, settings: LimitSettings):
         self._settings = settings
-        self._all = Slots(settings.streams)
+        self._all = Slots(settings.streams, "at once")
         # Kept while somebody uses them: callers may be an issuer's, and no end of them.
         self._keys: dict[str, Slots] = {}
         self._models: dict[str, Slots] = {}
         self._waiting = 0
 
-    @asynccontextmanager
-    async def call(self, identity: str) -> AsyncIterator[None]:
+    def call(self, identity: str) -> AbstractAsyncContextManager[None]:
         """A slot for one call of the caller with this identity; empty where there are no keys.
 
         Raises:
             OverLimitError: no slot is free and enough requests wait.
         """
-        # The key's first: who waits for that must not hold what others could have.
         limit = self._settings.streams_per_key
-        own = (
-            nullcontext()
-            if not identity or limit is None
-            else self._named(self._keys, identity, limit, "with this key")
-        )
-        async with own, self._slot(self._all, "at once"):
-            yield
+        if not identity or limit is None:
+            return Hold(self, self._all)
+        # The key's first: who waits for that must not hold what others could have.
+        own = Named(self._keys, identity, limit, "with this key")
+        return Hold(self, own, self._all)
 
     def model(self, name: str, may_wait: bool = True) -> AbstractAsyncContextManager[None]:
         """A slot for one stream to a model.
@@ -48,50 +43,102 @@ class Limits:
         limit = self._settings.streams_per_model
         if limit is None:
             return nullcontext()
-        return self._named(self._models, name, limit, f"to model '{name}'", may_wait)
+        own = Named(self._models, name, limit, f"to model '{name}'")
+        return Hold(self, own, may_wait=may_wait)
 
-    @asynccontextmanager
-    async def _named(
-        self,
-        table: "dict[str, Slots]",
-        name: str,
-        limit: int,
-        of_what: str,
-        may_wait: bool = True,
-    ) -> AsyncIterator[None]:
-        slots = table.setdefault(name, Slots(limit))
-        slots.users += 1
+    @property
+    def has_models(self) -> bool:
+        """Whether there is a limit for each model."""
+        return self._settings.streams_per_model is not None
+
+    async def wait(self, slots: "Slots", may_wait: bool) -> None:
+        """One of these slots, of which none is free now, as soon as there is one."""
+        if not may_wait or self._waiting >= self._settings.waiting:
+            raise OverLimitError(
+                f"There are as many streams {slots.of_what} as may be; try again in a moment."
+            )
+        self._waiting += 1
         try:
-            async with self._slot(slots, of_what, may_wait):
-                yield
-        finally:
-            slots.users -= 1
-            if not slots.users:
-                del table[name]
-
-    @asynccontextmanager
-    async def _slot(
-        self, slots: "Slots", of_what: str, may_wait: bool = True
-    ) -> AsyncIterator[None]:
-        if slots.locked():
-            if not may_wait or self._waiting >= self._settings.waiting:
-                raise OverLimitError(
-                    f"There are as many streams {of_what} as may be; try again in a moment."
-                )
-            self._waiting += 1
-            try:
-                await slots.acquire()
-            finally:
-                self._waiting -= 1
-        else:
             await slots.acquire()
-        try:
-            yield
         finally:
-            slots.release()
+            self._waiting -= 1
 
 
 class Slots(asyncio.Semaphore):
     """A number of slots, and how many hold or want one."""
 
-    users = 0
+    def __init__(self, number: int, of_what: str):
+        super().__init__(number)
+        self.of_what = of_what
+        self.users = 0
+
+    def found(self) -> "Slots":
+        """These; somebody wants one."""
+        self.users += 1
+        return self
+
+    def left(self) -> None:
+        """Who held or wanted one does no more."""
+        self.users -= 1
+
+
+class Named:
+    """Slots that are kept in a table under a name while somebody uses them."""
+
+    __slots__ = ("_limit", "_name", "_of_what", "_table")
+
+    def __init__(self, table: dict[str, Slots], name: str, limit: int, of_what: str):
+        self._table = table
+        self._name = name
+        self._limit = limit
+        self._of_what = of_what
+
+    def found(self) -> Slots:
+        slots = self._table.get(self._name)
+        if slots is None:
+            slots = self._table[self._name] = Slots(self._limit, self._of_what)
+        return slots.found()
+
+    def left(self) -> None:
+        slots = self._table[self._name]
+        slots.left()
+        if not slots.users:
+            del self._table[self._name]
+
+
+class Hold:
+    """Slots that are taken one after another, and given back together.
+
+    Classes, not generators: each call on the wire passes here, and two of those cost as much as
+    all else that is done about it.
+    """
+
+    __slots__ = ("_held", "_limits", "_may_wait", "_wanted")
+
+    def __init__(self, limits: Limits, *wanted: Slots | Named, may_wait: bool = True):
+        self._limits = limits
+        self._wanted = wanted
+        self._may_wait = may_wait
+        self._held: list[Slots] = []
+
+    async def __aenter__(self) -> None:
+        for each in self._wanted:
+            slots = each.found()
+            try:
+                if slots.locked():
+                    await self._limits.wait(slots, self._may_wait)
+                else:
+                    await slots.acquire()
+            except BaseException:
+                each.left()
+                self._give_back()
+                raise
+            self._held.append(slots)
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        while self._held:
+            self._held.pop().release()
+            self._wanted[len(self._held)].left()

@@ -1,8 +1,8 @@
 """One stream to one model: its slot, its figures, its span's events, its line in the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Protocol
 
 from mlserver import MLModel
@@ -63,59 +63,83 @@ class Streams:
     """Opens streams."""
 
     def __init__(self, calls: Calls, metrics: StreamMetrics):
-        self._calls = calls
-        self._metrics = metrics
+        self.calls = calls
+        self.metrics = metrics
 
-    @asynccontextmanager
-    async def open(self, model: MLModel, requests: HasRequests) -> AsyncIterator[Stream]:
+    def open(self, model: MLModel, requests: HasRequests) -> AbstractAsyncContextManager[Stream]:
         """A stream to a model, in the current call; measured, and logged at its end.
 
         Raises:
             OverLimitError: the model has as many streams as it may.
         """
-        call = calls.current()
+        return _Opened(self, model, requests)
+
+
+class _Opened:
+    """A stream while it is open. A class, as in limits.py."""
+
+    __slots__ = ("_call", "_measured", "_model", "_requests", "_slot", "_span", "_streams")
+
+    def __init__(self, streams: Streams, model: MLModel, requests: HasRequests):
+        self._streams = streams
+        self._model = model
+        self._requests = requests
+        self._call = calls.current()
+
+    async def __aenter__(self) -> Stream:
+        streams, model, call = self._streams, self._model, self._call
         protocol = call.protocol if call else ""
-        name, version = model.name, model.version or ""
-        async with AsyncExitStack() as slot:
-            try:
-                await slot.enter_async_context(self._calls.model(name))
-            except OverLimitError:
-                self._metrics.terminated(name, version, protocol, "rejected")
-                raise
-            span = trace.get_current_span()
-            measured = self._metrics.stream(name, version, protocol, requests)
-            reason = "error"
-            try:
-                yield Stream(measured, requests, span)
-                reason = "completed"
-            except asyncio.CancelledError:
-                reason = _why_cancelled(call)
-                raise
-            except GeneratorExit:
-                # Closed half-way: by a task that is being cancelled, or by one that failed. It may
-                # be a helper's task that does it, while the call's is cancelled.
-                task = asyncio.current_task()
-                if (task and task.cancelling()) or (call and call.is_ending()):
-                    reason = _why_cancelled(call)
-                raise
-            finally:
-                seconds = measured.ended(reason)
-                span.add_event(
-                    "end", {"model": name, "reason": reason, "responses": measured.responses}
-                )
-                if reason == "error":
-                    span.set_status(trace.StatusCode.ERROR)
-                stream_log.log_end(
-                    id=(call and call.request_id) or requests.last_id or "",
-                    model=name,
-                    version=version,
-                    protocol=protocol,
-                    key=(call and call.key) or "",
-                    requests=requests.count,
-                    responses=measured.responses,
-                    seconds=round(seconds, 6),
-                    reason=reason,
-                )
+        self._slot = streams.calls.model(model.name)
+        try:
+            await self._slot.__aenter__()
+        except OverLimitError:
+            streams.metrics.terminated(model.name, model.version or "", protocol, "rejected")
+            raise
+        self._span = trace.get_current_span()
+        self._measured = streams.metrics.stream(model.name, model.version, protocol, self._requests)
+        return Stream(self._measured, self._requests, self._span)
+
+    async def __aexit__(
+        self, kind: object, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._end(self._reason(error))
+        finally:
+            await self._slot.__aexit__(None, None, None)
+
+    def _reason(self, error: BaseException | None) -> str:
+        if error is None:
+            return "completed"
+        if isinstance(error, asyncio.CancelledError):
+            return _why_cancelled(self._call)
+        if isinstance(error, GeneratorExit):
+            # Closed half-way: by a task that is being cancelled, or by one that failed. It may be
+            # a helper's task that does it, while the call's is cancelled.
+            task = asyncio.current_task()
+            if (task and task.cancelling()) or (self._call and self._call.is_ending()):
+                return _why_cancelled(self._call)
+        return "error"
+
+    def _end(self, reason: str) -> None:
+        model, call, measured = self._model, self._call, self._measured
+        seconds = measured.ended(reason)
+        if self._span.is_recording():
+            self._span.add_event(
+                "end", {"model": model.name, "reason": reason, "responses": measured.responses}
+            )
+            if reason == "error":
+                self._span.set_status(trace.StatusCode.ERROR)
+        stream_log.log_end(
+            id=(call and call.request_id) or self._requests.last_id or "",
+            model=model.name,
+            version=model.version or "",
+            protocol=call.protocol if call else "",
+            key=(call and call.key) or "",
+            requests=self._requests.count,
+            responses=measured.responses,
+            seconds=round(seconds, 6),
+            reason=reason,
+        )
 
 
 def _why_cancelled(call: Call | None) -> str:

@@ -117,11 +117,10 @@ class Figures:
     __slots__ = (
         "active",
         "duration",
+        "ended",
         "errors",
         "first_response",
         "interval",
-        "labels",
-        "metrics",
         "received",
         "requests",
         "responses",
@@ -129,8 +128,6 @@ class Figures:
     )
 
     def __init__(self, metrics: StreamMetrics, labels: tuple[str, str, str]):
-        self.metrics = metrics
-        self.labels = labels
         self.active = metrics.active.labels(*labels)
         self.first_response = metrics.first_response.labels(*labels)
         self.interval = metrics.interval.labels(*labels)
@@ -141,8 +138,7 @@ class Figures:
         self.received = metrics.bytes.labels(*labels, "in")
         self.sent = metrics.bytes.labels(*labels, "out")
         # From 0 on: Prometheus's rate() sees no growth in a counter whose first value is 1.
-        for reason in REASONS:
-            metrics.ended.labels(*labels, reason)
+        self.ended = {reason: metrics.ended.labels(*labels, reason) for reason in REASONS}
 
 
 class MeasuredStream:
@@ -228,5 +224,5 @@ class MeasuredStream:
         figures = self._figures
         figures.active.dec()
         figures.duration.observe(seconds)
-        figures.metrics.terminated(*figures.labels, reason)
+        figures.ended[reason].inc()
         return seconds

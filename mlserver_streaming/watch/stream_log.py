@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from mlserver.logging import ModelLoggerFormatter
@@ -25,6 +26,8 @@ SERVERS = ("uvicorn", "uvicorn.access")
 MAX_LINE_CHARACTERS, MAX_TRACEBACK_CHARACTERS = 4096, 32 * 1024
 
 
+# Models, and callers, whose names are kept as they are written.
+KEPT = 256
 TRACEBACKS = logging.Formatter()
 
 
@@ -77,9 +80,46 @@ def configure(settings: Settings) -> None:
                 handler.setFormatter(JsonFormatter())
 
 
-def log_end(**fields: Any) -> None:
-    """Write the line: id, model, version, protocol, key, requests, responses, seconds, reason."""
-    _log(logger, "stream ended", fields)
+def log_end(
+    id: str,
+    model: str,
+    version: str,
+    protocol: str,
+    key: str,
+    requests: int,
+    responses: int,
+    seconds: float,
+    reason: str,
+) -> None:
+    """Write the line of a stream."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    id = shortened(id)
+    fields = {
+        "id": id,
+        "model": model,
+        "version": version,
+        "protocol": protocol,
+        "key": key,
+        "requests": requests,
+        "responses": responses,
+        "seconds": seconds,
+        "reason": reason,
+    }
+    # By hand, for a short stream it is a part of its cost that can be seen: no look at who logs,
+    # and what many streams share is quoted once.
+    who = _named(model, version, protocol, key)
+    counts = f"requests={requests} responses={responses} seconds={seconds:.3f} reason={reason}"
+    line = f"stream ended: id={_quoted(id)} {who} {counts}"
+    record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, line, None, None)
+    record.fields = fields
+    logger.handle(record)
+
+
+@lru_cache(KEPT)
+def _named(model: str, version: str, protocol: str, key: str) -> str:
+    named = {"model": model, "version": version, "protocol": protocol, "key": key}
+    return " ".join(f"{name}={_quoted(shortened(value))}" for name, value in named.items())
 
 
 def log_repository(call: str, model: str, key: str, result: str, seconds: float) -> None:

@@ -30,6 +30,7 @@ class CtcEngine:
     """Utterances of a similar length go through the model together."""
 
     batched = True
+    silence_after: float | None = None
 
     def __init__(self, model: Path, features: LogMel, decoder: CtcDecoder, threads: int):
         """
@@ -125,7 +126,7 @@ class HeardAgain:
         self._text = ""
         self._new = 0
 
-    async def feed(self, samples: Pcm) -> str:
+    async def feed(self, samples: Pcm, paused: bool = False) -> str:
         self._parts.append(samples)
         self._new += len(samples)
         if self._new >= LOOK:

@@ -101,7 +101,8 @@ class Hearing:
         return (await self._recognised([await cut]))[0]
 
     async def _recognised(self, rows: list[list[Utterance]]) -> list[list[Transcript]]:
-        flat = [utterance.samples() for row in rows for utterance in row]
+        after = self._engine.silence_after
+        flat = [utterance.samples(after=after) for row in rows for utterance in row]
         found = iter(await self._engine.recognise(flat))
         return [[final(utterance, next(found)) for utterance in row] for row in rows]
 

@@ -1,7 +1,8 @@
 """SpeechModel: recordings in, words out; whole, or as one speaks.
 
-The libraries that it needs are an extra of this project (`speech`), imported when it is loaded.
-Where they are not installed the service starts all the same, and this model says what is missing.
+The libraries that it needs are an extra of this project (`speech`), imported when it is loaded, and
+the weights lie in a package. Where they are not installed the service starts all the same, and this
+model says what is missing.
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from mlserver_streaming.models.parameters import flag, parameter
 from mlserver_streaming.models.sequences import Sequence
 from mlserver_streaming.models.streaming_model import StreamingModel
 from mlserver_streaming.models.tensors import is_placeholder
+from mlserver_streaming.weights import MissingWeightsError
 
 from .side_by_side import side_by_side
 
@@ -50,8 +52,8 @@ class SpeechModel(StreamingModel):
 
     Input `audio`: BYTES [N], whole files (see `audio.decoding`), or INT16 or FP32 samples [n] or
     [N, n] with the request parameter `sample_rate` (Hz; any rate). Output `transcript` BYTES
-    [N]; `words` BYTES [N] where it is asked for by name, each a JSON list of word, start, end
-    (seconds) and confidence.
+    [N]; `words` BYTES [N] where it is asked for by name, each a JSON list of word, confidence, and
+    start and end (seconds) where the engine knows them.
 
     A unary request holds 1 to 8 whole recordings. In a stream each request holds the next chunk of
     one recording, of any size; several at once are sequences. Responses are partial transcripts
@@ -60,14 +62,14 @@ class SpeechModel(StreamingModel):
     parameters: `final`, `utterance` (its number in the recording), `start`, `end` (seconds),
     `confidence` (0 to 1) of finals, `sequence_id`.
 
-    Settings: `engine` and its own (see engines.py); `workers` and `live` (one a core, at
-    most 8), finished utterances and utterances under way that are recognised at once;
+    Settings: `engine` and its own (see engines.py); `workers` and `live` (one a core),
+    finished utterances and utterances under way that are recognised at once;
     `pause_seconds` (0.5), `longest_utterance_seconds` (20), `max_request_seconds` (600) of one
     recording in one request, `max_recordings` (64) at once besides sequences.
     """
 
     async def load(self) -> bool:
-        self._missing: MissingExtraError | None = None
+        self._missing: MissingExtraError | MissingWeightsError | None = None
         self._recordings = 0
         self._max_recordings = int(self.setting("max_recordings", DEFAULT_MAX_RECORDINGS))
         try:
@@ -81,8 +83,8 @@ class SpeechModel(StreamingModel):
 
                 named = self.settings.parameters and self.settings.parameters.uri
                 uri = await get_model_uri(self.settings) if named else None
-                engine = make_engine(self.setting, uri)
-        except MissingExtraError as error:
+                engine = make_engine(f"Model '{self.name}'", self.setting, uri)
+        except (MissingExtraError, MissingWeightsError) as error:
             self._missing = error
             logger.warning("%s", error)
             return True

@@ -21,6 +21,7 @@ class PocketsphinxEngine:
     """
 
     batched = False
+    silence_after: float | None = None
 
     def __init__(self, options: dict[str, Any], workers: int | None, live: int | None):
         """
@@ -72,7 +73,7 @@ class RunningUtterance:
         self._process: DecoderProcess | None = process
         self._began = False
 
-    async def feed(self, samples: Pcm) -> str:
+    async def feed(self, samples: Pcm, paused: bool = False) -> str:
         process = await self._begun()
         answer = await process.ask("feed", samples.tobytes())
         return str(answer["text"])

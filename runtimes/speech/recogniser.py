@@ -25,11 +25,12 @@ class DecoderDiedError(MLServerError):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word, from `start` to `end` seconds of its utterance's samples; confidence 0 to 1."""
+    """A word, from `start` to `end` seconds of its utterance's samples; confidence 0 to 1. None
+    where the engine does not know."""
 
     text: str
-    start: float
-    end: float
+    start: float | None = None
+    end: float | None = None
     confidence: float | None = None
 
 
@@ -45,8 +46,12 @@ class Recognition:
 class Running(Protocol):
     """An utterance that is recognised while it is spoken. Close it, also after `finish`."""
 
-    async def feed(self, samples: Pcm) -> str:
+    async def feed(self, samples: Pcm, paused: bool = False) -> str:
         """Hear more of it; what was said so far, which more may revise.
+
+        Args:
+            paused: the voice has stopped, and unless it goes on this is all that `finish` will be
+                asked for.
 
         Raises:
             DecoderDiedError
@@ -68,9 +73,12 @@ class Engine(Protocol):
 
     Attributes:
         batched: utterances of several recordings are better handed over together.
+        silence_after: how much of the silence that ends an utterance it hears, in seconds; all of
+            it where this is None.
     """
 
     batched: bool
+    silence_after: float | None
 
     async def load(self) -> None:
         """Get ready.
@@ -95,13 +103,15 @@ class Engine(Protocol):
 
 
 def words_json(words: Sequence[Word], offset: float) -> list[dict[str, Any]]:
-    """Words as JSON values, their times moved by `offset` seconds."""
-    return [
-        {
-            "word": word.text,
-            "start": round(offset + word.start, 3),
-            "end": round(offset + word.end, 3),
-        }
-        | ({} if word.confidence is None else {"confidence": round(word.confidence, 4)})
-        for word in words
-    ]
+    """Words as JSON values, their times moved by `offset` seconds; what is not known is left
+    out."""
+    found: list[dict[str, Any]] = []
+    for word in words:
+        known: dict[str, Any] = {"word": word.text}
+        if word.start is not None and word.end is not None:
+            known["start"] = round(offset + word.start, 3)
+            known["end"] = round(offset + word.end, 3)
+        if word.confidence is not None:
+            known["confidence"] = round(word.confidence, 4)
+        found.append(known)
+    return found

@@ -15,7 +15,7 @@ from mlserver_streaming.audio.listening import Chunk, Listener, Samples
 from mlserver_streaming.models.errors import MLServerError, RequestError
 
 from .input import unusable
-from .recogniser import DecoderDiedError, Engine, Recognition, Running, Word
+from .recogniser import DecoderDiedError, Engine, Pcm, Recognition, Running, Word
 
 T = TypeVar("T")
 
@@ -171,9 +171,9 @@ class Recording:
         running, fed = self._running, self._fed
         self._running, self._fed, self._shown = None, 0, ""
         if running is None:
-            return (await self._engine.recognise([utterance.samples()]))[0]
+            return (await self._engine.recognise([self._heard(utterance)]))[0]
         try:
-            await running.feed(utterance.samples(fed))
+            await running.feed(self._heard(utterance, fed), paused=True)
             return await running.finish()
         finally:
             running.close()
@@ -182,11 +182,12 @@ class Recording:
         """The text of the utterance under way where it is worth telling, or nothing."""
         if self._running is None and self._lost != utterance.index:
             self._running = self._engine.open()
-        if self._running is None or len(utterance.samples()) - self._fed < SLICE:
+        samples = self._heard(utterance, self._fed)
+        paused = utterance.paused(self._engine.silence_after)
+        if self._running is None or (len(samples) < SLICE and not paused):
             return ""
-        samples = utterance.samples(self._fed)
         try:
-            text = await self._running.feed(samples)
+            text = await self._running.feed(samples, paused)
         except DecoderDiedError as error:
             self._lost = utterance.index
             self.rest()
@@ -200,6 +201,9 @@ class Recording:
             return ""
         self._shown, self._shown_at = text, now
         return text
+
+    def _heard(self, utterance: Utterance, first: int = 0) -> Pcm:
+        return utterance.samples(first, self._engine.silence_after)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -3,18 +3,37 @@
 import io
 import json
 import struct
+import wave
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import soxr
 from numpy.typing import NDArray
+
+from mlserver_streaming.weights import MissingWeightsError, find_weights
 
 RATE = 16_000
 SPEECH = Path(__file__).resolve().parents[3] / "shared" / "data" / "speech"
 needs_speech = pytest.mark.skipif(
     not (SPEECH / "manifest.jsonl").exists(), reason="the shared speech recordings are not here"
 )
+
+# A reading of "A Tale of Two Cities" that comes with speech-model's weights.
+READING = "assets/two_cities.wav"
+
+
+def reading(seconds: float) -> NDArray[np.float32]:
+    """The first seconds of it at 16 kHz; skips the test where the weights are not installed."""
+    try:
+        path = find_weights("The test", "moonshine-voice", READING)
+    except MissingWeightsError:
+        pytest.skip("speech-model's weights are not installed; make setup installs them")
+    with wave.open(str(path)) as file:
+        rate = file.getframerate()
+        data = np.frombuffer(file.readframes(round(seconds * rate)), np.int16)
+    return np.asarray(soxr.resample(data.astype(np.float32) / 32768, rate, RATE), np.float32)
 
 
 def index_first(mp4: bytes) -> bytes:

@@ -85,6 +85,19 @@ def test_silero_hears_no_voice_in_silence_noise_or_tones() -> None:
         assert endpointer.finish() is None
 
 
+def test_an_utterance_without_the_silence_after_its_voice() -> None:
+    endpointer = Endpointer(loud, Cutting())
+    endpointer.feed(np.concatenate([pcm(silence(1)), pcm(tone(1)), pcm(silence(0.3))]))
+    utterance = endpointer.open
+    assert utterance is not None
+    whole, voice = utterance.samples(), utterance.end - utterance.offset
+    kept = utterance.samples(after=0.2)
+    assert len(whole) > len(kept) == voice + 0.2 * RATE
+    assert np.array_equal(utterance.samples(500, 0.2), kept[500:])
+    assert len(utterance.samples(after=5)) == len(whole)
+    assert [utterance.paused(after) for after in (None, 0.2, 0.5)] == [False, True, False]
+
+
 @needs_speech
 def test_silero_hears_speech() -> None:
     data, _ = clips()[1]

@@ -19,6 +19,11 @@ async def test_the_words_are_checked_and_counted(capsys):
         await demo._print_words("SSE: ", give("What"))
 
 
+async def test_without_the_weights_the_demo_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr("mlserver_streaming.weights.find_spec", lambda name: None)
+    assert "pip install --no-deps moonshine-voice==" in await demo._stream_speech(1)
+
+
 def test_a_service_that_does_not_start_shows_its_log(tmp_path, monkeypatch):
     # A project without settings or code to serve.
     monkeypatch.setattr(service, "PROJECT", tmp_path)

@@ -105,6 +105,14 @@ def test_report() -> None:
     assert SpeechReport("").row(unknown)[3:] == ("-", "-", "-", "-")
 
 
+def test_words_are_compared_and_not_how_they_are_written() -> None:
+    written = 'And Mr. Dashwood, "cold-hearted" \u2013 he\u2014was not.'
+    said = "and mister dashwood cold hearted he was not"
+    report = SpeechReport("")
+    report.add(0, written)
+    assert report.word_error_rate([Clip("x.wav", b"", 1.0, said)]) == 0
+
+
 def http(answer: httpx.Response | Exception) -> HttpSpeech:
     def handle(request: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):

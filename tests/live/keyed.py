@@ -48,7 +48,7 @@ class Keyed:
 
 
 @contextmanager
-def keyed_service(folder: Path) -> Iterator[Keyed]:
+def keyed_service(folder: Path, **streaming: Any) -> Iterator[Keyed]:
     with issuer_url() as url:
         auth = {
             "keys_file": "keys.json",
@@ -56,7 +56,7 @@ def keyed_service(folder: Path) -> Iterator[Keyed]:
             "jwt": {"issuer": ISSUER, "audience": AUDIENCE, "jwks": url},
         }
         # With debug, the log has all that it can have.
-        make_folder(folder, debug=True, streaming={"auth": auth})
+        make_folder(folder, debug=True, streaming={"auth": auth, **streaming})
         keys_file = folder / "keys.json"
         secrets = {name: add_key(keys_file, name, *role) for name, role in ROLES.items()}
         expire(keys_file, "expired")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 
+from tests.audio.sounds import reading
 from tests.live.grpc_calls import infer, stream, triton_stream
 from tests.live.rest_calls import path, prompt, tensor
 from tests.live.service import Service
@@ -128,7 +129,7 @@ async def test_a_large_json_tensor_is_answered(service: Service) -> None:
 
 
 async def test_a_recording_past_the_time_limit(service: Service) -> None:
-    pytest.importorskip("pocketsphinx")
+    reading(0)  # or skip
     size = 30 * MILLION
     wav = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1,
                       16_000, 32_000, 2, 16, b"data", size) + bytes(size)  # fmt: skip

@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
+import json
 import os
 import select
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,25 @@ from click.testing import CliRunner
 
 from clients.server import Server
 from clients.server_process import HOST
+from clients.speech.audio_source import Clip
 from clients.speech.grpc_speech import GrpcSpeech
 from clients.speech.heard import Heard
 from clients.speech.http_speech import HttpSpeech
+from clients.speech.mode import every_mode
+from clients.speech.run import run_mode
 from clients.speech_client import main
-from tests.audio.sounds import clips, coded, index_first, needs_speech, pcm, silence, tone, wav
+from tests.audio.sounds import (
+    RATE,
+    clips,
+    coded,
+    index_first,
+    needs_speech,
+    pcm,
+    reading,
+    silence,
+    tone,
+    wav,
+)
 from tests.live.conftest import make_folder
 from tests.live.processes import children, workers
 from tests.live.service import Service
@@ -35,6 +50,26 @@ def grpc(service: Service) -> GrpcSpeech:
 
 def http(service: Service) -> HttpSpeech:
     return HttpSpeech(Server(HOST, service.http), "speech-model", PATIENCE)
+
+
+def sphinx_folder(folder: Path) -> Path:
+    """A folder with one model: speech-model, heard by pocketsphinx's processes."""
+    make_folder(folder)
+    for path in (folder / "model-settings").glob("*/model-settings.json"):
+        if path.parent.name != "speech-model":
+            path.unlink()
+            continue
+        settings = json.loads(path.read_text())
+        settings["parameters"]["extra"]["engine"] = "pocketsphinx"
+        path.write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sphinx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = sphinx_folder(tmp_path_factory.mktemp("sphinx"))
+    with Service(folder, folder / "server.log") as running:
+        yield running
 
 
 def decoders(service: Service) -> list[int]:
@@ -103,12 +138,39 @@ def test_bad_input_is_one_sentence(
         assert says in response.json()["error"]
 
 
+async def test_the_same_words_in_every_mode_of_the_client(service: Service) -> None:
+    sound = reading(24.4)
+    parts = [sound[: round(4.9 * RATE)], sound[21 * RATE :]]
+    read = [Clip("", wav(part), len(part) / RATE) for part in parts]
+    reports = []
+    for mode in every_mode():
+        async with grpc(service) if mode.protocol == "grpc" else http(service) as calls:
+            reports.append(await run_mode(calls, read, mode))
+    assert reports[0].transcripts[0] == "It was the best of times, it was the worst of times."
+    assert reports[0].transcripts[1].startswith("We had everything before us")
+    assert [report.transcripts for report in reports] == [reports[0].transcripts] * 14
+    assert [report.errors for report in reports] == [{}] * 14
+
+
+def test_words_have_no_times_that_the_engine_does_not_know(service: Service) -> None:
+    spoken = base64.b64encode(wav(reading(4.9))).decode()
+    audio = {"name": "audio", "datatype": "BYTES", "shape": [1], "data": [spoken]}
+    body = {"inputs": [audio], "outputs": [{"name": "transcript"}, {"name": "words"}]}
+    url = f"{service.url}/v2/models/speech-model/infer"
+    said = httpx.post(url, json=body, timeout=PATIENCE).json()
+    found = {output["name"]: output["data"][0] for output in said["outputs"]}
+    words = json.loads(found["words"])
+    assert " ".join(word["word"] for word in words) == found["transcript"]
+    assert {tuple(word) for word in words} == {("word", "confidence")}
+    assert 1 < said["parameters"]["start"] < said["parameters"]["end"] < 4.9
+
+
 @needs_speech
 async def test_the_same_words_over_every_way(service: Service) -> None:
     (one, _), (other, _) = clips()[1], clips()[4]
     async with grpc(service) as calls:
         texts = await calls.infer([one, other])
-        assert texts[0].startswith("he was not")
+        assert texts[0].startswith("He was not")
         # Two microphones on one stream.
         both = await finals(calls.stream([pieces(one), pieces(other)]))
         assert both == dict(enumerate(texts))
@@ -131,7 +193,7 @@ async def test_a_stereo_recording_with_a_channel_upside_down(service: Service, k
         inverted = index_first(inverted)
     async with grpc(service) as calls:
         (text,) = await calls.infer([inverted])
-        assert text.startswith("he was not")
+        assert text.startswith("He was not")
         assert await finals(calls.stream([pieces(inverted)])) == {0: text}
         assert await finals(calls.stream([pieces(inverted, 777)])) == {0: text}
     async with http(service) as calls:
@@ -139,7 +201,8 @@ async def test_a_stereo_recording_with_a_channel_upside_down(service: Service, k
 
 
 @needs_speech
-async def test_a_killed_decoder_is_an_error_and_is_replaced(service: Service) -> None:
+async def test_a_killed_decoder_is_an_error_and_is_replaced(sphinx: Service) -> None:
+    service = sphinx
     (data, _) = clips()[0]
     killed: list[int] = []
     heard: list[Heard] = []
@@ -185,7 +248,7 @@ async def test_hang_up_in_the_middle_of_a_word(service: Service) -> None:
         async for _ in stream:
             break
         await stream.aclose()
-        assert (await calls.infer([data]))[0].startswith("he was not")
+        assert (await calls.infer([data]))[0].startswith("He was not")
 
 
 @needs_speech
@@ -200,17 +263,14 @@ def test_the_command(service: Service, tmp_path: Path) -> None:
             main, [*switches, *protocol, "--manifest", str(manifest), "--output", str(output)]
         )
         assert result.exit_code == 0, result.output
-        assert "clip.wav: he was not" in result.output
+        assert "clip.wav: He was not" in result.output
         assert "WER" in result.output
-        assert "he was not" in output.read_text()
+        assert "He was not" in output.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_the_service(tmp_path: Path, number: signal.Signals) -> None:
-    folder = make_folder(tmp_path / "service")
-    for other in (folder / "model-settings").iterdir():
-        if other.name != "speech-model":
-            (other / "model-settings.json").unlink(missing_ok=True)
+    folder = sphinx_folder(tmp_path / "service")
     with Service(folder, tmp_path / "log") as service:
         handles = [os.pidfd_open(pid) for pid in decoders(service)]
         assert handles

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -28,7 +29,7 @@ class TlsService:
         client: the client's own files, None where the service asks for none.
     """
 
-    def __init__(self, folder: Path, *, mutual: bool = False):
+    def __init__(self, folder: Path, *, mutual: bool = False, **settings: Any):
         self.authority = Authority()
         self.folder = make_folder(
             folder,
@@ -39,6 +40,7 @@ class TlsService:
                     "client_ca": "tls/ca.pem" if mutual else None,
                 }
             },
+            **settings,
         )
         self._files = self.folder / "tls"
         self._files.mkdir()

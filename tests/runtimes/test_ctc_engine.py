@@ -19,7 +19,7 @@ TEXTS = ["ab", "b", "a b", "ab", "bb a b ab ba"]
 
 def make(model: Path, **ctc: object) -> CtcEngine:
     given = {"ctc": {"features": FEATURES} | ctc}
-    engine = make_engine(lambda name, default: given.get(name, default), str(model))
+    engine = make_engine("M", lambda name, default: given.get(name, default), str(model))
     assert isinstance(engine, CtcEngine)
     return engine
 
@@ -100,10 +100,13 @@ async def test_models_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_settings_choose_the_engine() -> None:
-    with pytest.raises(ValueError, match="engine must be 'pocketsphinx' or 'ctc'"):
-        make_engine(lambda name, default: "other" if name == "engine" else default, None)
-    with pytest.raises(ValueError, match=r"needs 'parameters.uri'"):
-        make_engine(lambda name, default: "ctc" if name == "engine" else default, None)
+    for engine, says in [
+        ("other", "engine must be 'moonshine', 'pocketsphinx' or 'ctc', not 'other'"),
+        ("ctc", r"needs 'parameters.uri'"),
+    ]:
+        given = {"engine": engine}
+        with pytest.raises(ValueError, match=says):
+            make_engine("M", lambda name, default, given=given: given.get(name, default), None)
 
 
 async def test_many_at_once(tmp_path: Path) -> None:

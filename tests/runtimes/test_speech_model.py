@@ -266,7 +266,7 @@ async def test_a_decoder_that_dies_costs_an_utterance(
     model: SpeechModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Dying:
-        async def feed(self, samples: Any) -> str:
+        async def feed(self, samples: Any, paused: bool = False) -> str:
             raise DecoderDiedError("gone")
 
         def close(self) -> None:
@@ -284,11 +284,28 @@ async def test_a_decoder_that_dies_costs_an_utterance(
     assert finals(responses) == ["ab", "b a"]
 
 
-async def test_without_the_extra_the_model_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtimes.speech.engines.find_spec", lambda name: None)
-    model = SpeechModel(settings())
+EXTRA = r"Model 'speech-model' needs the extra 'speech': pip install 'mlserver-streaming\[speech\]'"
+WEIGHTS = (
+    "Model 'speech-model' needs the weights in the package 'moonshine-voice': "
+    r"pip install --no-deps moonshine-voice==0\.0\.73"
+)
+
+
+@pytest.mark.parametrize(
+    ("engine", "where", "says"),
+    [
+        ("pocketsphinx", "runtimes.speech.engines.find_spec", EXTRA),
+        ("moonshine", "mlserver_streaming.weights.find_spec", WEIGHTS),
+    ],
+    ids=["extra", "weights"],
+)
+async def test_without_the_extra_or_the_weights_the_model_says_so(
+    monkeypatch: pytest.MonkeyPatch, engine: str, where: str, says: str
+) -> None:
+    monkeypatch.setattr(where, lambda name: None)
+    model = SpeechModel(settings(engine=engine))
     assert await model.load()
-    with pytest.raises(MLServerError, match="needs the extra 'speech'") as caught:
+    with pytest.raises(MLServerError, match=f"^{says}$") as caught:
         await model.predict(request([wav(SOUND)]))
     assert caught.value.status_code == 501
     (response,) = await stream(model, [request([wav(SOUND)])])

@@ -15,7 +15,16 @@ from mlserver.settings import Settings
 from mlserver_streaming.watch import stream_log
 from mlserver_streaming.watch.stream_log import JsonFormatter
 
-FIELDS = {"model": "m", "version": "", "responses": 3, "seconds": 0.25, "reason": "completed"}
+FIELDS = {
+    "model": "m",
+    "version": "",
+    "protocol": "rest",
+    "key": "",
+    "requests": 1,
+    "responses": 3,
+    "seconds": 0.25,
+    "reason": "completed",
+}
 HOSTILE = 'a"\nmlserver ERROR - "b\\\r\x1b[2J\u2028\x85\x00'
 ANY_TEXT = st.text() | st.text(st.sampled_from('\n\r\x85\u2028\u2029"\\ =\x1b\ud800'))
 
@@ -48,16 +57,17 @@ def written(formatter: logging.Formatter, **fields: object) -> str:
 def test_a_plain_line():
     line = written(logging.Formatter("%(message)s"), id="7", **FIELDS)
     assert line == (
-        'stream ended: id=7 model=m version="" responses=3 seconds=0.250 reason=completed'
+        'stream ended: id=7 model=m version="" protocol=rest key="" requests=1 responses=3 '
+        "seconds=0.250 reason=completed"
     )
 
 
 @given(ANY_TEXT)
 def test_a_plain_line_is_one_line_and_nothing_in_it_looks_like_another_field(text: str):
-    line = written(logging.Formatter("%(message)s"), id=text, reason="idle")
+    line = written(logging.Formatter("%(message)s"), id=text, **FIELDS)
     assert line.splitlines() == [line]
     assert line.isascii() and line.isprintable()
-    quoted = line.removeprefix("stream ended: id=").removesuffix(" reason=idle")
+    quoted, _, _ = line.removeprefix("stream ended: id=").rpartition(" model=m ")
     if quoted.startswith('"'):
         assert json.loads(quoted) == text
     else:
@@ -133,7 +143,7 @@ def test_nothing_that_callers_send_makes_a_long_line(loggers: dict[str, logging.
     handler.emit = lambda record: kept.append(handler.format(record))  # type: ignore[method-assign]
     log = logging.getLogger("mlserver.streams")
     log.setLevel(logging.INFO)
-    stream_log.log_end(id="x" * 5_000_000, model="m")
+    stream_log.log_end(id="x" * 5_000_000, **FIELDS)
     log.warning("It was %s.", "x" * 5_000_000)
     try:
         raise ValueError("first", "x" * 5_000_000, "\n" * 5_000_000)

@@ -1,0 +1,160 @@
+"""What OpenAI's calls have in common: opened like any other call of the REST edge, answered whole
+or as events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import insert_headers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..access.authenticator import without_secrets
+from ..errors import (
+    ForbiddenError,
+    MLServerError,
+    NoSuchModelError,
+    TooLargeError,
+    failure_of,
+)
+from ..rest.body import read_body
+from ..rest.endpoints import accepts_gzip, request_id
+from ..rest.hang_up import unless_hung_up
+from ..streams.answers import One
+from ..streams.calls import REST, Call
+from ..streams.data_plane import StreamingDataPlane
+from ..streams.turns import in_turns
+from ..tensors.bounds import check_counts
+from ..tensors.json_pieces import SMALL_BODY_BYTES
+from ..tensors.json_requests import parse
+from ..tensors.steps import finish
+from ..watch.metrics import Figures
+from .errors import NoModelError
+from .events import WholeResponse, WrittenEventsResponse
+from .fields import Fields
+
+JSON = "application/json"
+LONG_NUMBERS = "A long list of numbers is nothing that this route reads; send text."
+
+
+class Calls:
+    """Opens calls, asks models, answers."""
+
+    def __init__(self, data_plane: StreamingDataPlane, gzip: bool):
+        self._data_plane = data_plane
+        self._gzip = gzip
+        self._limits = data_plane.streaming.limits
+
+    def open(self, request: Request) -> AbstractAsyncContextManager[Call]:
+        return self._data_plane.calls.open(REST, request.headers)
+
+    @property
+    def most_bytes(self) -> int:
+        return self._limits.request_bytes
+
+    async def fields(self, request: Request) -> tuple[Fields, int]:
+        """A body's fields, and how many bytes it was."""
+        body = await read_body(request, self.most_bytes)
+        reading = parse(body, self._limits)
+        if len(body) < SMALL_BODY_BYTES:
+            parsed, rows = finish(reading)
+        else:
+            parsed, rows = await unless_hung_up(request.receive, in_turns(reading))
+        if rows:
+            raise MLServerError(LONG_NUMBERS, 400)
+        return Fields(parsed), len(body)
+
+    async def model(self, name: str) -> MLModel:
+        """
+        Raises:
+            NoModelError: it is not there, or not for this caller.
+            NotReadyError, NotLoadedError: it is, but not yet, or could not be loaded.
+        """
+        try:
+            return await self._data_plane.model(name)
+        except (ForbiddenError, NoSuchModelError) as error:
+            raise NoModelError(name) from error
+
+    def figures(self, model: MLModel, received: int) -> Figures:
+        figures = self._data_plane.metrics.of(model.name, model.version, REST)
+        figures.received.inc(received)
+        return figures
+
+    def take(self, request: Request, call: Call, payload: InferenceRequest) -> None:
+        """Give a request what its call knows: the id, the deadline, the headers."""
+        if payload.parameters is not None:
+            check_counts(self._limits, parameters=len(payload.parameters.model_extra or {}))
+        call.take(payload)
+        insert_headers(payload, without_secrets(request.headers))
+
+    async def responses(
+        self, payload: InferenceRequest, name: str, streams: bool
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """A model's responses to one request; one that fails the request is raised.
+
+        Args:
+            streams: whether they leave as events; those take their turns themselves.
+        """
+        answered = self._data_plane.infer_stream(One(payload), name, take_turns=not streams)
+        async with aclosing(answered) as responses:
+            async for response in responses:
+                if error := failure_of(response):
+                    raise error
+                yield response
+
+    async def bounded(
+        self, responses: AsyncIterator[Any], call: Call, size: Callable[[Any], int]
+    ) -> AsyncGenerator[Any, None]:
+        """What is collected to be answered whole, bounded as in all unary calls."""
+        count = collected = 0
+        async for each in responses:
+            call.touch()
+            count += 1
+            collected += size(each)
+            most = self._limits
+            if count > most.collected_responses or (count > 1 and collected > most.collected_bytes):
+                raise TooLargeError(
+                    f"The answer is more than {most.collected_responses} pieces or "
+                    f"{most.collected_bytes} bytes; ask for it with 'stream' true."
+                )
+            yield each
+
+    def whole(
+        self, body: bytes, kind: str, call: Call, figures: Figures, stack: AsyncExitStack
+    ) -> Response:
+        self._data_plane.rest_bound.check(len(body))
+        figures.sent.inc(len(body))
+        # The call goes on until its answer is sent.
+        return WholeResponse(body, kind, request_id(call), stack.pop_all(), call.touch)
+
+    def streamed(
+        self,
+        request: Request,
+        events: AsyncGenerator[bytes, None],
+        error: Callable[[MLServerError], bytes],
+        call: Call,
+        figures: Figures,
+        stack: AsyncExitStack,
+    ) -> Response:
+        streaming = self._data_plane.streaming
+
+        def touch(size: int) -> None:
+            call.touch()
+            figures.sent.inc(size)
+
+        return WrittenEventsResponse(
+            events,
+            error,
+            turn_seconds=lambda: self._data_plane.turn_seconds,
+            bound=self._data_plane.rest_bound,
+            grace=streaming.first_response_grace_seconds,
+            keepalive=streaming.keepalive_seconds,
+            gzip=self._gzip and accepts_gzip(request),
+            call=stack.pop_all(),
+            touch=touch,
+            headers=request_id(call),
+        )

@@ -1,0 +1,92 @@
+"""All of OpenAI's routes, under one prefix, and its form of errors on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlserver.settings import Settings
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ..errors import UnsupportedError
+from ..streams.data_plane import StreamingDataPlane
+from .audio_route import AudioRoute
+from .calls import Calls
+from .document import with_routes
+from .errors import IN_VAIN, NoModelError, error_object
+from .text_routes import text_routes
+
+
+class OpenAIDialect:
+    """A `rest.dialect.Dialect`."""
+
+    def __init__(self, data_plane: StreamingDataPlane, settings: Settings, prefix: str):
+        self.prefix = prefix
+        self._data_plane = data_plane
+        self._owner = settings.server_name
+        self._keyed = data_plane.authenticator.enabled
+        self._calls = Calls(data_plane, settings.gzip_enabled)
+        # No model says when it was made.
+        self._created = int(time.time())
+
+    def routes(self) -> list[Route]:
+        posts = {
+            **text_routes(self._calls),
+            "/audio/transcriptions": AudioRoute(self._calls),
+            "/embeddings": self.embeddings,
+        }
+        gets = {"/models": self.models, "/models/{model_name}": self.model}
+        return [
+            Route(
+                self.prefix + path, _function(endpoint), methods=[method], include_in_schema=False
+            )
+            for method, endpoints in (("POST", posts), ("GET", gets))
+            for path, endpoint in endpoints.items()
+        ]
+
+    async def models(self, request: Request) -> Response:
+        found = await self._data_plane.models()
+        names = sorted({model.name for model in found})
+        return JSONResponse({"object": "list", "data": [self._model(name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["model_name"]
+        if name not in {model.name for model in await self._data_plane.models()}:
+            raise NoModelError(name)
+        return JSONResponse(self._model(name))
+
+    async def embeddings(self, request: Request) -> Response:
+        raise UnsupportedError(
+            "There are no embeddings on this route; a model that makes some is asked by "
+            "/v2/models/NAME/infer."
+        )
+
+    def error(
+        self, status: int, message: str, headers: Mapping[str, str], error: Exception | None
+    ) -> Response:
+        found = {**headers, **({"x-should-retry": "false"} if status in IN_VAIN else {})}
+        return JSONResponse({"error": error_object(status, message, error)}, status, found)
+
+    def described(self, document: dict[str, Any]) -> dict[str, Any]:
+        return with_routes(document, self.prefix, self._keyed)
+
+    def _model(self, name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": self._owner,
+        }
+
+
+def _function(endpoint: Any) -> Any:
+    """Starlette takes what is no function for an app of its own."""
+
+    async def answer(request: Request) -> Response:
+        found: Response = await endpoint(request)
+        return found
+
+    return answer

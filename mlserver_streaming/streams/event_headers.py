@@ -1,0 +1,68 @@
+"""The `Ce-*` headers (CloudEvents) of a model's requests and responses: all the same but the id.
+
+MLServer makes them anew for each, as the parameters of a response, of which the edges take them out
+again.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from .headers import MAX_HEADER_CHARACTERS, headers_of
+
+# With the longest of their names.
+MAX_ID_CHARACTERS = MAX_HEADER_CHARACTERS - len("Ce-Requestid")
+# In place of an id.
+PLACE = "00000000-0000-4000-8000-000000000000"
+
+
+class EventHeaders:
+    """One model's."""
+
+    __slots__ = ("_request", "_response")
+
+    def __init__(
+        self,
+        add_to_request: Callable[[InferenceRequest], Any],
+        add_to_response: Callable[[InferenceResponse], Any],
+    ):
+        """
+        Args:
+            add_to_request, add_to_response: as MLServer's middleware does it, for this model.
+        """
+        request = InferenceRequest(id=PLACE, inputs=[])
+        add_to_request(request)
+        found = request.parameters.headers if request.parameters is not None else None
+        self._request = _Template(dict(found or {}))
+        response = InferenceResponse(id=PLACE, model_name="", outputs=[])
+        add_to_response(response)
+        self._response = _Template(headers_of(response))
+
+    def of_request(self, request_id: str) -> dict[str, str]:
+        """What a request's headers get."""
+        return self._request.filled(request_id)
+
+    def of_response(self, request_id: str) -> dict[str, str]:
+        """What leaves with a response; an id that is too long for a header does not."""
+        return self._response.fit(request_id)
+
+
+class _Template:
+    __slots__ = ("_ids", "_said")
+
+    def __init__(self, headers: dict[str, str]):
+        self._said = headers
+        self._ids = [name for name, value in headers.items() if value == PLACE]
+
+    def filled(self, request_id: str) -> dict[str, str]:
+        found = self._said.copy()
+        for name in self._ids:
+            found[name] = request_id
+        return found
+
+    def fit(self, request_id: str) -> dict[str, str]:
+        """As `filled`, without an id that is too long for a header."""
+        if len(request_id) <= MAX_ID_CHARACTERS:
+            return self.filled(request_id)
+        return {name: value for name, value in self._said.items() if name not in self._ids}
