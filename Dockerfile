@@ -6,11 +6,13 @@ COPY Makefile pyproject.toml constraints.txt README.md ./
 COPY runtimes runtimes
 COPY mlserver_streaming mlserver_streaming
 COPY clients clients
-# Other runtimes' libraries and weights too: docker build --build-arg EXTRAS=video,speech .
+# Other runtimes' libraries and weights too: docker build --build-arg EXTRAS=video,speech,language .
 ARG EXTRAS=
 RUN make install-serving SERVING_EXTRAS=$EXTRAS
 
 FROM python:3.12-slim
+# OpenMP, which the language model's engine computes with.
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 service
 WORKDIR /app
 COPY --from=install /app /app

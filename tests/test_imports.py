@@ -42,6 +42,7 @@ ALLOWED = {
         *("mlserver_streaming", "mlserver", "numpy", "cv2", "anyio"),
         *("onnxruntime", "trackforge"),  # the detector's and the tracker's own
         "pocketsphinx",  # the recogniser's
+        *("xllamacpp", "vllm"),  # the language model's engines
         *("grpc", "google"),  # the upstream's
     },
     "mlserver_streaming/models": {"mlserver_streaming", "mlserver", "numpy", "anyio", "pydantic"},

@@ -30,13 +30,15 @@ OURS, STOCK, BARE = "ours", "stock MLServer", "bare grpc.aio"
 def ours(folder: Path, cores: set[int], *models: str, **changed: Any) -> Contender:
     """The project as it is shipped, metrics and gzip on, its text without a delay.
 
+    Its language model is left out: it has threads of its own, and benchmarks/language.py.
+
     Args:
         folder: a fresh one, for the copies of settings and models.
         models: folders of benchmarks/models to serve beside the project's own.
         changed: settings that are not as shipped.
     """
     copied = folder / "model-settings"
-    shutil.copytree(ROOT / "model-settings", copied)
+    shutil.copytree(ROOT / "model-settings", copied, ignore=shutil.ignore_patterns("language"))
     text = copied / "text-model" / "model-settings.json"
     settings = json.loads(text.read_text())
     settings["parameters"]["extra"]["delay"] = 0

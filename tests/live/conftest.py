@@ -17,10 +17,11 @@ MODELS = Path(__file__).with_name("models")
 WORKERS = int(os.environ.get("TEST_WORKERS", "0"))
 
 
-def make_folder(folder: Path, **settings: Any) -> Path:
+def make_folder(folder: Path, *, language: bool = False, **settings: Any) -> Path:
     """A folder to serve: the project's settings and models, and the tests' own models.
 
     Args:
+        language: language-model too, which takes a second and 300 MB that others can do without.
         settings: override settings.json; `streaming` is merged into its block.
     """
     whole = json.loads((ROOT / "settings.json").read_text())
@@ -29,7 +30,8 @@ def make_folder(folder: Path, **settings: Any) -> Path:
     # The ports come from the environment, and settings.json would win over it.
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(whole | settings))
-    shutil.copytree(ROOT / "model-settings", folder / "model-settings")
+    left_out = shutil.ignore_patterns(*([] if language else ["language"]))
+    shutil.copytree(ROOT / "model-settings", folder / "model-settings", ignore=left_out)
     shutil.copytree(MODELS, folder / "model-settings", dirs_exist_ok=True)
     # One that must not be found: it does not lie below model-settings/.
     shutil.copytree(MODELS / "probe", folder / "elsewhere" / "outside")
