@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 Schema = dict[str, Any]
-REFERENCE = "https://platform.openai.com/docs/api-reference"
 ERROR = "OpenAIError"
 STATUSES = {
     "400": "The request cannot be read, or a field is out of its range; `param` names it.",
@@ -112,7 +111,7 @@ def with_routes(document: Schema, prefix: str, keyed: bool) -> Schema:
             "post": {
                 "operationId": f"openai{path.replace('/', '-')}",
                 "summary": summary,
-                "description": f"{REFERENCE}/{reference}",
+                "description": f"As OpenAI has it: {reference} in its API reference.",
                 "requestBody": {
                     "required": True,
                     "content": {FORM if is_form else JSON: {"schema": schema}},
