@@ -126,8 +126,10 @@ class Cycle(RequestResponseCycle):
 
     @disconnected.setter
     def disconnected(self, gone: bool) -> None:
-        self._is_disconnected = gone
-        if gone and self.on_hang_up is not None:
+        # Told by uvicorn and by our protocol of the same connection: a task that is cancelled twice
+        # does not end quietly.
+        before, self._is_disconnected = self._is_disconnected, gone
+        if gone and not before and self.on_hang_up is not None:
             self.on_hang_up()
 
 
