@@ -178,7 +178,17 @@ class InternalError(MLServerError):
 
 
 class RequestFailedError(MLServerError):
-    """What a runtime said with the response parameters `error` and `error_code`."""
+    """What a runtime said with the response parameters `error` and `error_code`.
+
+    Attributes:
+        param, code: `error_param` and `error_reason`, where they are there too.
+    """
+
+    def __init__(
+        self, message: str, status_code: int, param: str | None = None, code: str | None = None
+    ):
+        super().__init__(message, status_code)
+        self.param, self.code = param, code
 
 
 def failure_of(response: InferenceResponse) -> RequestFailedError | None:
@@ -190,4 +200,8 @@ def failure_of(response: InferenceResponse) -> RequestFailedError | None:
         return None
     code = parameters.get("error_code")
     status = code if isinstance(code, int) and 400 <= code <= 599 else 500
-    return RequestFailedError(str(parameters["error"]), status)
+    param, reason = (
+        known if isinstance(known := parameters.get(name), str) else None
+        for name in ("error_param", "error_reason")
+    )
+    return RequestFailedError(str(parameters["error"]), status, param, reason)

@@ -19,10 +19,23 @@ SHOWN_CHARACTERS = 60
 
 
 class RequestError(MLServerError):
-    """The request cannot be understood: names, datatypes, shapes, forms."""
+    """The request cannot be understood: names, datatypes, shapes, forms.
 
-    def __init__(self, message: str, status_code: int = 400):
+    Attributes:
+        param: the parameter or input that is wrong, where it is known.
+        reason: a word for it that programs know (OpenAI's `code`), where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status_code: int = 400,
+        *,
+        param: str | None = None,
+        reason: str | None = None,
+    ):
         super().__init__(message, status_code)
+        self.param, self.reason = param, reason
 
 
 class ParameterError(RequestError):

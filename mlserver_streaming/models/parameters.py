@@ -27,7 +27,8 @@ def number(request: InferenceRequest, name: str, default: float, low: float, hig
     found = _as_number(value)
     if found is None or not low <= found <= high:
         raise ParameterError(
-            f"Parameter '{name}' must be a number from {low:g} to {high:g}, not {shown(value)}."
+            f"Parameter '{name}' must be a number from {low:g} to {high:g}, not {shown(value)}.",
+            param=name,
         )
     return found
 
@@ -40,7 +41,8 @@ def integer(request: InferenceRequest, name: str, default: int, low: int, high: 
     found = _as_number(value)
     if found is None or not low <= found <= high or found != int(found):
         raise ParameterError(
-            f"Parameter '{name}' must be a whole number from {low} to {high}, not {shown(value)}."
+            f"Parameter '{name}' must be a whole number from {low} to {high}, not {shown(value)}.",
+            param=name,
         )
     return int(found)
 
@@ -65,5 +67,7 @@ def flag(request: InferenceRequest, name: str) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False, "none": False}
     found = known.get(str(value).lower())
     if found is None or isinstance(value, float):
-        raise ParameterError(f"Parameter '{name}' must be true or false, not {shown(value)}.")
+        raise ParameterError(
+            f"Parameter '{name}' must be true or false, not {shown(value)}.", param=name
+        )
     return found

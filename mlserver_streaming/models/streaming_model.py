@@ -227,7 +227,11 @@ class StreamingModel(MLModel):
     def failure(
         self, request: InferenceRequest, error: MLServerError, **parameters: Any
     ) -> InferenceResponse:
-        """The response that fails `request` alone: no outputs, `error` and `error_code`."""
+        """The response that fails `request` alone: no outputs, `error` and `error_code`; where the
+        error knows them, `error_param` and `error_reason`."""
+        for name in ("param", "reason"):
+            if (known := getattr(error, name, None)) is not None:
+                parameters[f"error_{name}"] = known
         return self.response(
             request, [], error=str(error), error_code=error.status_code, **parameters
         )

@@ -80,7 +80,7 @@ def read_response(fields: Fields) -> Ask:
     parameters = sampling(fields, "max_output_tokens") | tools(fields, flat=True)
     parameters.pop("n", None)
     text = fields.object("text")
-    form = response_format(text.object("format")) if text else None
+    form = response_format(text.object("format"), flat=True) if text else None
     messages: list[Message] = []
     if instructions := fields.text("instructions"):
         messages.append({"role": "system", "content": instructions})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
@@ -13,7 +14,8 @@ from starlette.requests import Request
 
 from ..errors import BadRequestError
 from ..rest.body import read_body
-from ..tensors.steps import COPIED_BYTES
+from ..streams.turns import in_turns
+from ..tensors.steps import COPIED_BYTES, gathered
 from .errors import FieldError
 
 MULTIPART = "multipart/form-data"
@@ -45,7 +47,7 @@ async def read_form(request: Request, limit: int) -> tuple[FormData, int]:
         raise BadRequestError(f"The form cannot be read: {said}.") from error
 
 
-def file_of(form: FormData) -> bytes:
+async def file_of(form: FormData) -> bytes:
     """The bytes of the form's field `file`.
 
     Raises:
@@ -54,7 +56,8 @@ def file_of(form: FormData) -> bytes:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise FieldError("'file' must be a file, with a name, as forms have it.", "file")
-    found = file.file.read()
+    # All at once would be a copy that keeps everybody waiting.
+    found = await in_turns(gathered(iter(partial(file.file.read, COPIED_BYTES), b"")))
     if not found:
         raise FieldError("'file' has nothing in it.", "file")
     return found

@@ -66,11 +66,12 @@ def stop(fields: Fields) -> str | None:
     return as_text(value)
 
 
-def response_format(form: Fields | None) -> dict[str, Any] | None:
+def response_format(form: Fields | None, flat: bool = False) -> dict[str, Any] | None:
     """The form of the answer, as chat has it; None where that is text.
 
     Args:
-        form: of chat (`json_schema` has name and schema), or of responses (both beside `type`).
+        form: of chat: `json_schema` has name and schema.
+        flat: whether both stand beside `type`, as in responses.
     """
     if form is None:
         return None
@@ -81,7 +82,9 @@ def response_format(form: Fields | None) -> dict[str, Any] | None:
         return None
     if kind == "json_object":
         return {"type": kind}
-    holder = form.object("json_schema") or form
+    holder = form if flat else form.object("json_schema")
+    if holder is None:
+        form.wrong("json_schema", "an object with name and schema")
     schema = holder.object("schema")
     if schema is None:
         holder.wrong("schema", "a JSON schema")

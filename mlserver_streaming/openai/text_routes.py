@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 from mlserver.types import InferenceRequest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..errors import RequestFailedError
 from ..rest.hang_up import stop_on_hang_up
 from ..rest.short_way import CLIENT_CLOSED_REQUEST
 from .answers import Answer
@@ -23,14 +24,26 @@ from .payloads import Tensors, text_payloads
 from .pieces import Piece, PieceReader, Usage, added
 from .responses import ResponseAnswer
 
+# What a model calls otherwise than the route `responses` does.
+OF_RESPONSES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TextRoute:
-    """A route: how its bodies are read, and its answers written."""
+    """A route: how its bodies are read, and its answers written.
+
+    Attributes:
+        fields: its own names of what a model says is wrong.
+    """
 
     read: Callable[[Fields], Ask]
     answer: Callable[[Ask], Answer]
     calls: Calls
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     async def __call__(self, request: Request) -> Response:
         calls = self.calls
@@ -44,7 +57,7 @@ class TextRoute:
             for payload in payloads:
                 calls.take(request, call, payload)
             figures = calls.figures(model, size)
-            asked = Asked(calls, ask, payloads, tensors.output)
+            asked = Asked(calls, ask, payloads, tensors.output, self.fields)
             answer = self.answer(ask)
             if ask.streams:
                 events = asked.events(answer)
@@ -67,21 +80,32 @@ class Asked:
     """
 
     def __init__(
-        self, calls: Calls, ask: Ask, payloads: list[InferenceRequest], output: str | None
+        self,
+        calls: Calls,
+        ask: Ask,
+        payloads: list[InferenceRequest],
+        output: str | None,
+        fields: Mapping[str, str],
     ):
         self.usage: Usage | None = None
         self._calls = calls
         self._ask = ask
         self._payloads = payloads
         self._output = output
+        self._fields = fields
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         for index, payload in enumerate(self._payloads):
             reader = PieceReader(self._output, index * self._ask.choices)
             answered = self._calls.responses(payload, self._ask.model, self._ask.streams)
             async with aclosing(answered) as responses:
-                async for response in responses:
-                    yield reader.read(response)
+                try:
+                    async for response in responses:
+                        yield reader.read(response)
+                except RequestFailedError as error:
+                    name = (error.param or "").partition("[")[0]
+                    error.param = self._fields.get(name, error.param)
+                    raise
             for piece in reader.rest():
                 yield piece
             self.usage = added(self.usage, reader.usage)
@@ -104,5 +128,5 @@ def text_routes(calls: Calls) -> dict[str, TextRoute]:
     return {
         "/chat/completions": TextRoute(read_chat, ChatAnswer, calls),
         "/completions": TextRoute(read_completion, CompletionAnswer, calls),
-        "/responses": TextRoute(read_response, ResponseAnswer, calls),
+        "/responses": TextRoute(read_response, ResponseAnswer, calls, OF_RESPONSES),
     }

@@ -19,6 +19,10 @@ MAX_LOGPROBS = 20  # OpenAI's bound
 CHARACTERS_A_TOKEN = 16
 MIN_CHARACTERS = 65_536
 MAX_JSON_CHARACTERS = 262_144  # of a parameter
+# In a JSON schema, what is no schema itself.
+VALUES = ("const", "default", "enum", "examples")
+# OpenAI's word for it.
+TOO_LONG = "context_length_exceeded"
 INT32, INT64 = 2**31 - 1, 2**63
 
 
@@ -44,12 +48,14 @@ class Bounds:
 class Generation:
     """
     Attributes:
+        input: the name of the one that it came in.
         messages: OpenAI's, each content one text; or None, and `prompt` is continued as it is.
         max_tokens: of each choice, at most the context.
         logprobs: alternatives to each token; 0 is the token's own probability, None is none.
         response_format: OpenAI's, of type `json_object` or `json_schema`; None is free text.
     """
 
+    input: str
     messages: list[dict[str, Any]] | None
     prompt: str
     max_tokens: int
@@ -87,8 +93,11 @@ def read_generation(request: InferenceRequest, bounds: Bounds) -> Generation:
     # As with OpenAI's completions; llama.cpp would not check a schema there.
     for name, given in (("tools", tools), ("response_format", response_format)):
         if given is not None and messages is None:
-            raise ParameterError(f"Parameter '{name}' needs the input 'messages' or 'text_input'.")
+            raise ParameterError(
+                f"Parameter '{name}' needs the input 'messages' or 'text_input'.", param=name
+            )
     return Generation(
+        input=tensor.name,
         messages=messages,
         prompt="" if messages is not None else text,
         max_tokens=min(integer(request, "max_tokens", bounds.max_tokens, 1, INT32), bounds.context),
@@ -108,31 +117,55 @@ def read_generation(request: InferenceRequest, bounds: Bounds) -> Generation:
     )
 
 
+def too_long(tokens: int, context: int, tensor: str | None = None) -> RequestError:
+    """A prompt of so many tokens does not fit."""
+    return RequestError(
+        f"The prompt has {tokens} tokens; the model takes {context} tokens of prompt and answer "
+        "together.",
+        param=tensor,
+        reason=TOO_LONG,
+    )
+
+
 def _text(tensor: RequestInput, context: int) -> str:
     found = elements(tensor)
     if len(found) != 1:
         raise RequestError(
-            f"Input '{tensor.name}' holds one text, not {len(found)}; send shape [1]."
+            f"Input '{tensor.name}' holds one text, not {len(found)}; send shape [1].",
+            param=tensor.name,
         )
     most = max(MIN_CHARACTERS, context * CHARACTERS_A_TOKEN)
     if isinstance(found[0], str | bytes) and len(found[0]) > most:
         raise RequestError(
             f"Input '{tensor.name}' has {len(found[0])} characters; the model takes {context} "
-            "tokens of prompt and answer together."
+            "tokens of prompt and answer together.",
+            param=tensor.name,
+            reason=TOO_LONG,
         )
     (text,) = text_elements(tensor)
     if not text:
-        raise RequestError(f"Input '{tensor.name}' is empty.")
+        raise RequestError(f"Input '{tensor.name}' is empty.", param=tensor.name)
     return text
 
 
 def _messages(text: str) -> list[dict[str, Any]]:
-    found = _parsed("Input 'messages'", text)
+    found = _parsed("Input 'messages'", "messages", text)
     if not isinstance(found, list):
-        raise RequestError("Input 'messages' must be the JSON text of a list of messages.")
+        raise RequestError(
+            "Input 'messages' must be the JSON text of a list of messages.", param="messages"
+        )
     if not found:
-        raise RequestError("Input 'messages' is an empty list; send at least one message.")
-    return [_message(index, message) for index, message in enumerate(found)]
+        raise RequestError(
+            "Input 'messages' is an empty list; send at least one message.", param="messages"
+        )
+    read = []
+    for index, message in enumerate(found):
+        try:
+            read.append(_message(index, message))
+        except RequestError as error:
+            error.param = f"messages[{index}]"
+            raise
+    return read
 
 
 def _message(index: int, message: Any) -> dict[str, Any]:
@@ -189,7 +222,8 @@ def _stop(request: InferenceRequest) -> tuple[str, ...]:
     ):
         raise ParameterError(
             f"Parameter 'stop' must be a text, or a list of at most {MAX_STOPS}, of 1 to "
-            f"{MAX_STOP_CHARACTERS} characters each."
+            f"{MAX_STOP_CHARACTERS} characters each.",
+            param="stop",
         )
     return tuple(given)
 
@@ -211,7 +245,8 @@ def _response_format(request: InferenceRequest) -> dict[str, Any] | None:
     if kind not in FORMATS:
         raise ParameterError(
             f"Parameter 'response_format' has the type {shown(kind)}; it must be "
-            f"{_either(FORMATS)}."
+            f"{_either(FORMATS)}.",
+            param="response_format",
         )
     if kind == "json_schema":
         described = given.get("json_schema")
@@ -219,8 +254,10 @@ def _response_format(request: InferenceRequest) -> dict[str, Any] | None:
         if not isinstance(schema, dict):
             raise ParameterError(
                 "Parameter 'response_format' must have a JSON schema, an object, as "
-                "json_schema.schema."
+                "json_schema.schema.",
+                param="response_format",
             )
+        _check_patterns("response_format", schema)
     return None if kind == "text" else given
 
 
@@ -235,8 +272,10 @@ def _tools(request: InferenceRequest) -> list[dict[str, Any]] | None:
         ):
             raise ParameterError(
                 "Parameter 'tools' must be a list of "
-                '{"type": "function", "function": {"name": ..., "parameters": {...}}}.'
+                '{"type": "function", "function": {"name": ..., "parameters": {...}}}.',
+                param="tools",
             )
+        _check_patterns("tools", named.get("parameters"))
     return tools or None
 
 
@@ -247,9 +286,35 @@ def _tool_choice(request: InferenceRequest) -> Any:
     if isinstance(given, str) and not given.startswith("{"):
         raise ParameterError(
             "Parameter 'tool_choice' must be none, auto, required, or the JSON text of an object, "
-            f"not {shown(given)}."
+            f"not {shown(given)}.",
+            param="tool_choice",
         )
     return _json_parameter(request, "tool_choice", dict)
+
+
+def _check_patterns(name: str, schema: Any) -> None:
+    """What llama.cpp would not keep to is refused; it would print it, as it is, to the log.
+
+    Args:
+        name: the parameter's.
+    """
+    waiting = [schema]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list):
+            waiting += found
+        elif isinstance(found, dict):
+            # A property may have the name "pattern" too: that is an object.
+            given = found.get("pattern")
+            if isinstance(given, str) and not (
+                given.startswith("^") and given.endswith("$") and given.isprintable()
+            ):
+                raise ParameterError(
+                    f"Parameter '{name}' has the pattern {shown(given)}; it must begin with ^, "
+                    "end with $ and hold no control characters.",
+                    param=name,
+                )
+            waiting += [each for key, each in found.items() if key not in VALUES]
 
 
 def _json_parameter(request: InferenceRequest, name: str, kind: type[Any]) -> Any:
@@ -261,22 +326,23 @@ def _json_parameter(request: InferenceRequest, name: str, kind: type[Any]) -> An
         if len(given) > MAX_JSON_CHARACTERS:
             raise ParameterError(
                 f"Parameter '{name}' has {len(given)} characters; it may have "
-                f"{MAX_JSON_CHARACTERS}."
+                f"{MAX_JSON_CHARACTERS}.",
+                param=name,
             )
-        given = _parsed(f"Parameter '{name}'", given)
+        given = _parsed(f"Parameter '{name}'", name, given)
     if not isinstance(given, kind):
         what = "an object" if kind is dict else "a list"
-        raise ParameterError(f"Parameter '{name}' must be the JSON text of {what}.")
+        raise ParameterError(f"Parameter '{name}' must be the JSON text of {what}.", param=name)
     return given
 
 
-def _parsed(what: str, text: str) -> Any:
+def _parsed(what: str, param: str, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
     except RecursionError as error:
-        raise RequestError(f"{what} is nested too deeply.") from error
+        raise RequestError(f"{what} is nested too deeply.", param=param) from error
     except ValueError as error:
-        raise RequestError(f"{what} is not JSON: {error}.") from error
+        raise RequestError(f"{what} is not JSON: {error}.", param=param) from error
 
 
 def _no_number(name: str) -> Any:

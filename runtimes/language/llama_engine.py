@@ -107,7 +107,9 @@ class LlamaEngine:
         except _RefusedError as error:
             if begun:
                 raise
-            raise RequestError(llama_wire.reason(str(error))) from error
+            raise _about(llama_wire.refused(str(error)), generation) from error
+        except RequestError as error:
+            raise _about(error, generation) from None
         finally:
             gone, handover.closed = handover.closed, True
         await done  # a matter of moments; then its slots are free too
@@ -179,6 +181,11 @@ class LlamaEngine:
                 raise ValueError(
                     f"{self._file.name} cannot be loaded as a GGUF model ({error})"
                 ) from error
+
+
+def _about(error: RequestError, generation: Generation) -> RequestError:
+    error.param = error.param or generation.input
+    return error
 
 
 class _RefusedError(RuntimeError):

@@ -10,12 +10,13 @@ from typing import Any
 from mlserver_streaming.models.errors import RequestError
 
 from .engine import Piece, Usage
-from .generation import Generation
+from .generation import Generation, too_long
 
 MAX_SEED = 2**32 - 1  # which is its word for a random one
 # What OpenAI writes for a probability of nothing; JSON has no infinity.
 NO_LOGPROB = -9999.0
 MAX_REASON_CHARACTERS = 200
+SCHEMA, GRAMMAR = "JSON schema error at ", "failed to parse grammar"
 
 
 def body(generation: Generation) -> dict[str, Any]:
@@ -105,12 +106,16 @@ def _token(given: dict[str, Any]) -> dict[str, Any]:
 def refusal(error: dict[str, Any]) -> Exception:
     """What an error of its own means."""
     if "n_prompt_tokens" in error and "n_ctx" in error:
-        return RequestError(
-            f"The prompt has {error['n_prompt_tokens']} tokens; the model takes {error['n_ctx']} "
-            "tokens of prompt and answer together."
-        )
+        return too_long(error["n_prompt_tokens"], error["n_ctx"])
     text, code = str(error.get("message", "")), error.get("code", 500)
-    return RequestError(reason(text)) if 400 <= code < 500 else RuntimeError(text)
+    return refused(text) if 400 <= code < 500 else RuntimeError(text)
+
+
+def refused(text: str) -> RequestError:
+    """What it says is wrong with a request."""
+    words = {"JSON schema": "response_format", "grammar": "response_format", "tools": "tools"}
+    param = next((param for word, param in words.items() if word in text), None)
+    return RequestError(reason(text), param=param)
 
 
 def reason(text: str) -> str:
@@ -118,9 +123,11 @@ def reason(text: str) -> str:
 
     A bad schema is told behind a sentence about its parsers.
     """
-    schema = text.partition("JSON schema error at ")[2]
+    schema = text.partition(SCHEMA)[2]
     if schema:
         text = f"The JSON schema is wrong at {schema}"
+    elif GRAMMAR in text:
+        return "The JSON schema is more than can be kept to; ask for fewer repetitions in it."
     line = (text.strip().splitlines() or [""])[0].rstrip()
     if len(line) > MAX_REASON_CHARACTERS:
         line = f"{line[:MAX_REASON_CHARACTERS]}..."

@@ -14,7 +14,7 @@ from typing import Any
 from mlserver_streaming.models.errors import RequestError
 
 from .engine import NotInstalledError, Piece, Usage
-from .generation import Generation
+from .generation import Generation, too_long
 from .slots import Slots
 
 
@@ -59,16 +59,14 @@ class VllmEngine:
     async def generate(self, generation: Generation) -> AsyncGenerator[Piece | Usage, None]:
         if generation.tools is not None and generation.tool_choice not in (None, "auto", "none"):
             raise RequestError(
-                "The engine 'vllm' cannot be made to call a tool: leave tool_choice."
+                "The engine 'vllm' cannot be made to call a tool: leave tool_choice.",
+                param="tool_choice",
             )
         await self._slots.take(generation.n)
         try:
             ids = await asyncio.to_thread(self._tokens, generation)
             if len(ids) >= self.context:
-                raise RequestError(
-                    f"The prompt has {len(ids)} tokens; the model takes {self.context} tokens of "
-                    "prompt and answer together."
-                )
+                raise too_long(len(ids), self.context, generation.input)
             # Closing it aborts the request.
             outputs = self._llm.generate(
                 {"prompt_token_ids": ids}, self._sampling(generation, len(ids)), uuid.uuid4().hex

@@ -120,6 +120,31 @@ def test_bad_input_is_a_400_and_one_sentence(served: Service, body: Any, says: s
         assert re.search(says, response.json()["error"])
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "body", "param", "code"),
+    [
+        (
+            "chat/completions",
+            {"messages": [{"role": "user", "content": "word " * 1000}]},
+            "messages",
+            "context_length_exceeded",
+        ),
+        ("completions", {"prompt": "word " * 1000}, "prompt", "context_length_exceeded"),
+        ("responses", {"input": "word " * 1000}, "input", "context_length_exceeded"),
+        ("completions", {"prompt": "a", "n": 100}, "n", None),
+    ],
+)
+def test_openai_s_clients_are_told_what_is_wrong(
+    served: Service, path: str, body: Any, param: str, code: str | None, stream: bool
+) -> None:
+    whole = {"model": "language-model", "stream": stream, **body}
+    response = httpx.post(f"{served.url}/v1/{path}", json=whole, timeout=PATIENCE)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["param"], error["code"]) == (param, code)
+
+
 @one_process
 def test_streams_wait_and_are_refused_and_hang_ups_let_them_in(served: Service) -> None:
     body = {"text_input": QUESTION}

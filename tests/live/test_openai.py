@@ -519,6 +519,28 @@ async def test_a_hang_up_amid_the_stream_ends_the_work(service: Service, tmp_pat
     assert trace.read_text().splitlines() == ["asked", "word 0", "word 1", "closed"]
 
 
+@pytest.mark.parametrize("path", ["/v2/models/text-model/generate_stream", "/v1/chat/completions"])
+def test_a_hang_up_is_no_fault(service: Service, path: str) -> None:
+    # The log has a line of each stream, and no traceback.
+    before = service.log.read_text().count("reason=client_disconnect")
+    said: dict[str, Any] = {"model": "text-model", "stream": True, "messages": user("a b c " * 20)}
+    if path.startswith("/v2"):
+        said = {"text_input": "a b c " * 20}
+    with (
+        httpx.Client(timeout=PATIENCE) as asked,
+        asked.stream("POST", service.url + path, json={**said, "delay": 0.2}) as answer,
+    ):
+        next(answer.iter_lines())
+
+    def over() -> bool:
+        return service.log.read_text().count("reason=client_disconnect") > before
+
+    asyncio.run(wait_until(over))
+    # What would be logged of it comes before the next answer.
+    assert httpx.get(f"{service.url}/v2/health/live").status_code == 200
+    assert "Traceback" not in service.log.read_text()
+
+
 # -- curl ----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,8 @@ import pytest
 from mlserver.settings import ModelParameters, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse, RequestOutput
 
-from mlserver_streaming.models.errors import ContentError
+from mlserver_streaming.errors import failure_of
+from mlserver_streaming.models.errors import ContentError, RequestError
 from mlserver_streaming.models.sequences import Sequence
 from mlserver_streaming.models.streaming_model import StreamingModel
 from mlserver_streaming.models.tensors import bytes_output, is_placeholder, text_elements
@@ -266,3 +267,16 @@ async def test_a_model_without_metadata_takes_inputs_of_any_name() -> None:
         400,
         "The request has no inputs; model 'bare' takes inputs of any name.",
     )
+
+
+def test_a_failure_says_which_parameter_where_the_error_knows_it() -> None:
+    model = Counter(ModelSettings(name="counter", implementation=Counter))
+    error = RequestError("Too long.", param="prompt", reason="context_length_exceeded")
+    response = model.failure(ask("prompt", ["x"]), error)
+    failed = failure_of(response)
+    assert failed is not None
+    assert (str(failed), failed.status_code) == ("Too long.", 400)
+    assert (failed.param, failed.code) == ("prompt", "context_length_exceeded")
+    plain = failure_of(model.failure(ask("prompt", ["x"]), ContentError("No.")))
+    assert plain is not None
+    assert (plain.param, plain.code) == (None, None)

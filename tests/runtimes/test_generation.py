@@ -161,3 +161,49 @@ def test_one_input_with_one_text() -> None:
         read_generation(both, BOUNDS)
     with pytest.raises(RequestError, match="one text, not 2"):
         read_generation(ask("prompt", ["a", "b"]), BOUNDS)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["x", "x\n2026-11-28 [mlserver] ERROR - forged", "^x", "x$", "^x\ny$"]
+)
+def test_a_pattern_that_would_not_be_kept_to_is_refused(pattern: str) -> None:
+    # llama.cpp would write it to the log as it is, lines and all.
+    schema = {"anyOf": [{"properties": {"pattern": {"type": "string", "pattern": pattern}}}]}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    with pytest.raises(RequestError, match="must begin with") as caught:
+        generation(response_format=form)
+    assert (caught.value.param, "\n" in str(caught.value)) == ("response_format", False)
+    function = {"name": "f", "parameters": schema}
+    with pytest.raises(RequestError, match="must begin with"):
+        generation(tools=[{"type": "function", "function": function}])
+
+
+def test_a_pattern_that_is_kept_to_and_what_is_none() -> None:
+    schema = {"properties": {"pattern": {"enum": [{"pattern": "x"}], "pattern": "^x$"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert generation(response_format=form).response_format == form
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "parameters", "param"),
+    [
+        ("prompt", "x", {"n": 0}, "n"),
+        ("prompt", "x", {"stop": [""]}, "stop"),
+        ("prompt", "", {}, "prompt"),
+        ("messages", "{", {}, "messages"),
+        ("messages", '[{"role": "user", "content": "x"}, {"role": "king"}]', {}, "messages[1]"),
+        ("text_input", "x", {"response_format": {"type": "yaml"}}, "response_format"),
+    ],
+)
+def test_what_is_wrong_is_named_for_programs_too(
+    name: str, text: str, parameters: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        generation(text, name, **parameters)
+    assert caught.value.param == param
+
+
+def test_far_too_long_a_text_has_the_word_that_programs_know() -> None:
+    with pytest.raises(RequestError) as caught:
+        generation("x" * 70_000)
+    assert (caught.value.param, caught.value.reason) == ("text_input", "context_length_exceeded")

@@ -69,8 +69,11 @@ def test_logprobs_are_as_many_as_were_asked_for(asked: int, alternatives: int) -
 
 def test_a_prompt_past_the_context_names_both_numbers() -> None:
     error = {"code": 400, "message": "request exceeds", "n_prompt_tokens": 6019, "n_ctx": 2048}
-    with pytest.raises(RequestError, match="has 6019 tokens; the model takes 2048 tokens"):
+    with pytest.raises(
+        RequestError, match="has 6019 tokens; the model takes 2048 tokens"
+    ) as caught:
         read({"error": error})
+    assert caught.value.reason == "context_length_exceeded"
 
 
 def test_errors_by_blame() -> None:
@@ -83,6 +86,11 @@ def test_errors_by_blame() -> None:
 def test_its_reasons_are_one_short_line() -> None:
     schema = "Unable to generate parser. JSON schema error at #: unrecognized type nope"
     assert llama_wire.reason(schema) == "The JSON schema is wrong at #: unrecognized type nope"
+    grammar = "Failed to initialize samplers: failed to parse grammar"
+    assert "fewer repetitions" in llama_wire.reason(grammar)
+    assert (
+        llama_wire.refused(grammar).param == llama_wire.refused(schema).param == "response_format"
+    )
     long = llama_wire.reason("Failed to parse tools: \n" + "x" * 1000)
     assert long == "The model refuses the request: Failed to parse tools:"
     assert len(llama_wire.reason("x" * 1000)) < 250
