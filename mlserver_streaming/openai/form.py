@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -20,6 +21,8 @@ from .errors import FieldError
 
 MULTIPART = "multipart/form-data"
 MOST_FIELDS = 100
+# It would write to the log, outside of any form that this has, what the caller is told anyway.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class InMemory(MultiPartParser):

@@ -32,7 +32,7 @@ MAX_SILENCE = 0.25
 CLIENTS = {"http": 32}
 OTHERS = 2
 MAX_FAULTS = 20
-MODELS = ("text-model", "jpeg-model")
+MODELS = ("text-model", "jpeg-model", "language", "speech-model")
 
 
 class Run:
@@ -100,6 +100,7 @@ def folder_of(scratch: Path) -> tuple[Path, dict[str, str]]:
     """What is served, with keys; and the keys."""
     folder = make_folder(
         scratch / "service",
+        language=True,
         streaming={
             "auth": {"keys_file": "keys.json"},
             "limits": {"request_bytes": 2**20, "stream_seconds": 10},

@@ -106,6 +106,8 @@ class Cases:
             "rest": self._rest,
             "flat": self._flat,
             "binary": self._binary,
+            "openai": self._openai,
+            "forms": self._form,
             "paths": self._paths,
             "http": self._http,
             "grpc": self._grpc,
@@ -150,6 +152,18 @@ class Cases:
         return self._post(
             chance, model, text + tail, {"Inference-Header-Content-Length": str(length)}
         )
+
+    def _openai(self, chance: Random) -> Case:
+        path, said = chance.choice(OPENAI)
+        model = chance.choice(["text-model", "language-model", "jpeg-model", "speech-model"])
+        body = self._body(chance, {"model": model, "stream": chance.random() < 0.5, **said})
+        return Case("", http=self._request(chance, b"POST", b"/v1/" + path, body, {}))
+
+    def _form(self, chance: Random) -> Case:
+        whole = FORM if chance.random() < 0.1 else mutated(FORM, chance, [FORM, *SEEDS])
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        target = b"/v1/audio/transcriptions"
+        return Case("", http=self._request(chance, b"POST", target, whole, kind))
 
     def _body(self, chance: Random, value: Any) -> bytes:
         if chance.random() < 0.7:
@@ -259,6 +273,45 @@ class Cases:
         )
 
 
+USER = {"role": "user", "content": [{"type": "text", "text": "a b"}]}
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^a$"}}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+OPENAI: list[tuple[bytes, dict[str, Any]]] = [
+    (b"chat/completions", {"messages": [USER], "max_tokens": 2, "delay": 0, "temperature": 0.5}),
+    (
+        b"chat/completions",
+        {
+            "messages": [
+                {"role": "system", "content": "a"},
+                {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                {"role": "tool", "tool_call_id": "1", "content": "b"},
+            ],
+            "max_completion_tokens": 2,
+            "tools": [TOOL],
+            "tool_choice": "auto",
+            "logprobs": True,
+            "top_logprobs": 2,
+        },
+    ),
+    (b"chat/completions", {"messages": [USER], "max_tokens": 2, "response_format": FORMAT, "n": 2}),
+    (b"completions", {"prompt": ["a b", "c"], "max_tokens": 2, "logprobs": 1, "stop": ["b"]}),
+    (b"responses", {"input": [USER], "instructions": "a", "max_output_tokens": 2}),
+    (b"embeddings", {"input": "a"}),
+]
+PART = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+SOUND = b"RIFF\x24\x08\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data"
+FORM = b"".join(
+    (
+        PART % (b"model", b"", b"speech-model"),
+        PART % (b"response_format", b"", b"verbose_json"),
+        PART % (b"temperature", b"", b"0.5"),
+        PART % (b"timestamp_granularities[]", b"", b"segment"),
+        PART % (b"file", b'; filename="a.wav"', SOUND + struct.pack("<I", 2048) + bytes(2048)),
+        b"--x--\r\n",
+    )
+)
 FRAMES = {"Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Expect", "Host"}
 FP32 = struct.pack("<3f", 1.5, 2.5, -3)
 TEXT = struct.pack("<I", 3) + b"a b"

@@ -27,6 +27,8 @@ NAMES = [
     *("content_type", "binary_data", "binary_data_size", "binary_data_output", "timeout", "cache"),
     *("sequence_id", "sequence_start", "sequence_end", "text_input", "delay", "quality", "error"),
     *("priority", "triton_enable_empty_final_response", "error_code", "__class__"),
+    *("model", "messages", "role", "content", "tool_calls", "function", "arguments", "type"),
+    *("input", "stop", "n", "stream", "stream_options", "response_format", "tool_choice"),
 ]
 DATATYPES = ["BOOL", "UINT8", "INT64", "FP16", "FP32", "FP64", "BYTES", "bytes", "", "STRING"]
 TOKENS = [

@@ -12,6 +12,8 @@ import grpc
 KNOWN = re.compile(
     r"^(Model '.*' (is not ready yet; try again in a moment\.|answers no inference requests\.)"
     r"|Model '.*' cannot be asked .*|The responses of model .*|The call was ended after .*"
+    r"|There are no embeddings on this route|Model '.*' answers no text: "
+    r"|Model '.*' answered without any |Model '.*' needs "
     r"|Nothing is remembered .*|HTTP/.* is not spoken here; send HTTP/1\.1\."
     r"|Of Transfer-Encodings only 'chunked' is known here\.)",
     re.S,
@@ -40,6 +42,8 @@ def http_fault(answer: bytes) -> str:
         return ""  # readiness, while a model is loaded again
     try:
         said = json.loads(body)["error"]
+        if isinstance(said, dict):  # OpenAI's form
+            said = said["message"]
     except (ValueError, KeyError, TypeError):
         return answer[:500].decode("latin-1")
     return "" if KNOWN.match(said) else f"{int(status)} {said}"
