@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Watched:
 
     def _run(self) -> None:
         while True:
-            waited, begun = self._waited(), time.perf_counter()
+            before, begun = self._waited(), time.perf_counter()
             with self._lock:
                 self._asked = begun
             try:
@@ -60,13 +61,21 @@ class Watched:
             with self._lock:
                 took = time.perf_counter() - begun
                 self._longest, self._asked = max(self._longest, took), None
-                own = took - (self._waited() - waited)
+            after = self._waited()
+            # Of the service's threads the one that waited longest: they hand an answer on.
+            theirs = max(after[t] - before.get(t, 0.0) for t in after if t)
+            own = took - theirs - (after[0] - before[0])
+            with self._lock:
                 self._own = max(self._own, own)
             time.sleep(max(0.0, PERIOD_SECONDS - took))
 
-    def _waited(self) -> float:
-        """Seconds that this thread and the service's loop have waited for a core so far."""
-        return waited(os.getpid(), threading.get_native_id()) + waited(self._pid, self._pid)
+    def _waited(self) -> dict[int, float]:
+        """Seconds that this thread (0) and each of the service's have waited for a core so far."""
+        found = {0: waited(os.getpid(), threading.get_native_id()), self._pid: 0.0}
+        with suppress(OSError):
+            threads = map(int, os.listdir(f"/proc/{self._pid}/task"))
+            found |= {thread: waited(self._pid, thread) for thread in threads}
+        return found
 
 
 def waited(pid: int, thread: int) -> float:

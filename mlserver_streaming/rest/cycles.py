@@ -140,7 +140,7 @@ def answer_to(scope: Scope) -> Cycle | None:
 
 @lru_cache(KEPT_NAMES)
 def _field_name(given: bytes) -> bytes:
-    if NOT_IN_NAMES.search(given):
+    if not given or NOT_IN_NAMES.search(given):
         raise RuntimeError(f"The header {given!r} has a name that cannot be sent.")
     return given.lower()
 

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from mlserver_streaming.rest.cycles import ANSWER
 from mlserver_streaming.rest.hang_up import stop_on_hang_up
 
 
@@ -92,3 +93,42 @@ async def test_both_at_once_is_a_cancellation():
 async def test_an_error_of_the_block_stays_that_error():
     with pytest.raises(ValueError, match="mine"), stop_on_hang_up(Connection()):
         raise ValueError("mine")
+
+
+class Answer:
+    """An answer of our own server, which says by itself when its client goes."""
+
+    def __init__(self, disconnected=False):
+        self.disconnected = disconnected
+        self.on_hang_up = None
+        self.scope = {"extensions": {ANSWER: {"cycle": self}}}
+
+
+async def never():
+    raise AssertionError("nobody needs to wait for the client")
+
+
+async def test_our_server_says_by_itself_that_the_client_goes():
+    answer, steps = Answer(), []
+    with stop_on_hang_up(never, answer.scope) as watching:
+        asyncio.get_running_loop().call_soon(answer.on_hang_up)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("closed")
+    await asyncio.sleep(0)
+    assert (steps, watching.hung_up, answer.on_hang_up) == (["closed"], True, None)
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_client_that_has_gone_before_stops_the_block_where_it_waits():
+    with stop_on_hang_up(never, Answer(disconnected=True).scope) as watching:
+        await asyncio.Event().wait()
+    assert watching.hung_up
+
+
+async def test_a_block_that_waits_for_nothing_is_not_stopped_and_nothing_after_it():
+    with stop_on_hang_up(never, Answer(disconnected=True).scope) as watching:
+        pass
+    await asyncio.sleep(0)
+    assert not watching.hung_up

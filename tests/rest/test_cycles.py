@@ -1,0 +1,153 @@
+"""Answers as they are written: the head with the first bytes, or by itself; nothing smuggled in."""
+
+import asyncio
+
+import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from mlserver_streaming.rest.cycles import Cycle
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = []
+        self.closed = False
+
+    def write(self, data):
+        self.written.append(bytes(data))
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def cycle(wire):
+    return made(wire)
+
+
+def made(wire, method="GET", keep_alive=True):
+    cycle = Cycle(
+        scope={"method": method},
+        transport=wire,
+        flow=FlowControl(wire),
+        logger=None,
+        access_logger=None,
+        access_log=False,
+        default_headers=[(b"server", b"us")],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=keep_alive,
+        on_response=lambda: None,
+    )
+    return cycle
+
+
+def start(*headers, status=200):
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def body(data, more=False):
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+LENGTH_3 = (b"content-length", b"3")
+
+
+async def test_head_and_body_are_one_write(cycle, wire):
+    await cycle.send(start(LENGTH_3, (b"X-Name", b"value")))
+    assert not wire.written and not cycle.response_started
+    await cycle.send(body(b"abc"))
+    await asyncio.sleep(0)
+    assert wire.written == [
+        b"HTTP/1.1 200 OK\r\nserver: us\r\ncontent-length: 3\r\nx-name: value\r\n\r\nabc"
+    ]
+    assert cycle.response_complete and not wire.closed
+
+
+async def test_a_head_does_not_wait_for_a_body_that_is_not_there(cycle, wire):
+    await cycle.send(start())
+    await asyncio.sleep(0)
+    assert [each.partition(b"\r\n")[0] for each in wire.written] == [b"HTTP/1.1 200 OK"]
+    assert cycle.response_started
+    await cycle.send(body(b"abc", more=True))
+    await cycle.send(body(b"", more=True))
+    await cycle.send(body(b""))
+    assert wire.written[1:] == [b"3\r\nabc\r\n", b"0\r\n\r\n"]
+
+
+async def test_who_fails_before_its_first_bytes_may_begin_anew(cycle, wire):
+    await cycle.send(start(LENGTH_3))
+    await cycle.send(start((b"content-length", b"4"), status=500))
+    await cycle.send(body(b"oops"))
+    [answer] = wire.written
+    assert answer.startswith(b"HTTP/1.1 500 ") and answer.endswith(b"\r\n\r\noops")
+
+
+async def test_head_has_no_body(wire):
+    cycle = made(wire, "HEAD")
+    await cycle.send(start(LENGTH_3))
+    await cycle.send(body(b"abc"))
+    [answer] = wire.written
+    assert b"content-length: 3" in answer and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("closes", [b"close", b"Upgrade, Close"])
+async def test_an_answer_may_end_its_connection(cycle, wire, closes):
+    await cycle.send(start(LENGTH_3, (b"connection", closes)))
+    await cycle.send(body(b"abc"))
+    assert wire.closed and wire.written[0].count(b"connection:") == 1
+
+
+async def test_a_connection_that_ends_says_so(wire):
+    cycle = made(wire, keep_alive=False)
+    await cycle.send(start(LENGTH_3))
+    await cycle.send(body(b"abc"))
+    assert wire.closed and b"\r\nconnection: close\r\n" in wire.written[0]
+
+
+@pytest.mark.parametrize(
+    "header", [(b"a b", b"c"), (b"", b"c"), (b"a:", b"c"), (b"a", b"b\r\nc: d"), (b"a", b"\x00")]
+)
+async def test_what_would_begin_another_field_is_not_sent(cycle, wire, header):
+    with pytest.raises(RuntimeError, match="cannot be sent"):
+        await cycle.send(start(header))
+    assert not wire.written
+
+
+@pytest.mark.parametrize("data", [b"ab", b"abcd"])
+async def test_a_body_has_the_length_that_was_said(cycle, data):
+    await cycle.send(start(LENGTH_3))
+    with pytest.raises(RuntimeError, match="Content-Length"):
+        await cycle.send(body(data))
+
+
+async def test_nothing_follows_the_end(cycle):
+    await cycle.send(start(LENGTH_3))
+    await cycle.send(body(b"abc"))
+    for message in (body(b"d"), start()):
+        with pytest.raises(RuntimeError, match="cannot come now"):
+            await cycle.send(message)
+
+
+async def test_a_hang_up_is_told_once_and_nothing_more_is_written(cycle, wire):
+    told = []
+    cycle.on_hang_up = lambda: told.append(True)
+    cycle.disconnected = True
+    await cycle.send(start(LENGTH_3))
+    await cycle.send(body(b"abc"))
+    await asyncio.sleep(0)
+    assert told == [True] and not wire.written
+
+
+async def test_a_body_that_is_here_is_taken_at_once(cycle, wire):
+    assert cycle.take_body() is None
+    cycle.body, cycle.more_body = bytearray(b"abc"), False
+    assert cycle.take_body() == b"abc"

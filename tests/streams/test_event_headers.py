@@ -1,0 +1,43 @@
+"""The `Ce-*` headers of a model are those that MLServer makes."""
+
+import uuid
+
+import pytest
+from mlserver import MLModel, ModelSettings
+from mlserver.cloudevents import CloudEventsMiddleware
+from mlserver.middleware import InferenceMiddlewares
+from mlserver.settings import Settings
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from mlserver_streaming.streams.event_headers import EventHeaders
+from mlserver_streaming.streams.headers import headers_of
+from mlserver_streaming.streams.request_ids import new_id
+
+
+@pytest.mark.parametrize("request_id", ["7", "", "x" * 1000, "x" * 2000, "a b\n"])
+def test_they_are_mlserver_s(request_id: str):
+    settings = ModelSettings(name="m", implementation=MLModel)
+    theirs = InferenceMiddlewares(CloudEventsMiddleware(Settings(server_name="s")))
+    ours = EventHeaders(
+        lambda request: theirs.request_middleware(request, settings),
+        lambda response: theirs.response_middleware(response, settings),
+    )
+    request = InferenceRequest(id=request_id or "none", inputs=[])
+    theirs.request_middleware(request, settings)
+    assert request.parameters is not None
+    assert ours.of_request(request.id or "") == request.parameters.headers
+    response = InferenceResponse(id=request_id or "none", model_name="m", outputs=[])
+    theirs.response_middleware(response, settings)
+    expected = headers_of(response)
+    assert ours.of_response(request_id or "none") == expected
+    changed = ours.of_response("1")
+    changed["Ce-Id"] = "another"
+    assert ours.of_response("1")["Ce-Id"] == "1", "nobody gets another's"
+
+
+def test_an_id_is_a_random_uuid():
+    found = {new_id() for _ in range(100)}
+    assert len(found) == 100
+    for each in found:
+        parsed = uuid.UUID(each)
+        assert (str(parsed), parsed.version, parsed.variant) == (each, 4, uuid.RFC_4122)
