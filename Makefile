@@ -182,7 +182,7 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 
-# Some eleven minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
+# Some fourteen minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
 # that the README and benchmarks/README.md show.
 bench: setup peers
 	$(BIN)/python -m benchmarks --publish

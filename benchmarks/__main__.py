@@ -18,11 +18,13 @@ from .rows.cost_rows import costs
 from .rows.jpeg_rows import jpeg
 from .rows.paced_rows import paced
 from .rows.rows import AnyRow, Plan, RowMaker
+from .rows.stock_model_rows import stock_model
 from .rows.tensor_rows import tensor_rows
 from .rows.text_rows import fairness, text
 from .rows.worker_rows import workers
 
 WORKLOADS: dict[str, RowMaker] = {
+    "stock-model": stock_model,
     "text": text,
     "jpeg": jpeg,
     "tensor": tensor_rows,

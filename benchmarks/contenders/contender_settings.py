@@ -15,7 +15,9 @@ SETTINGS = {
     "ours": "as shipped (metrics, gzip and the Triton port on), the text model's delay 0; paced "
     "token streams: `limits.streams` 8192",
     "stock MLServer": "the settings of its streaming example (`parallel_workers` 0, no metrics, no "
-    "gzip), without httptools, as `pip install mlserver` leaves it; `+ httptools` with it",
+    "gzip), without httptools, as `pip install mlserver` leaves it",
+    "a stock model, unchanged": "on both sides one model, one environment (httptools) and the "
+    "example's settings with metrics; ours adds `model_repository_implementation`",
     TRITON: "the `tritonserver` inside the wheel (2.51.0), Python backend, decoupled models, one "
     "instance a model (two on two cores), metrics off; token streams as `async def execute`",
     LITSERVE: "`fast_queue`, `accelerator` cpu, one worker a core and as many API servers; streams "

@@ -22,6 +22,7 @@ STOCK_SETTINGS: dict[str, Any] = {
     "gzip_enabled": False,
     "metrics_endpoint": None,
 }
+SEAM = {"model_repository_implementation": "mlserver_streaming.repository.ModelSettingsRepository"}
 # One FP32 1x3x640x640 tensor is past gRPC's usual 4 MiB; ours takes 64 MiB as shipped.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 OURS, STOCK, BARE = "ours", "stock MLServer", "bare grpc.aio"
@@ -59,10 +60,21 @@ def stock(
         httptools: whether uvicorn has its C parser, which MLServer does not install.
         changed: settings that are not the example's.
     """
+    path = "" if httptools else str(HERE / "without_httptools")
+    return _plain(folder, cores, models, changed, path)
+
+
+def with_seam(folder: Path, cores: set[int], *models: str, **changed: Any) -> Contender:
+    """`stock` with this project's one setting, and no model of its own."""
+    return _plain(folder, cores, models, SEAM | changed, str(ROOT))
+
+
+def _plain(
+    folder: Path, cores: set[int], models: tuple[str, ...], changed: dict[str, Any], path: str
+) -> Contender:
     settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES} | changed
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings))
-    path = "" if httptools else str(HERE / "without_httptools")
     return _mlserver(folder, folder, models, cores, tls=False, PYTHONPATH=path)
 
 

@@ -1,6 +1,5 @@
 """640x480 JPEG frames of about 94 KB, the requests that carry them, and what answers must hold."""
 
-import base64
 from collections.abc import Callable
 from functools import cache
 
@@ -39,27 +38,18 @@ def frames() -> tuple[bytes, ...]:
     return tuple(coded)
 
 
-def frame_requests(model: str, as_base64: bool) -> list[bytes]:
-    """A serialised ModelInferRequest a frame: raw JPEG bytes, or base64 text as the tutorials
-    send it."""
+def frame_requests(model: str) -> list[bytes]:
+    """A serialised ModelInferRequest a frame."""
     return [
-        bytes_request(
-            base64.b64encode(frame) if as_base64 else frame,
-            model=model,
-            request_id="0",
-            tensor="image",
-        ).SerializeToString()
+        bytes_request(frame, model=model, request_id="0", tensor="image").SerializeToString()
         for frame in frames()
     ]
 
 
 def is_right_answer(unwrap: Callable[[bytes], bytes], index: int, message: bytes) -> bool:
-    """Whether a response holds frame `index` again, as JPEG bytes or as base64 text."""
-    response = pb.ModelInferResponse.FromString(unwrap(message))
-    if not response.raw_output_contents:
-        return False
-    data = response.raw_output_contents[0][4:]
-    return is_right_frame(index, data if data[:2] == b"\xff\xd8" else base64.b64decode(data))
+    """Whether a response holds frame `index` again."""
+    raw = pb.ModelInferResponse.FromString(unwrap(message)).raw_output_contents
+    return bool(raw) and is_right_frame(index, raw[0][4:])
 
 
 def is_right_frame(index: int, jpeg: bytes) -> bool:

@@ -6,8 +6,10 @@ Sizes are given as bytes of a body; each kind fills its own with what is dearest
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -349,23 +351,11 @@ def _raw(elements: list[bytes]) -> bytes:
 
 def _wav(size: int) -> bytes:
     """16-bit silence at 16 kHz."""
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        size + 36,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        16000,
-        32000,
-        2,
-        16,
-        b"data",
-        size,
-    )
-    return head + bytes(size)
+    with io.BytesIO() as made:
+        with wave.open(made, "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(bytes(size))
+        return made.getvalue()
 
 
 def _varint(value: int) -> bytes:

@@ -4,7 +4,6 @@ Answers are checked by what they say and by how they came.
 """
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,16 +13,13 @@ from typing import Any
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
-from ..contenders.contenders import MAX_MESSAGE_BYTES
 from ..contenders.process import Target
+from .grpc_load import OPTIONS, STREAM
 from .load_window import AnswerError, Tally
 from .samples import Sample
+from .sse_load import v2_request
 
-STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
-OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-]
+MODEL = "text-model"
 EVENT, END = b"data: {", b"\r\n0\r\n\r\n"
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 # No two windows of one server ask the same.
@@ -46,7 +42,7 @@ async def text_streams(
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begun = time.perf_counter()
-        writer.write(_text_call(prompt, None if again else next(SEEDS)))
+        writer.write(v2_request(MODEL, prompt, seed=None if again else next(SEEDS)))
         answer = await reader.readuntil(EVENT)
         first = time.perf_counter() - begun
         answer += await reader.readuntil(END)
@@ -90,21 +86,11 @@ async def text_once(target: Target, prompt: str) -> Sample:
     """The question that `text_streams` asks again, asked for the first time."""
     tally = Tally(target.pid, 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", target.http, limit=MAX_ANSWER_BYTES)
-    writer.write(_text_call(prompt, None))
+    writer.write(v2_request(MODEL, prompt))
     answer = await reader.readuntil(END)
     writer.close()
     tally.responses = answer.count(EVENT)
     return tally.close()
-
-
-def _text_call(prompt: str, seed: int | None) -> bytes:
-    tensor = {"name": "prompt", "shape": [1], "datatype": "BYTES", "data": [prompt]}
-    asked = {"inputs": [tensor], "parameters": {} if seed is None else {"seed": seed}}
-    body = json.dumps(asked).encode()
-    return (
-        b"POST /v2/models/text-model/generate_stream HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    )
 
 
 async def frame_stream(

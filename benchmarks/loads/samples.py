@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from math import ceil
 from statistics import median
 
@@ -16,6 +17,7 @@ class Sample:
 
     Attributes:
         first_seconds: for each stream, the time from its request to its first response.
+        turn: its place among all windows of its row.
     """
 
     responses: int
@@ -24,6 +26,7 @@ class Sample:
     client_cpu_seconds: float
     server: Usage
     first_seconds: tuple[float, ...] = ()
+    turn: int = 0
 
     def figures(self) -> dict[str, float]:
         """Every figure of this sample, by its name in the results."""
@@ -36,6 +39,8 @@ class Sample:
             "server_cpu_us_per_response": 1e6 * self.server.cpu_seconds / self.responses,
             "faults_per_response": self.server.minor_faults / self.responses,
         }
+        if self.server.cpu_seconds:
+            found["responses_per_cpu_second"] = self.responses / self.server.cpu_seconds
         if self.first_seconds:
             found["first_response_p50_ms"] = 1e3 * percentile(self.first_seconds, 50)
             found["first_response_p99_ms"] = 1e3 * percentile(self.first_seconds, 99)
@@ -63,7 +68,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One contender's figure over another's, round by round, so that a slow minute hits both."""
+    """One contender's figure over another's, window beside window, so that a slow moment hits
+    both."""
 
     of: str
     over: str
@@ -89,13 +95,22 @@ def ratio(
     at_most: float | None = None,
 ) -> Ratio:
     """The ratio of two contenders of one row, beside the target that it has, if any."""
-    spread = Spread.of(
-        [
-            mine.figures()[figure] / theirs.figures()[figure]
-            for mine, theirs in zip(samples[of], samples[over], strict=True)
-        ]
-    )
-    return judged(of, over, figure, spread, at_least, at_most)
+    found = [
+        mine.figures()[figure] / theirs.figures()[figure]
+        for mine, theirs in pairs(samples[of], samples[over])
+    ]
+    return judged(of, over, figure, Spread.of(found), at_least, at_most)
+
+
+def pairs(some: Sequence[Sample], others: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Each window of the contender that has fewer, with the other's nearest to it."""
+    if len(some) > len(others):
+        return [(one, other) for other, one in pairs(others, some)]
+
+    def nearest(one: Sample) -> Sample:
+        return min(others, key=lambda other: abs(other.turn - one.turn))
+
+    return [(one, nearest(one)) for one in some]
 
 
 def judged(
@@ -120,22 +135,37 @@ def alternate(
     rounds: int,
     contenders: Mapping[str, Callable[[], Sample]],
     fails: Callable[[str, ContenderError], None] | None = None,
+    again: str = "",
 ) -> dict[str, list[Sample]]:
     """Measure the contenders in turn, `rounds` times: what disturbs the machine disturbs all.
 
     Args:
         fails: told of a contender that answers wrongly, which is then left out; it may raise.
+        again: the one that the others are compared with, measured beside each of them.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    turns = count()
     for _ in range(rounds):
-        for name, measure in contenders.items():
+        for name in in_turn(list(samples), again):
             if name not in samples:
                 continue
             try:
-                samples[name].append(measure())
+                samples[name].append(replace(contenders[name](), turn=next(turns)))
             except ContenderError as error:
                 if fails is None:
                     raise
                 fails(name, error)
                 del samples[name]
+        next(turns)  # windows of one round are nearer to each other than to the next one's
     return samples
+
+
+def in_turn(names: Sequence[str], again: str) -> list[str]:
+    """One round: all once, and `again` so often that each other has it before or after it."""
+    others = [name for name in names if name != again]
+    if again not in names or len(others) < 2:
+        return list(names)
+    found = []
+    for index in range(0, len(others), 2):
+        found += [others[index], again, *others[index + 1 : index + 2]]
+    return found

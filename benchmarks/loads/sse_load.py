@@ -119,7 +119,7 @@ def text_call(model: str, prompt: str, key: str = "", certificate: str | None = 
     return TextCall(v2_request(model, prompt, key), prompt, v2_word, certificate)
 
 
-def v2_request(model: str, prompt: str, key: str = "") -> bytes:
+def v2_request(model: str, prompt: str, key: str = "", seed: int | None = None) -> bytes:
     """The whole HTTP request of a V2 stream."""
     tensor = {
         "name": "prompt",
@@ -128,7 +128,8 @@ def v2_request(model: str, prompt: str, key: str = "") -> bytes:
         "data": [prompt],
         "parameters": {"content_type": "str"},
     }
-    body = json.dumps({"inputs": [tensor]}).encode()
+    parameters = {} if seed is None else {"seed": seed}
+    body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
     return (
         b"POST /v2/models/%b/generate_stream HTTP/1.1\r\nHost: localhost\r\n"
         b"Content-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b"

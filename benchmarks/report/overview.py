@@ -16,6 +16,7 @@ from ..loads.samples import Ratio, spreads
 from ..rows.jpeg_rows import LOOP, TWO_LOOPS
 from ..rows.measured import FIRST_P99, RATE
 from ..rows.rows import AnyRow, PacedRow, Row
+from ..rows.stock_model_rows import CALLS
 
 # A column, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -31,6 +32,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 # What the README shows of it: a line for each kind of work, the one nearest to a busy server.
 README_ROWS = (
+    *(call.title for call in CALLS),
     "text, SSE, 32 clients",
     "fairness, SSE, 32 streams at once",
     "text, gRPC, 32 clients",
@@ -63,7 +65,9 @@ def _named(row: AnyRow) -> str:
         return f"{row.title}: {row.unit}s that fit"
     if _is_fairness(row):
         return f"{row.title.removeprefix('fairness, ')}: first response, p99 ms"
-    return f"{row.title}: {row.unit}s/s"
+    # The rows beside these have one model on both sides.
+    title = row.title.replace("text, ", "text, each its own model, ", 1)
+    return f"{title}: {row.unit}s/s"
 
 
 def _is_fairness(row: Row) -> bool:

@@ -45,7 +45,6 @@ PANELS = {
     "FP32 tensor, gRPC, 8 in flight": (RATE, "FP32 1x3x640x640: tensors/s"),
     "CPU-bound Python model, 4 streams": (RATE, "blocking Python model, two cores: answers/s"),
 }
-LEFT_OUT = {"ours, stock's model", "ours, JpegStream"}
 BARS, PACED = "bench-throughput.png", "bench-paced.png"
 Bars = list[tuple[str, float]]
 
@@ -55,7 +54,7 @@ def bars(row: Row, figure: str) -> Bars:
     found = []
     for name, samples in row.samples.items():
         each = spreads(samples)
-        if figure in each and name not in LEFT_OUT:
+        if figure in each:
             found.append((name, each[figure].median))
     return sorted(found, key=lambda bar: bar[1], reverse=figure == FIRST_P99)
 

@@ -26,6 +26,7 @@ COLUMNS = {
     "client CPU": ("client_cpu_percent", "{:.0f} %"),
 }
 FIGURE_NAMES = {figure: heading for heading, (figure, _) in COLUMNS.items()} | {
+    "responses_per_cpu_second": "/s of server CPU",
     "first_later_ms": "first p50 ms, difference",
     "most": "how many",
 }

@@ -81,7 +81,7 @@ def _text(
 
 
 def _frames(plan: Plan, load: LoadProcess, memcached: str | None) -> Row:
-    requests = frame_requests("jpeg-model", as_base64=False)
+    requests = frame_requests("jpeg-model")
     blocks = _contenders(memcached)
     numbers = iter(range(1_000_000))
 

@@ -26,7 +26,6 @@ from ..contenders.started import Start, started
 from ..inputs.frames import frame_requests, frames, is_right_answer, is_right_frame
 from ..loads.grpc_load import grpc_messages, grpc_unary
 from ..loads.http_load import http_calls, post, post_file
-from ..loads.jpeg_client_load import client_frames
 from ..loads.load_process import LoadProcess
 from ..loads.samples import Sample
 from ..loads.triton_dialect import plain, unwrapped
@@ -35,7 +34,6 @@ from .measured import Target, measure_row
 from .rows import PINNED, SHARED, Plan, Row
 
 LOOP, TWO_LOOPS = "bare cv2 loop, 1 thread", "bare cv2 loop, 2 threads"
-CLIENT, SEED = f"{OURS}, JpegStream", f"{STOCK}, base64, unary"
 NOTE = (
     "KServe: unary gRPC; LitServe, BentoML: unary HTTP, as many calls at once as others have "
     "frames in flight"
@@ -66,7 +64,6 @@ TWO_CORES = (
     Target(LOOP),
     Target(TRITON),
     Target(STOCK),
-    Target(SEED),
     Target(BY_HAND_GRPC),
     Target(KSERVE),
     Target(LITSERVE),
@@ -134,21 +131,18 @@ def _rows(
         LoadProcess(client_cores) as load,
     ):
 
-        def window(who: str, server: str, mode: Mode) -> Sample:
+        def window(who: str, mode: Mode) -> Sample:
             drive, *given = calls[who]
             if drive is grpc_messages:
                 requests, right, ordered = given
                 given = [requests, right, mode.in_flight, plan.seconds, mode.streams, ordered]
             else:
                 given += [mode.in_flight * mode.streams, plan.seconds]
-            found: Sample = load.measure(servers[server], drive, *given)
+            found: Sample = load.measure(servers[who], drive, *given)
             return found
 
         def windows(mode: Mode) -> dict[str, Callable[[], Sample]]:
-            found = {who: partial(window, who, who, mode) for who in starts if who in servers}
-            if mode is IN_FLIGHT and title == "two cores":
-                found[CLIENT] = partial(window, CLIENT, OURS, mode)
-                found[SEED] = partial(window, SEED, STOCK, mode)
+            found = {who: partial(window, who, mode) for who in starts if who in servers}
             return {**found, **loops}
 
         where = PINNED if title == "one core" else SHARED
@@ -175,13 +169,11 @@ def _calls(in_order: bool) -> dict[str, tuple[Any, ...]]:
     right = partial(is_right_answer, plain)
     triton_right = partial(is_right_answer, unwrapped)
     return {
-        OURS: (grpc_messages, frame_requests("jpeg-model", as_base64=False), right, True),
-        STOCK: (grpc_messages, frame_requests("stock-jpeg", as_base64=False), right, True),
-        TRITON: (grpc_messages, frame_requests("jpeg", as_base64=False), triton_right, in_order),
-        BY_HAND_GRPC: (grpc_messages, frame_requests("jpeg", as_base64=False), right, True),
-        KSERVE: (grpc_unary, frame_requests("jpeg", as_base64=False), right),
+        OURS: (grpc_messages, frame_requests("jpeg-model"), right, True),
+        STOCK: (grpc_messages, frame_requests("stock-jpeg"), right, True),
+        TRITON: (grpc_messages, frame_requests("jpeg"), triton_right, in_order),
+        BY_HAND_GRPC: (grpc_messages, frame_requests("jpeg"), right, True),
+        KSERVE: (grpc_unary, frame_requests("jpeg"), right),
         LITSERVE: (http_calls, [post_file("/predict", f) for f in frames()], is_right_frame),
         BENTOML: (http_calls, [post("/jpeg", f) for f in frames()], is_right_frame),
-        CLIENT: (client_frames,),
-        SEED: (grpc_unary, frame_requests("stock-jpeg", as_base64=True), right),
     }

@@ -11,7 +11,7 @@ from .rows import Row
 
 RATE = "responses_per_second"
 FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"
-SERVER_TIME = "server_cpu_us_per_response"
+SERVER_TIME, PER_CPU = "server_cpu_us_per_response", "responses_per_cpu_second"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def measure_row(
             raise error
         gone[name] = reason(error)
 
-    samples = alternate(rounds, contenders, fails)
+    samples = alternate(rounds, contenders, fails, OURS)
     return Row(title, unit, cores, samples, ratios(samples, targets), gone)
 
 

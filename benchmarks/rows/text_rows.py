@@ -34,13 +34,9 @@ from .rows import PINNED, Plan, Row
 
 PROMPT = prompt()
 MANY = 32
-# The model of MLServer's example, unmodified, under this project: what serving alone gains.
-STOCK_FAST = f"{STOCK} + httptools"
-STOCK_MODEL = "ours, stock's model"
 STARTS: dict[str, Start] = {
-    OURS: lambda folder, cores: ours(folder, cores, "stock-text"),
+    OURS: ours,
     STOCK: lambda folder, cores: stock(folder, cores, "stock-text"),
-    STOCK_FAST: lambda folder, cores: stock(folder, cores, "stock-text", httptools=True),
     TRITON: lambda folder, cores: triton(folder, cores, "text"),
     LITSERVE: lambda folder, cores: litserve(folder, cores, "text"),
     BENTOML: bentoml,
@@ -53,8 +49,6 @@ STARTS: dict[str, Start] = {
 SSE_CALLS = {
     OURS: (OURS, text_call("text-model", PROMPT)),
     STOCK: (STOCK, text_call("stock-text", PROMPT)),
-    STOCK_MODEL: (OURS, text_call("stock-text", PROMPT)),
-    STOCK_FAST: (STOCK_FAST, text_call("stock-text", PROMPT)),
     TRITON: (TRITON, flat_call("/v2/models/text/generate_stream", PROMPT)),
     LITSERVE: (LITSERVE, flat_call("/predict", PROMPT)),
     BENTOML: (BENTOML, flat_call("/text", PROMPT)),
@@ -65,7 +59,6 @@ SSE_CALLS = {
 GRPC_CALLS = {
     OURS: (OURS, "text-model", plain),
     STOCK: (STOCK, "stock-text", plain),
-    STOCK_MODEL: (OURS, "stock-text", plain),
     TRITON: (TRITON, "text", unwrapped),
     BY_HAND_GRPC: (BY_HAND_GRPC, "text-model", plain),
 }
@@ -83,18 +76,15 @@ TARGETS = {
         Target(TRITON, at_least=4),
         Target(BARE_SSE, at_least=0.35),
         Target(BARE_SSE_TURNS, at_least=0.35),
-        Target(STOCK_FAST),
         Target(BY_HAND_SSE),
         Target(LITSERVE),
         Target(BENTOML),
-        Target(STOCK, of=STOCK_MODEL),
         Target(STOCK, figure=SERVER_TIME),
     ),
     "gRPC": (
         Target(STOCK, at_least=1.5),
         Target(TRITON, at_least=1.4),
         Target(BY_HAND_GRPC, at_least=0.95),
-        Target(STOCK, of=STOCK_MODEL),
         Target(STOCK, figure=SERVER_TIME),
         Target(TRITON, figure=SERVER_TIME),
         Target(BY_HAND_GRPC, figure=SERVER_TIME),

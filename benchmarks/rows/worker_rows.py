@@ -21,7 +21,7 @@ from ..inputs.text_prompt import prompt
 from ..loads.grpc_load import grpc_messages, grpc_streams, grpc_unary, text_call, word
 from ..loads.http_load import http_calls, post
 from ..loads.load_process import LoadProcess
-from ..loads.samples import Sample, Spread, judged
+from ..loads.samples import Sample, Spread, judged, pairs
 from ..loads.sse_load import sse_streams
 from ..loads.sse_load import text_call as sse_call
 from ..loads.triton_dialect import plain, unwrapped
@@ -134,7 +134,7 @@ def with_first(row: Row) -> Row:
         return row
     later = [
         mine.figures()[FIRST_P50] - theirs.figures()[FIRST_P50]
-        for mine, theirs in zip(row.samples[WORKERS], row.samples[OURS], strict=True)
+        for mine, theirs in pairs(row.samples[WORKERS], row.samples[OURS])
     ]
     found = judged(WORKERS, OURS, "first_later_ms", Spread.of(later), at_most=FIRST_LATER_MS)
     return Row(row.title, row.unit, row.cores, row.samples, (*row.ratios, found), row.absent)

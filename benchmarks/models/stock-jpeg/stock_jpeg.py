@@ -1,7 +1,5 @@
-"""Frames on stock MLServer: raw JPEG bytes on a stream, or, as Triton's video tutorials have it,
-base64 text in one unary call a frame."""
+"""Frames on stock MLServer: raw JPEG bytes on a stream."""
 
-import base64
 from collections.abc import AsyncIterator
 
 import cv2
@@ -15,28 +13,17 @@ QUALITY = 95
 class StockJpegModel(MLModel):
     """Decodes a frame and encodes it again at quality 95."""
 
-    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        coded = recode(base64.b64decode(payload.inputs[0].data.root[0]))
-        return self._response(base64.b64encode(coded))
-
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
         async for request in payloads:
-            yield self._response(recode(request.inputs[0].data.root[0]))
-
-    def _response(self, data: bytes) -> InferenceResponse:
-        return InferenceResponse(
-            model_name=self.name,
-            outputs=[
-                ResponseOutput(
-                    name="output_image",
-                    datatype=Datatype.BYTES,
-                    shape=[1],
-                    data=TensorData([data]),
-                )
-            ],
-        )
+            output = ResponseOutput(
+                name="output_image",
+                datatype=Datatype.BYTES,
+                shape=[1],
+                data=TensorData([recode(request.inputs[0].data.root[0])]),
+            )
+            yield InferenceResponse(model_name=self.name, outputs=[output])
 
 
 def recode(jpeg: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The text model as MLServer's streaming example builds it, with no delay: for stock MLServer."""
+"""A text model as MLServer's streaming example builds it, with no delay; unary, its text again."""
 
 from collections.abc import AsyncIterator
 
@@ -8,7 +8,15 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class StockTextModel(MLModel):
-    """One word a response, every word but the first with the space before it."""
+    """Streams a word a response, every word but the first with the space before it."""
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        text = StringCodec.decode_input(payload.inputs[0])
+        return InferenceResponse(
+            model_name=self.name,
+            model_version=self.version,
+            outputs=[StringCodec.encode_output("output", text)],
+        )
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
