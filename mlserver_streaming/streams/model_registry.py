@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from contextlib import suppress
 from typing import Any
 
@@ -39,14 +38,10 @@ class ModelRegistry(MultiModelRegistry):
     async def load(self, model_settings: ModelSettings) -> MLModel:
         """Load a model as the service starts: MLServer asks here for all of them at once."""
         try:
-            model = await self.attempt(model_settings)
+            return await self.attempt(model_settings)
         except LoadError as error:
             self.start.failed(error.failure)
             return MLModel(model_settings)  # MLServer does not look at it
-        # What came with it stays, and collections need not look through it again and again, for
-        # which everybody waits; not where models come and go, since it keeps garbage, too.
-        gc.freeze()
-        return model
 
     async def attempt(self, settings: ModelSettings) -> MLModel:
         """Load a model, or load it again: where that fails, the one before stays.
