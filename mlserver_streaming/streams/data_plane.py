@@ -24,6 +24,7 @@ from mlserver.types import (
     MetadataModelResponse,
     MetadataServerResponse,
 )
+from mlserver.utils import generate_uuid
 
 from ..access.authenticator import authenticator
 from ..access.callers import authorise, current
@@ -46,7 +47,6 @@ from .headers import headers_of
 from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
-from .request_ids import new_id
 from .response_bound import ResponseBound
 from .streams import Streams
 from .wanted import Wanted, only_named
@@ -242,7 +242,7 @@ class StreamingDataPlane(DataPlane):
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
         """Give a request its id and its headers."""
         if request.id is None:
-            request.id = new_id()
+            request.id = generate_uuid()
         parameters = request.parameters
         if parameters is None or parameters.headers is None:
             self._inference_middleware.request_middleware(request, model.settings)
@@ -334,7 +334,7 @@ class _Serving:
         elif isinstance(error, Exception):
             served.failure.inc()
             if not isinstance(error, MLServerError):
-                request_id = requests.last_id or new_id()
+                request_id = requests.last_id or generate_uuid()
                 logger.exception(
                     "Request '%s' to model '%s' failed.", shown(request_id), model.name
                 )

@@ -1,7 +1,5 @@
 """The `Ce-*` headers of a model are those that MLServer makes."""
 
-import uuid
-
 import pytest
 from mlserver import MLModel, ModelSettings
 from mlserver.cloudevents import CloudEventsMiddleware
@@ -11,7 +9,6 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from mlserver_streaming.streams.event_headers import EventHeaders
 from mlserver_streaming.streams.headers import headers_of
-from mlserver_streaming.streams.request_ids import new_id
 
 
 @pytest.mark.parametrize("request_id", ["7", "", "x" * 1000, "x" * 2000, "a b\n"])
@@ -33,11 +30,3 @@ def test_they_are_mlserver_s(request_id: str):
     changed = ours.of_response("1")
     changed["Ce-Id"] = "another"
     assert ours.of_response("1")["Ce-Id"] == "1", "nobody gets another's"
-
-
-def test_an_id_is_a_random_uuid():
-    found = {new_id() for _ in range(100)}
-    assert len(found) == 100
-    for each in found:
-        parsed = uuid.UUID(each)
-        assert (str(parsed), parsed.version, parsed.variant) == (each, 4, uuid.RFC_4122)
