@@ -83,7 +83,7 @@ BORROWED = (
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._metrics",
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor._wrap_rpc_behavior",
     "py_grpc_prometheus.prometheus_server_interceptor:PromServerInterceptor."
-    "increase_grpc_server_handled_total_counter",
+    "_grpc_server_handled_total_counter",
     "opentelemetry.instrumentation.grpc._aio_server:"
     "OpenTelemetryAioServerInterceptor._intercept_aio_server_unary",
     "opentelemetry.instrumentation.grpc._aio_server:"

@@ -1,5 +1,5 @@
-"""V2 messages put together without validation: on the path of every response, where pydantic's own
-ways of making one cost more than the rest of a small response together.
+"""V2 messages put together without validation: on the path of every request and response, where
+pydantic's own ways of making one cost more than the rest of a small one together.
 
 What is given must be whole and of the right types already.
 """
@@ -7,7 +7,14 @@ What is given must be whole and of the right types already.
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    Parameters,
+    RequestInput,
+    ResponseOutput,
+    TensorData,
+)
 from pydantic import BaseModel
 
 Message = TypeVar("Message", bound=BaseModel)
@@ -19,7 +26,8 @@ _SET_EXTRA = BaseModel.__dict__["__pydantic_extra__"].__set__
 _SET_PRIVATE = BaseModel.__dict__["__pydantic_private__"].__set__
 # Shared by all messages of a kind: pydantic only ever adds to it, and nothing is left to be added.
 _NAMES: dict[type[BaseModel], set[str]] = {
-    kind: set(kind.model_fields) for kind in (InferenceResponse, ResponseOutput, TensorData)
+    kind: set(kind.model_fields)
+    for kind in (InferenceResponse, ResponseOutput, RequestInput, TensorData)
 }
 
 
@@ -59,6 +67,34 @@ def output(
     )
 
 
+def request(
+    request_id: str | None, inputs: list[RequestInput], parameters: Parameters | None
+) -> InferenceRequest:
+    """An inference request that names no outputs."""
+    return _message(
+        InferenceRequest,
+        {"id": request_id, "parameters": parameters, "inputs": inputs, "outputs": None},
+        # Its own: outputs may be named yet.
+        {"id", "parameters", "inputs"},
+    )
+
+
+def request_input(
+    name: str, datatype: str, shape: list[int], data: Any, parameters: Parameters | None
+) -> RequestInput:
+    """An input tensor; its data is a list of elements, or a numpy array."""
+    return _message(
+        RequestInput,
+        {
+            "name": name,
+            "shape": shape,
+            "datatype": datatype,
+            "parameters": parameters,
+            "data": _root(data),
+        },
+    )
+
+
 @lru_cache(64)
 def _described(content_type: str) -> Parameters:
     return Parameters(content_type=content_type)
@@ -72,10 +108,10 @@ def _root(data: Any) -> TensorData:
     return message
 
 
-def _message(kind: type[Message], fields: dict[str, Any]) -> Message:
+def _message(kind: type[Message], fields: dict[str, Any], names: set[str] | None = None) -> Message:
     message = object.__new__(kind)
     _SET_FIELDS(message, fields)
-    _SET_NAMES(message, _NAMES[kind])
+    _SET_NAMES(message, names or _NAMES[kind])
     _SET_EXTRA(message, None)
     _SET_PRIVATE(message, None)
     return message

@@ -16,7 +16,6 @@ from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
     Parameters,
-    RequestInput,
     RequestOutput,
     ResponseOutput,
     TensorData,
@@ -24,6 +23,7 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from ..errors import BadRequestError
+from ..models import messages
 from ..settings import LimitSettings
 from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
@@ -120,19 +120,13 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
             elements += len(data)
             check_elements(limits, elements)
         inputs.append(
-            RequestInput.model_construct(
-                name=tensor.name,
-                shape=shape,
-                datatype=tensor.datatype,
-                parameters=decode_parameters(tensor.parameters),
-                data=TensorData.model_construct(root=data),
+            messages.request_input(
+                tensor.name, tensor.datatype, shape, data, decode_parameters(tensor.parameters)
             )
         )
         if index % INPUTS_IN_A_STEP == INPUTS_IN_A_STEP - 1:
             yield
-    payload = InferenceRequest.model_construct(
-        id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
-    )
+    payload = messages.request(request.id, inputs, decode_parameters(request.parameters))
     if request.outputs:
         payload.outputs = [
             RequestOutput.model_construct(

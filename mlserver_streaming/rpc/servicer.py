@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class StreamingServicer(InferenceServicer):
             figures = self._figures(model)
             figures.received.inc(len(message))
             response = await self._data_plane.answer(request.payload, model)
-            send_headers(self._data_plane.headers_to(response, model), context, call)
+            send_headers(self._data_plane.metadata_to(response, model), context, call)
             if is_large(response):
                 reply = await in_turns(encoded(response, request.raw, self.bound))
             else:
@@ -169,7 +169,8 @@ class _Wire:
 
     def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bytes:
         if response.parameters is not None:
-            send_headers(headers.headers_of(response), self._context, self._call)
+            said = headers.metadata_of(headers.headers_of(response))
+            send_headers(said, self._context, self._call)
         message = encode_response(response, raw)
         if len(message) > self._servicer.bound.bytes:
             self._servicer.bound.check(len(message))
@@ -179,7 +180,8 @@ class _Wire:
         self, response: InferenceResponse, raw: bool, model: MLModel | None
     ) -> bytes:
         if response.parameters is not None:
-            send_headers(headers.headers_of(response), self._context, self._call)
+            said = headers.metadata_of(headers.headers_of(response))
+            send_headers(said, self._context, self._call)
         message = await in_turns(encoded(response, raw, self._servicer.bound))
         return self._counted(message, model)
 
@@ -214,21 +216,11 @@ def metadata_of(context: Context) -> dict[str, Any]:
     return dict(context.invocation_metadata() or ())
 
 
-def send_headers(said: Mapping[str, str], context: Context, call: Call) -> None:
-    """A response's headers as the call's trailing metadata, which takes ASCII only."""
-    sent = {name.lower(): text for name, text in said.items()}
-    if not sent:
-        return
-    if call.request_id:
-        sent[REQUEST_ID] = call.request_id
-    context.set_trailing_metadata(
-        tuple(
-            (name, text)
-            for name, text in sent.items()
-            # gRPC's own names, and those that hold bytes.
-            if text.isascii()
-            and text.isprintable()
-            and not name.startswith("grpc-")
-            and not name.endswith("-bin")
-        )
-    )
+def send_headers(said: Iterable[tuple[str, str]], context: Context, call: Call) -> None:
+    """A response's headers as the call's trailing metadata."""
+    sent = tuple(said)
+    if call.request_id and sent:
+        own = (REQUEST_ID, call.request_id)
+        sent = (*(each for each in sent if each[0] != REQUEST_ID), own)
+    if sent:
+        context.set_trailing_metadata(sent)

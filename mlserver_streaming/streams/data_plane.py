@@ -6,7 +6,7 @@ that was opened is closed by it.
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sized
 from contextlib import aclosing
 from time import monotonic, perf_counter_ns
 from typing import Any
@@ -44,7 +44,7 @@ from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
 from .event_headers import EventHeaders
-from .headers import Field, fields_of, headers_of
+from .headers import Field, fields_of, headers_of, metadata_of
 from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
@@ -252,8 +252,6 @@ class StreamingDataPlane(DataPlane):
 
     def headers_to(self, response: InferenceResponse, model: MLModel) -> dict[str, str]:
         """The headers that leave with an answer of `answer`."""
-        if not _has_headers(response):
-            return self._event_headers(model).of_response(response.id or "")
         self._inference_middleware.response_middleware(response, model.settings)
         return headers_of(response)
 
@@ -262,6 +260,12 @@ class StreamingDataPlane(DataPlane):
         if not _has_headers(response):
             return self._event_headers(model).fields_of_response(response.id or "")
         return fields_of(self.headers_to(response, model))
+
+    def metadata_to(self, response: InferenceResponse, model: MLModel) -> Iterable[tuple[str, str]]:
+        """The same as gRPC has them."""
+        if not _has_headers(response):
+            return self._event_headers(model).metadata_of_response(response.id or "")
+        return metadata_of(self.headers_to(response, model))
 
     def _event_headers(self, model: MLModel) -> EventHeaders:
         found = self._events.get(model.name)

@@ -43,22 +43,24 @@ class EventHeaders:
         """What a request's headers get."""
         return self._request.filled(request_id)
 
-    def of_response(self, request_id: str) -> dict[str, str]:
-        """What leaves with a response; an id that is too long for a header does not."""
-        return self._response.fit(request_id)
-
     def fields_of_response(self, request_id: str) -> list[Field]:
-        """The same as HTTP has them."""
+        """What leaves with a response, as HTTP has it; an id that is too long for a header does
+        not."""
         return self._response.fields(request_id)
+
+    def metadata_of_response(self, request_id: str) -> list[tuple[str, str]]:
+        """The same as gRPC has them; it takes ASCII only."""
+        return self._response.metadata(request_id)
 
 
 class _Template:
-    __slots__ = ("_fields", "_id_fields", "_ids", "_said")
+    __slots__ = ("_fields", "_id_fields", "_ids", "_metadata", "_said")
 
     def __init__(self, headers: dict[str, str]):
         self._said = headers
         self._ids = [name for name, value in headers.items() if value == PLACE]
         self._fields = fields_of({n: v for n, v in headers.items() if n not in self._ids})
+        self._metadata = [(name.decode(), value.decode()) for name, value in self._fields]
         self._id_fields = [name.lower().encode() for name in self._ids]
 
     def filled(self, request_id: str) -> dict[str, str]:
@@ -67,16 +69,18 @@ class _Template:
             found[name] = request_id
         return found
 
-    def fit(self, request_id: str) -> dict[str, str]:
-        """As `filled`, without an id that is too long for a header."""
-        if len(request_id) <= MAX_ID_CHARACTERS:
-            return self.filled(request_id)
-        return {name: value for name, value in self._said.items() if name not in self._ids}
-
     def fields(self, request_id: str) -> list[Field]:
-        """As `fit`, as HTTP has them."""
+        """As HTTP has them, without an id that is too long for a header."""
         found = self._fields.copy()
         if len(request_id) <= MAX_ID_CHARACTERS:
             written = printable(request_id).encode()
             found += [(name, written) for name in self._id_fields]
+        return found
+
+    def metadata(self, request_id: str) -> list[tuple[str, str]]:
+        """The same as gRPC has them."""
+        found = self._metadata.copy()
+        fits = len(request_id) <= MAX_ID_CHARACTERS
+        if fits and request_id.isascii() and request_id.isprintable():
+            found += [(name.lower(), request_id) for name in self._ids]
         return found

@@ -62,6 +62,18 @@ def fields_of(headers: Mapping[str, str]) -> list[Field]:
     return [(name.lower().encode(), printable(text).encode()) for name, text in headers.items()]
 
 
+def metadata_of(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Headers as gRPC has them: ASCII only, and none of its own or that would hold bytes."""
+    return [
+        (name.lower(), text)
+        for name, text in headers.items()
+        if text.isascii()
+        and text.isprintable()
+        and not name.lower().startswith("grpc-")
+        and not name.lower().endswith("-bin")
+    ]
+
+
 def printable(text: str) -> str:
     """A text that may stand in a header: as it is where it can."""
     return text if text.isascii() and text.isprintable() else quote(text, PRINTABLE)
