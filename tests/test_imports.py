@@ -22,7 +22,7 @@ PACKAGE_FLOORS = (
     ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("streams",),
-    ("cache", "parallel"),
+    ("cache", "parallel", "management"),
     ("rest", "rpc"),
     ("openai",),
     ("extension",),

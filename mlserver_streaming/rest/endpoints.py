@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from time import perf_counter_ns
 from urllib.parse import quote
 
 from mlserver import MLModel
@@ -26,6 +27,7 @@ from ..tensors.json_pieces import SMALL_BODY_BYTES
 from ..tensors.json_requests import attach_rows, decode_request, parse
 from ..tensors.steps import Steps, finish
 from ..watch.metrics import Figures
+from ..watch.statistics import Served
 from . import binary
 from .answer import cut_off, send_answer
 from .binary import BinaryOutputs
@@ -74,6 +76,7 @@ class Question:
     answers: Answers
     outputs: BinaryOutputs | None
     figures: Figures
+    served: Served
 
 
 class InferenceEndpoints:
@@ -111,6 +114,7 @@ class InferenceEndpoints:
                     )
                     said = self._data_plane.headers_to(response, question.model)
                     headers = {**_printable(said), **request_id(call)}
+                    begun = perf_counter_ns()
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
@@ -121,6 +125,7 @@ class InferenceEndpoints:
                         parts = (body,)
                     else:
                         parts = list(await in_turns(question.answers.written(response)))
+                    question.served.output_ns += perf_counter_ns() - begun
                     size = sum(map(len, parts))
                     self._data_plane.rest_bound.check(size)
                     question.figures.sent.inc(size)
@@ -174,7 +179,7 @@ class InferenceEndpoints:
         model = await self._data_plane.model(name, version)
         limits = self._data_plane.streaming.limits
         body = await read_body(request, limits.request_bytes)
-        came = asyncio.get_running_loop().time()
+        came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
         may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
         reading = _read(
             body,
@@ -194,9 +199,12 @@ class InferenceEndpoints:
         insert_headers(payload, without_secrets(request.headers))
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
+        served = self._data_plane.served(model)
+        served.input_ns += perf_counter_ns() - begun
         if answers is not None:
-            return Question(payload, model, answers, None, figures)
-        return Question(payload, model, JSON, outputs if outputs.any else None, figures)
+            return Question(payload, model, answers, None, figures, served)
+        as_bytes = outputs if outputs.any else None
+        return Question(payload, model, JSON, as_bytes, figures, served)
 
 
 def _read(

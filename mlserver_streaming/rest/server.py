@@ -7,7 +7,6 @@ from typing import Any
 import uvicorn
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLModel
-from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.rest import RESTServer
 from mlserver.rest.logging import disable_health_access_logs
@@ -26,6 +25,7 @@ from ..errors import InternalError, MLServerError
 from ..ports import require_free
 from ..streams.calls import REQUEST_ID, fit_id, returned_id
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..watch import stream_log
 from . import openapi
 from .auth import protect
@@ -35,6 +35,7 @@ from .docs import DOCUMENT, PAGE, DocumentEndpoints
 from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
+from .management import ManagementEndpoints
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
 from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
@@ -47,6 +48,8 @@ MAX_ERROR_CHARACTERS = 1000
 GZIP_LEVEL = 1
 # Streams end all the time: a client that was refused one need not wait long.
 RETRY_AFTER = {"Retry-After": "1"}
+# The last parts of the protocol's paths whose answers may be.
+COMPRESSED = (*UNARY_CALLS, PAGE, DOCUMENT)
 # What a status is to come with.
 HEADERS = {
     415: {"Accept-Encoding": ", ".join(CODINGS)},  # RFC 9110, 15.5.16
@@ -64,7 +67,7 @@ class StreamingRESTServer(RESTServer):
         self,
         settings: Settings,
         data_plane: StreamingDataPlane,
-        model_repository_handlers: ModelRepositoryHandlers,
+        model_repository_handlers: GuardedRepositoryHandlers,
         dialects: Sequence[Dialect] = (),
     ):
         """
@@ -88,6 +91,7 @@ class StreamingRESTServer(RESTServer):
         self._app.router.routes[:] = [
             *endpoints.routes(),
             *HealthEndpoints(data_plane).routes(),
+            *ManagementEndpoints(data_plane).routes(),
             *documents.routes(),
             *repository.routes(),
             *(route for dialect in dialects for route in dialect.routes()),
@@ -175,19 +179,26 @@ class StreamingRESTServer(RESTServer):
 
 
 class AnswerGZipMiddleware(GZipMiddleware):
-    """Compresses answers; event streams compress themselves. Other dialects' answers may be either.
+    """Compresses the answers of models, the documents, and what runtimes add.
+
+    Event streams compress themselves; other dialects' answers may be either; and of the protocol's
+    other answers Triton's asynchronous client says that it takes gzip, but cannot read it
+    (findings/tritonclient-http-aio-gzip.sh).
 
     Starlette makes a compressor for each request and keeps it as long as the response lasts: 90 KiB
     for each stream, never used.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (
-            scope["path"].rpartition("/")[2] in STREAM_CALLS or dialect_of(scope)
-        ):
+        if scope["type"] == "http" and (_is_plain(scope["path"]) or dialect_of(scope)):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path's answer is sent as it is."""
+    return path.startswith("/v2") and path.rpartition("/")[2] not in COMPRESSED
 
 
 def _error(

@@ -40,7 +40,8 @@ from ..errors import (
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
 from ..watch.statistics import Served
-from . import answers
+from . import answers, calls
+from .batches import watch_batches
 from .calls import Calls
 from .event_headers import EventHeaders
 from .headers import headers_of
@@ -52,7 +53,20 @@ from .streams import Streams
 from .wanted import Wanted, only_named
 
 # Triton's names for what the protocol's base does not have.
-EXTENSIONS = ("sequence", "sequence(string_id)")
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "sequence(string_id)",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
 
 # How long a stream that never waits may go on before the others, and its client, get a turn; and
 # how long a round of all streams may take: a new one needs some ten of them to its first response.
@@ -91,6 +105,8 @@ class StreamingDataPlane(DataPlane):
         self.rest_bound = ResponseBound(limits.request_bytes)
         self.grpc_bound = ResponseBound.of_grpc(settings, limits)
         self.in_use = InUse()
+        # What the service is asked about itself: of a room above, given as the cache is.
+        self.management: Any = None
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
         self._served: dict[tuple[str, str | None], Served] = {}
@@ -194,6 +210,7 @@ class StreamingDataPlane(DataPlane):
             raise NotReadyError(name)
         if self.in_use.meet(model):
             self._watch_sequences(model)
+            watch_batches(model, self.served(model).batches)
         return model
 
     def _watch_sequences(self, model: MLModel) -> None:
@@ -329,6 +346,8 @@ class _Serving:
         plane.at_work -= 1
         served.duration.observe(took / 1e9)
         served.count(took, requests.count, requests.failed + (error is not None))
+        if (call := calls.current()) is not None and call.queue_ns:
+            served.queue_ns, call.queue_ns = served.queue_ns + call.queue_ns, 0
         if error is None:
             served.success.inc()
         elif isinstance(error, Exception):

@@ -17,6 +17,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from ..errors import NoSuchOutputError
 from ..models.parameters import parameter
 from .answers import is_decoupled
+from .classification import classes_of, classified
 
 # Requests of one stream whose wishes are kept: their answers come within so many, or as they are.
 KEPT_WISHES = 1024
@@ -36,7 +37,7 @@ def only_named(
     # A sequence's end, say, is answered without outputs.
     if not response.outputs and parameter(request, "sequence_id") is not None:
         return response
-    wish = Wish.of(request)
+    wish = Wish.of(request, model)
     wish.meet(response)
     if wish.missing:
         raise NoSuchOutputError(model.name, wish.missing, wish.seen)
@@ -49,20 +50,31 @@ class Wish:
 
     Attributes:
         names: in the order of the request, each once.
+        classes: how many classes of those of which the classes are wanted.
         missing: those that no answer has had yet.
         seen: what the answers had.
         failed: whether the request was refused for it.
     """
 
+    model: MLModel
     names: tuple[str, ...]
+    classes: dict[str, int]
     missing: list[str]
     seen: dict[str, None] = field(default_factory=dict)
     failed: bool = False
 
     @classmethod
-    def of(cls, request: InferenceRequest) -> "Wish":
-        names = tuple(dict.fromkeys(output.name for output in request.outputs or []))
-        return cls(names, list(names))
+    def of(cls, request: InferenceRequest, model: MLModel) -> "Wish":
+        """
+        Raises:
+            BadRequestError: no such number of classes can be wanted.
+        """
+        outputs = request.outputs or []
+        names = tuple(dict.fromkeys(output.name for output in outputs))
+        classes = {
+            output.name: count for output in outputs if (count := classes_of(output)) is not None
+        }
+        return cls(model, names, classes, list(names))
 
     def meet(self, response: InferenceResponse) -> None:
         self.seen.update(dict.fromkeys(output.name for output in response.outputs))
@@ -70,8 +82,19 @@ class Wish:
             self.missing = [name for name in self.missing if name not in self.seen]
 
     def reduced(self, response: InferenceResponse) -> InferenceResponse:
-        """A copy of a response: its model may give the same one again."""
+        """A copy of a response: its model may give the same one again.
+
+        Raises:
+            BadRequestError: classes are wanted of what has none.
+        """
         outputs = [each for name in self.names for each in response.outputs if each.name == name]
+        if self.classes:
+            outputs = [
+                classified(each, self.classes[each.name], self.model)
+                if each.name in self.classes
+                else each
+                for each in outputs
+            ]
         return response.model_copy(update={"outputs": outputs})
 
 
@@ -96,7 +119,7 @@ class Wanted:
         id = request.id or ""
         self._wishes.pop(id, None)
         if request.outputs:
-            self._wishes[id] = Wish.of(request)
+            self._wishes[id] = Wish.of(request, self._model)
             if len(self._wishes) > KEPT_WISHES:
                 del self._wishes[next(iter(self._wishes))]
 

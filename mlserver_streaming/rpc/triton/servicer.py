@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import grpc
-from mlserver import MLModel
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid, insert_headers
@@ -21,30 +20,20 @@ from mlserver.utils import generate_uuid, insert_headers
 from ...access.authenticator import without_secrets
 from ...errors import InternalError, MLServerError, TooLargeError, failure_of
 from ...streams import calls
-from ...streams.answers import One, is_decoupled
+from ...streams.answers import One
 from ...streams.calls import TRITON
 from ...streams.deadlines import timeout_seconds, undisturbed, within
 from ...streams.finals import with_final
-from ...streams.model_registry import UNVERSIONED
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from ..converters import DecodedRequest, decode, encode_response, named, response_parts
-from ..errors import abort, answers_errors, write
+from ..errors import abort, write
 from ..servicer import StreamingServicer, metadata_of
-from .messages import (
-    DATA_TYPES,
-    ModelConfig,
-    ModelConfigResponse,
-    ModelRequest,
-    ModelStatistics,
-    ModelStatisticsResponse,
-    ModelStreamInferResponse,
-)
+from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
-    from ...watch.statistics import Served
     from ..servicer import Context
 
 FINAL = "triton_final_response"
@@ -56,7 +45,7 @@ INFER_RESPONSE_TAG = tag(2, 2)
 
 
 class TritonServicer(StreamingServicer):
-    """`ModelStreamInfer`, `ModelConfig` and `ModelStatistics` as Triton has them."""
+    """`ModelStreamInfer` as Triton has it."""
 
     protocol = TRITON
 
@@ -77,36 +66,6 @@ class TritonServicer(StreamingServicer):
         except MLServerError as error:
             await self._refusals.hear_out(messages)
             await abort(context, error)
-
-    @answers_errors
-    async def ModelConfig(self, request: Any, context: Context) -> Any:
-        model = await self._data_plane.model(request.name, request.version)
-        return ModelConfigResponse(config=_config(model))
-
-    @answers_errors
-    async def ModelStatistics(self, request: Any, context: Context) -> Any:
-        if request.name:
-            models = [await self._data_plane.model(request.name, request.version)]
-        else:
-            models = list(await self._data_plane.models())
-        return ModelStatisticsResponse(
-            model_stats=[_statistics(model, self._data_plane.served(model)) for model in models]
-        )
-
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        return {
-            **super().handlers(),
-            "ModelConfig": grpc.unary_unary_rpc_method_handler(
-                self.ModelConfig,
-                request_deserializer=ModelRequest.FromString,
-                response_serializer=ModelConfigResponse.SerializeToString,
-            ),
-            "ModelStatistics": grpc.unary_unary_rpc_method_handler(
-                self.ModelStatistics,
-                request_deserializer=ModelRequest.FromString,
-                response_serializer=ModelStatisticsResponse.SerializeToString,
-            ),
-        }
 
 
 class _TritonStream:
@@ -129,11 +88,13 @@ class _TritonStream:
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
+        begun = perf_counter_ns()
         try:
             request = await in_turns(decode(message, self._servicer._data_plane.streaming.limits))
             insert_headers(request.payload, dict(self._headers))
+            read_ns = perf_counter_ns() - begun
             async with within(timeout_seconds(request.payload)):
-                await self._respond(request, len(message))
+                await self._respond(request, len(message), read_ns)
         except MLServerError as error:
             await self._fail(*named(message), error, final=True)
         except Exception:
@@ -144,11 +105,12 @@ class _TritonStream:
         finally:
             self.slots.release()
 
-    async def _respond(self, request: DecodedRequest, size: int) -> None:
+    async def _respond(self, request: DecodedRequest, size: int, read_ns: int) -> None:
         name, version, payload = request.model_name, request.model_version, request.payload
         model = await self._servicer._data_plane.model(name, version)
         figures = self._servicer._figures(model)
         figures.received.inc(size)
+        self._servicer._data_plane.served(model).input_ns += read_ns
         responses = self._servicer._data_plane.infer_stream(One(payload), name, version)
         final = False
         async with aclosing(with_final(responses)) as answers:
@@ -216,35 +178,3 @@ class _TritonStream:
 def _wants_empty_final(payload: InferenceRequest) -> bool:
     parameters = payload.parameters
     return bool(parameters and (parameters.model_extra or {}).get(WANTS_EMPTY_FINAL))
-
-
-def _config(model: MLModel) -> Any:
-    settings = model.settings
-    return ModelConfig(
-        name=model.name,
-        platform=settings.platform,
-        backend="python",
-        input=[
-            {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
-            for t in model.inputs or []
-        ],
-        output=[
-            {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
-            for t in model.outputs or []
-        ],
-        model_transaction_policy={"decoupled": is_decoupled(model)},
-    )
-
-
-def _statistics(model: MLModel, seen: Served) -> Any:
-    return ModelStatistics(
-        name=model.name,
-        version=model.version or UNVERSIONED,
-        last_inference=seen.last_ms,
-        inference_count=seen.successes,
-        execution_count=seen.successes,
-        inference_stats={
-            "success": {"count": seen.successes, "ns": seen.success_ns},
-            "fail": {"count": seen.failures, "ns": seen.failure_ns},
-        },
-    )
