@@ -37,6 +37,7 @@ from .health import READY, HealthEndpoints
 from .http_server import HttpServer
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
+from .shared_memory import SharedMemoryEndpoints
 from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
 from .tracing import trace_calls
 
@@ -90,6 +91,7 @@ class StreamingRESTServer(RESTServer):
             *HealthEndpoints(data_plane).routes(),
             *documents.routes(),
             *repository.routes(),
+            *SharedMemoryEndpoints(data_plane.regions).routes(),
             *(route for dialect in dialects for route in dialect.routes()),
             *kept,
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from mlserver.utils import insert_headers
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..regions.regions import Own
 from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
@@ -29,6 +31,7 @@ from .converters import decode, encode_response, named, response_parts, with_pla
 from .errors import abort, answers_errors
 from .errors import write as write_message
 from .refusals import Refusals
+from .shared_memory import SharedMemoryServicer, regions_of
 from .substreams import Substreams
 
 SERVICE = "inference.GRPCInferenceService"
@@ -63,7 +66,8 @@ class StreamingServicer(InferenceServicer):
         metadata = metadata_of(context)
         async with self._open(context, metadata) as call:
             came = asyncio.get_running_loop().time()
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            limits = self._data_plane.streaming.limits
+            request = await in_turns(decode(message, limits, self._own(context)))
             insert_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
             model = await self._data_plane.model(request.model_name, request.model_version)
@@ -97,10 +101,11 @@ class StreamingServicer(InferenceServicer):
         call: Call,
         headers: dict[str, Any],
     ) -> None:
+        own = self._own(context)
         async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
-                await self._route(message, models, headers)
+                await self._route(message, models, headers, own)
 
     def _open(
         self, context: Context, metadata: dict[str, Any]
@@ -109,12 +114,18 @@ class StreamingServicer(InferenceServicer):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
         return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining())
 
+    def _own(self, context: Context) -> Own:
+        """The regions of a call's caller."""
+        return functools.partial(regions_of, self._data_plane.regions, context)
+
     def _figures(self, model: MLModel) -> Figures:
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
-    async def _route(self, message: bytes, models: Substreams, headers: dict[str, Any]) -> None:
+    async def _route(
+        self, message: bytes, models: Substreams, headers: dict[str, Any], own: Own
+    ) -> None:
         try:
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            request = await in_turns(decode(message, self._data_plane.streaming.limits, own))
             insert_headers(request.payload, dict(headers))
         except MLServerError as error:
             models.count()
@@ -149,6 +160,7 @@ class StreamingServicer(InferenceServicer):
         found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self.ModelInfer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.ModelStreamInfer),
+            **SharedMemoryServicer(self._data_plane.regions).handlers(),
         }
         for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
             if method.name not in found:

@@ -58,6 +58,21 @@ MESSAGES: dict[str, dict[str, tuple[int, Any, bool]]] = {
         "inference_stats": (6, "InferStatistics", False),
     },
     "ModelStatisticsResponse": {"model_stats": (1, "ModelStatistics", True)},
+    # CUDA's registrations have other fields, which nobody here reads.
+    "SharedMemoryName": {"name": (1, STRING, False)},
+    "SystemRegion": {
+        "name": (1, STRING, False),
+        "key": (2, STRING, False),
+        "offset": (3, UINT64, False),
+        "byte_size": (4, UINT64, False),
+    },
+    # A map is on the wire what a list of its entries is.
+    "SystemSharedMemoryStatusResponse": {"regions": (1, "SystemRegionEntry", True)},
+    "SystemRegionEntry": {
+        "key": (1, STRING, False),
+        "value": (2, "SystemRegion", False),
+    },
+    "Nothing": {},
 }
 
 # Triton's DataType numbers; BYTES is called TYPE_STRING there.
@@ -101,10 +116,10 @@ def _declared() -> dict[str, Any]:
     }
 
 
-_CLASSES = _declared()
-ModelStreamInferResponse = _CLASSES["ModelStreamInferResponse"]
-ModelRequest = _CLASSES["ModelRequest"]
-ModelConfig = _CLASSES["ModelConfig"]
-ModelConfigResponse = _CLASSES["ModelConfigResponse"]
-ModelStatistics = _CLASSES["ModelStatistics"]
-ModelStatisticsResponse = _CLASSES["ModelStatisticsResponse"]
+CLASSES = _declared()
+ModelStreamInferResponse = CLASSES["ModelStreamInferResponse"]
+ModelRequest = CLASSES["ModelRequest"]
+ModelConfig = CLASSES["ModelConfig"]
+ModelConfigResponse = CLASSES["ModelConfigResponse"]
+ModelStatistics = CLASSES["ModelStatistics"]
+ModelStatisticsResponse = CLASSES["ModelStatisticsResponse"]

@@ -124,13 +124,15 @@ class _TritonStream:
         self._servicer = servicer
         self._headers = headers
         self._context = context
+        self._own = servicer._own(context)
         self._strict = strict
         self._writing = asyncio.Lock()
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
         try:
-            request = await in_turns(decode(message, self._servicer._data_plane.streaming.limits))
+            limits = self._servicer._data_plane.streaming.limits
+            request = await in_turns(decode(message, limits, self._own))
             insert_headers(request.payload, dict(self._headers))
             async with within(timeout_seconds(request.payload)):
                 await self._respond(request, len(message))
