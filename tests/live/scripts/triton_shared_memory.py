@@ -62,7 +62,7 @@ def wanted(name: str, region: str, *where: int) -> Any:
 def said(result: Any, name: str) -> dict[str, Any]:
     output = result.get_output(name)
     if isinstance(output, dict):
-        return {"shape": output["shape"], "data" : "data" in output, **output["parameters"]}
+        return {"shape": output["shape"], "data": "data" in output, **output["parameters"]}
     parameters = {
         key: getattr(value, value.WhichOneof("parameter_choice"))
         for key, value in output.parameters.items()
@@ -125,7 +125,9 @@ seen["out"] = [
 ]
 result = infer([words], [triton.InferRequestedOutput("words")])
 seen["in"] = result.as_numpy("words").tolist() == texts.tolist()
-result = infer([words, plain], [wanted("words", f"out-{tag}", 64), triton.InferRequestedOutput("y")])
+result = infer(
+    [words, plain], [wanted("words", f"out-{tag}", 64), triton.InferRequestedOutput("y")]
+)
 seen["both"] = result.as_numpy("y").tolist()
 
 seen["too small"] = refused(infer, [plain], [wanted("y", f"out-{tag}", 15)])

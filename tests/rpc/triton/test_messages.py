@@ -27,7 +27,9 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 given = json.load(sys.stdin)
 
 def fields(name):
-    kind = getattr(service_pb2, name, None) or getattr(model_config_pb2, name)
+    outer, _, inner = name.partition(".")
+    kind = getattr(service_pb2, outer, None) or getattr(model_config_pb2, outer)
+    kind = getattr(kind, inner) if inner else kind
     return {
         field.name: [field.number, field.type, field.label == field.LABEL_REPEATED]
         for field in kind.DESCRIPTOR.fields
@@ -70,7 +72,13 @@ REPLIES = {
     ),
 }
 # These are called otherwise there, or are one message for several.
-THEIRS = {"ModelRequest": "ModelConfigRequest"}
+THEIRS = {
+    "ModelRequest": "ModelConfigRequest",
+    "SharedMemoryName": "SystemSharedMemoryStatusRequest",
+    "SystemRegion": "SystemSharedMemoryRegisterRequest",
+    "SystemRegionEntry": "SystemSharedMemoryStatusResponse.RegionsEntry",
+    "Nothing": "CudaSharedMemoryRegisterResponse",
+}
 
 
 @pytest.fixture(scope="module")
