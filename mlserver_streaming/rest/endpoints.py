@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..regions.regions import Own
+from ..regions.spans import in_regions
 from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
@@ -36,6 +39,7 @@ from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
 from .header_table import HeaderTable
+from .shared_memory import attach_regions, regions_of
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
@@ -186,6 +190,7 @@ class InferenceEndpoints:
             request.headers.get(binary.HEADER),
             limits,
             (model.inputs or []) if may_be_flat else None,
+            partial(regions_of, self._data_plane.regions, request),
         )
         if len(body) < SMALL_BODY_BYTES:
             payload, outputs, answers = finish(reading)
@@ -212,11 +217,13 @@ def _read(
     json_length: str | None,
     limits: LimitSettings,
     declared: list[MetadataTensor] | None,
+    own: Own,
 ) -> Steps[tuple[InferenceRequest, BinaryOutputs, FlatAnswers | None]]:
     """The request in a body, the outputs that it wants as bytes, and its answers if it is flat.
 
     Args:
         declared: the model's inputs, where the body may be flat.
+        own: the caller's regions of shared memory.
     """
     text, tail = binary.split_body(body, json_length)
     parsed, rows = yield from parse(text, limits)
@@ -226,8 +233,12 @@ def _read(
         answers = FlatAnswers.to(parsed)
     yield from attach_rows(parsed, rows, limits, shapeless=answers is not None)
     binary.attach_tensors(parsed, tail)
+    yield from attach_regions(parsed, limits, own)
     outputs = BinaryOutputs.take(parsed)
-    return (yield from decode_request(parsed, limits)), outputs, answers
+    request = yield from decode_request(parsed, limits)
+    if request.outputs:
+        request.outputs = in_regions(own, request.outputs)
+    return request, outputs, answers
 
 
 def _model(request: Request) -> tuple[str, str | None]:

@@ -38,6 +38,7 @@ from .http_server import HttpServer
 from .management import ManagementEndpoints
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
+from .shared_memory import SharedMemoryEndpoints
 from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
 from .tracing import trace_calls
 
@@ -94,6 +95,7 @@ class StreamingRESTServer(RESTServer):
             *ManagementEndpoints(data_plane).routes(),
             *documents.routes(),
             *repository.routes(),
+            *SharedMemoryEndpoints(data_plane.regions).routes(),
             *(route for dialect in dialects for route in dialect.routes()),
             *kept,
         ]

@@ -24,6 +24,8 @@ from mlserver.types import (
 from pydantic import ValidationError
 
 from ..errors import BadRequestError
+from ..regions.regions import Own, no_regions
+from ..regions.spans import REGION, Span, check_bytes, in_regions
 from ..settings import LimitSettings
 from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
@@ -70,10 +72,14 @@ class DecodedRequest:
     raw: bool
 
 
-def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
+def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Steps[DecodedRequest]:
     """The V2 request in a serialised ModelInferRequest; its raw tensors are views of `message`.
 
+    Args:
+        own: the caller's regions of shared memory, asked where tensors lie in them.
+
     Raises:
+        MLServerError: there is no such region, or none may be used.
         BadRequestError: it is not such a message, a datatype is unknown, or data and shapes
             disagree.
         TooLargeError: there is more in it than `limits` allow.
@@ -96,15 +102,25 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
         if contents is None
         else [each is not None for each in contents]
     )
-    _check(request, raw, has_contents, limits)
+    shared = {i for i, tensor in enumerate(request.inputs) if REGION in tensor.parameters}
+    _check(request, raw, has_contents, shared, limits)
     left = list(reversed(raw))
-    elements = 0
+    elements = claimed = 0
     inputs = []
     for index, tensor in enumerate(request.inputs):
         shape = list(tensor.shape)
+        parameters = decode_parameters(tensor.parameters)
         data: Any
-        if raw and not has_contents[index]:
-            received = left.pop()
+        if index in shared or (raw and not has_contents[index]):
+            received: Buffer
+            if index in shared:
+                assert parameters is not None and parameters.model_extra is not None
+                span = Span.take(own(), f"input '{tensor.name}'", parameters.model_extra)
+                claimed += span.size
+                check_bytes(limits, claimed)
+                received = yield from span.read()
+            else:
+                received = left.pop()
             if tensor.datatype == BYTES:
                 elements += most_elements(shape, received)
                 check_elements(limits, elements)
@@ -124,7 +140,7 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
                 name=tensor.name,
                 shape=shape,
                 datatype=tensor.datatype,
-                parameters=decode_parameters(tensor.parameters),
+                parameters=parameters,
                 data=TensorData.model_construct(root=data),
             )
         )
@@ -134,13 +150,17 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
         id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
     )
     if request.outputs:
-        payload.outputs = [
-            RequestOutput.model_construct(
-                name=output.name, parameters=decode_parameters(output.parameters)
-            )
-            for output in request.outputs
-        ]
-    return DecodedRequest(request.model_name, request.model_version, payload, bool(raw))
+        payload.outputs = in_regions(
+            own,
+            [
+                RequestOutput.model_construct(
+                    name=output.name, parameters=decode_parameters(output.parameters)
+                )
+                for output in request.outputs
+            ],
+        )
+    as_raw = bool(raw or shared)
+    return DecodedRequest(request.model_name, request.model_version, payload, as_raw)
 
 
 def named(message: bytes) -> tuple[str, str, str]:
@@ -156,16 +176,25 @@ def _check(
     request: pb.ModelInferRequest,
     raw: Sequence[Buffer],
     has_contents: list[bool],
+    shared: set[int],
     limits: LimitSettings,
 ) -> None:
-    """What can be told of a request before any tensor is read."""
+    """What can be told of a request before any tensor is read.
+
+    Args:
+        shared: the inputs that lie in shared memory.
+    """
     check_counts(
         limits,
         inputs=len(request.inputs),
         outputs=len(request.outputs),
         parameters=len(request.parameters),
     )
-    wanted = has_contents.count(False)
+    for index in shared:
+        if has_contents[index]:
+            name = request.inputs[index].name
+            raise BadRequestError(f"Input '{name}' has both contents and a region; send one.")
+    wanted = has_contents.count(False) - len(shared)
     if raw and len(raw) != wanted:
         raise BadRequestError(
             f"There are {len(raw)} raw_input_contents for {wanted} inputs without contents of "

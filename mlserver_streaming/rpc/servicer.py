@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter_ns
@@ -18,6 +19,7 @@ from mlserver.utils import insert_headers
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..regions.regions import Own
 from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
@@ -32,6 +34,7 @@ from .errors import abort, answers_errors
 from .errors import write as write_message
 from .management import ManagementServicer, values_of
 from .refusals import Refusals
+from .shared_memory import SharedMemoryServicer, regions_of
 from .substreams import Substreams
 from .triton.messages import CLASSES
 
@@ -72,7 +75,8 @@ class StreamingServicer(InferenceServicer):
         metadata = metadata_of(context)
         async with self._open(context, metadata) as call:
             came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            limits = self._data_plane.streaming.limits
+            request = await in_turns(decode(message, limits, self._own(context)))
             insert_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
             model = await self._data_plane.model(request.model_name, request.model_version)
@@ -110,10 +114,11 @@ class StreamingServicer(InferenceServicer):
         call: Call,
         headers: dict[str, Any],
     ) -> None:
+        own = self._own(context)
         async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
-                await self._route(message, models, headers)
+                await self._route(message, models, headers, own)
 
     def _open(
         self, context: Context, metadata: dict[str, Any]
@@ -122,13 +127,19 @@ class StreamingServicer(InferenceServicer):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
         return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining())
 
+    def _own(self, context: Context) -> Own:
+        """The regions of a call's caller."""
+        return functools.partial(regions_of, self._data_plane.regions, context)
+
     def _figures(self, model: MLModel) -> Figures:
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
-    async def _route(self, message: bytes, models: Substreams, headers: dict[str, Any]) -> None:
+    async def _route(
+        self, message: bytes, models: Substreams, headers: dict[str, Any], own: Own
+    ) -> None:
         begun = perf_counter_ns()
         try:
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            request = await in_turns(decode(message, self._data_plane.streaming.limits, own))
             insert_headers(request.payload, dict(headers))
             read_ns = perf_counter_ns() - begun
         except MLServerError as error:
@@ -164,6 +175,7 @@ class StreamingServicer(InferenceServicer):
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self.ModelInfer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.ModelStreamInfer),
             **ManagementServicer(self._data_plane.management).handlers(),
+            **SharedMemoryServicer(self._data_plane.regions).handlers(),
         }
         for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
             if method.name not in found:

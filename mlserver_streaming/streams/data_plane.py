@@ -37,6 +37,8 @@ from ..errors import (
     failure_of,
     shown,
 )
+from ..regions.regions import Regions
+from ..regions.spans import spans_of, written
 from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
 from ..watch.statistics import Served
@@ -50,6 +52,7 @@ from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .response_bound import ResponseBound
 from .streams import Streams
+from .turns import in_turns
 from .wanted import Wanted, only_named
 
 # Triton's names for what the protocol's base does not have.
@@ -104,6 +107,7 @@ class StreamingDataPlane(DataPlane):
         limits = self.streaming.limits
         self.rest_bound = ResponseBound(limits.request_bytes)
         self.grpc_bound = ResponseBound.of_grpc(settings, limits)
+        self.regions = Regions(self.streaming.shared_memory)
         self.in_use = InUse()
         # What the service is asked about itself: of a room above, given as the cache is.
         self.management: Any = None
@@ -138,6 +142,8 @@ class StreamingDataPlane(DataPlane):
                 raise error
             if payload.outputs:
                 response = only_named(model, payload, response)
+                if spans := spans_of(payload):
+                    response = await in_turns(written(response, spans))
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
@@ -175,6 +181,8 @@ class StreamingDataPlane(DataPlane):
                         response.id = requests.last_id
                     wanted = requests.wanted
                     for ready in (response,) if wanted is None else wanted.ready(response):
+                        if wanted is not None and wanted.in_regions:
+                            ready = await wanted.written(ready)
                         if owner and ready.parameters is not None:
                             give_back(ready, owner)
                         if stream.responded(ready):
@@ -254,6 +262,8 @@ class StreamingDataPlane(DataPlane):
     async def metadata(self) -> MetadataServerResponse:
         found = await super().metadata()
         found.extensions = [*found.extensions, *EXTENSIONS]
+        if self.regions.enabled:
+            found.extensions.append("system_shared_memory")
         return found
 
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:

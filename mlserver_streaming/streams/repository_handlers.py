@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+from mlserver.errors import ModelNotFound
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.settings import ModelSettings
 from mlserver.types import (
@@ -18,7 +19,7 @@ from mlserver.types import (
 
 from ..access.callers import ADMIN, authorise, current, require
 from ..discovery import PassedOver
-from ..errors import MLServerError
+from ..errors import MLServerError, NoSuchModelError
 from ..load_failure import LoadError
 from ..watch.stream_log import log_repository
 from .model_registry import ModelRegistry
@@ -108,12 +109,16 @@ def _moving(call: str, name: str) -> Iterator[None]:
 
     Raises:
         ForbiddenError: the caller may not.
+        NoSuchModelError
     """
     result, begun = "cancelled", perf_counter()
     try:
         require(ADMIN)
         authorise(name)
-        yield
+        try:
+            yield
+        except ModelNotFound as error:
+            raise NoSuchModelError(name, None) from error
         result = f"{call}ed"
     except MLServerError as error:
         result = str(error.status_code)

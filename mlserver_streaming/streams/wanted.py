@@ -14,10 +14,12 @@ from typing import Any
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
-from ..errors import NoSuchOutputError
+from ..errors import MLServerError, NoSuchOutputError
 from ..models.parameters import parameter
+from ..regions.spans import Span, spans_of, written
 from .answers import is_decoupled
 from .classification import classes_of, classified
+from .turns import in_turns
 
 # Requests of one stream whose wishes are kept: their answers come within so many, or as they are.
 KEPT_WISHES = 1024
@@ -54,6 +56,7 @@ class Wish:
         missing: those that no answer has had yet.
         seen: what the answers had.
         failed: whether the request was refused for it.
+        spans: where they are to be written, those that do not leave with the answer.
     """
 
     model: MLModel
@@ -62,6 +65,7 @@ class Wish:
     missing: list[str]
     seen: dict[str, None] = field(default_factory=dict)
     failed: bool = False
+    spans: dict[str, Span] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: InferenceRequest, model: MLModel) -> "Wish":
@@ -74,7 +78,7 @@ class Wish:
         classes = {
             output.name: count for output in outputs if (count := classes_of(output)) is not None
         }
-        return cls(model, names, classes, list(names))
+        return cls(model, names, classes, list(names), spans=spans_of(request))
 
     def meet(self, response: InferenceResponse) -> None:
         self.seen.update(dict.fromkeys(output.name for output in response.outputs))
@@ -99,7 +103,11 @@ class Wish:
 
 
 class Wanted:
-    """What the requests of one stream name, by their ids."""
+    """What the requests of one stream name, by their ids.
+
+    Attributes:
+        in_regions: whether any is to be written to a region.
+    """
 
     def __init__(self, model: MLModel, sole: bool):
         """
@@ -110,6 +118,7 @@ class Wanted:
         self._sole = sole
         self._declared = {tensor.name for tensor in model.outputs or []}
         self._answers_once = not is_decoupled(model)
+        self.in_regions = False
         self._wishes: dict[str, Wish] = {}
         self._held: list[InferenceResponse] = []
         self._holds = sole
@@ -119,7 +128,8 @@ class Wanted:
         id = request.id or ""
         self._wishes.pop(id, None)
         if request.outputs:
-            self._wishes[id] = Wish.of(request, self._model)
+            wish = self._wishes[id] = Wish.of(request, self._model)
+            self.in_regions = self.in_regions or bool(wish.spans)
             if len(self._wishes) > KEPT_WISHES:
                 del self._wishes[next(iter(self._wishes))]
 
@@ -157,6 +167,21 @@ class Wanted:
             if wish.seen and wish.missing and not wish.failed:
                 yield from self._refused(id, wish)
 
+    async def written(self, response: InferenceResponse) -> InferenceResponse:
+        """A response that is to be sent, what is wanted elsewhere written there; or the failure of
+        its request.
+
+        Raises:
+            MLServerError: that failed, and the request is the stream's only one.
+        """
+        wish = self._wish(response.id or "")
+        if wish is None or not wish.spans:
+            return response
+        try:
+            return await in_turns(written(response, wish.spans))
+        except MLServerError as error:
+            return self._failed(response.id or "", wish, error)
+
     def _wish(self, id: str) -> Wish | None:
         if self._sole:
             return next(iter(self._wishes.values()), None)
@@ -170,20 +195,21 @@ class Wanted:
 
     def _refused(self, id: str, wish: Wish) -> list[InferenceResponse]:
         error = NoSuchOutputError(self._model.name, wish.missing, wish.seen)
+        return [self._failed(id, wish, error)]
+
+    def _failed(self, id: str, wish: Wish, error: MLServerError) -> InferenceResponse:
         if self._sole:
             raise error
         wish.failed = True
         said: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
         model = self._model
-        return [
-            InferenceResponse.model_construct(
-                model_name=model.name,
-                model_version=model.version,
-                id=id,
-                parameters=Parameters(**said),
-                outputs=[],
-            )
-        ]
+        return InferenceResponse.model_construct(
+            model_name=model.name,
+            model_version=model.version,
+            id=id,
+            parameters=Parameters(**said),
+            outputs=[],
+        )
 
     def _after_held(self, response: InferenceResponse) -> Iterable[InferenceResponse]:
         self._holds = False

@@ -91,6 +91,19 @@ MESSAGES: dict[str, dict[str, tuple[int, Any, bool]]] = {
         "settings": (1, "NamedTraceValue", True),
         "model_name": (2, STRING, False),
     },
+    # CUDA's registrations have other fields, which nobody here reads.
+    "SharedMemoryName": {"name": (1, STRING, False)},
+    "SystemRegion": {
+        "name": (1, STRING, False),
+        "key": (2, STRING, False),
+        "offset": (3, UINT64, False),
+        "byte_size": (4, UINT64, False),
+    },
+    "SystemSharedMemoryStatusResponse": {"regions": (1, "SystemRegionEntry", True)},
+    "SystemRegionEntry": {
+        "key": (1, STRING, False),
+        "value": (2, "SystemRegion", False),
+    },
     "Nothing": {},
 }
 

@@ -83,6 +83,7 @@ class _TritonStream:
         self._servicer = servicer
         self._headers = headers
         self._context = context
+        self._own = servicer._own(context)
         self._strict = strict
         self._writing = asyncio.Lock()
 
@@ -90,7 +91,8 @@ class _TritonStream:
         """Answer one request; its failure is its own unless the client asked otherwise."""
         begun = perf_counter_ns()
         try:
-            request = await in_turns(decode(message, self._servicer._data_plane.streaming.limits))
+            limits = self._servicer._data_plane.streaming.limits
+            request = await in_turns(decode(message, limits, self._own))
             insert_headers(request.payload, dict(self._headers))
             read_ns = perf_counter_ns() - begun
             async with within(timeout_seconds(request.payload)):

@@ -89,6 +89,9 @@ THEIRS = {
     "NamedTraceValue": "TraceSettingRequest.SettingsEntry",
     "TraceValue": "TraceSettingRequest.SettingValue",
     "Nothing": "ModelVersionPolicy.All",
+    "SharedMemoryName": "SystemSharedMemoryStatusRequest",
+    "SystemRegion": "SystemSharedMemoryRegisterRequest",
+    "SystemRegionEntry": "SystemSharedMemoryStatusResponse.RegionsEntry",
 }
 
 

@@ -1,0 +1,158 @@
+"""One region: a part of a file under /dev/shm, read and written without being mapped."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import weakref
+from typing import NoReturn
+
+import numpy as np
+
+from ..errors import BadRequestError, MLServerError, shown
+from ..tensors.raw import Buffer
+from ..tensors.steps import Steps
+
+FOLDER = "/dev/shm"
+# What is copied in a step: a third of a millisecond.
+PIECE_BYTES = 1024 * 1024
+# No path, no hidden file, and none of POSIX's semaphores (`sem.NAME`): of one folder, these.
+NAME = re.compile(r"[A-Za-z0-9_:@+=-]{1,250}", re.ASCII)
+# A name that stands for something else than a file must neither be followed nor waited for.
+FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def check_name(name: str, what: str) -> str:
+    """
+    Args:
+        what: how an error calls it.
+
+    Raises:
+        BadRequestError: it has a slash, a dot, or another character that no name has.
+    """
+    if not NAME.fullmatch(name):
+        raise BadRequestError(
+            f"{what} '{shown(name)}' is not one: letters, digits and any of _ : @ + = - only, 250 "
+            "at most."
+        )
+    return name
+
+
+class Region:
+    """A registered region. Its file is closed once nobody holds it.
+
+    Attributes:
+        name: under which it was registered.
+        key: its file's name, as it was given.
+        offset: where it begins in the file, in bytes.
+        byte_size: its length.
+    """
+
+    def __init__(self, name: str, key: str, offset: int, byte_size: int):
+        """
+        Raises:
+            BadRequestError: there is no such file, it is none that may be registered, or shorter.
+        """
+        self.name, self.key = name, key
+        self.offset, self.byte_size = offset, byte_size
+        file = check_name(key.removeprefix("/"), "The key")
+        self._fd = _open(file, name)
+        self._closed = weakref.finalize(self, os.close, self._fd)
+        self.check(0, byte_size)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its file was removed: nobody can reach it under its key any more."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def check(self, at: int, size: int) -> None:
+        """See that a part of it is there.
+
+        Raises:
+            BadRequestError: it never was, or is not any more.
+        """
+        if at + size > self.byte_size:
+            raise BadRequestError(
+                f"Region '{self.name}' has {self.byte_size} bytes; {size} from byte {at} on are "
+                "past its end."
+            )
+        found = os.fstat(self._fd)
+        if not found.st_nlink:
+            raise BadRequestError(
+                f"The file of region '{self.name}' was removed; unregister it and register another."
+            )
+        if found.st_size < self.offset + at + size:
+            self._is_short(found.st_size)
+
+    def read(self, at: int, size: int) -> Steps[memoryview]:
+        """A copy of a part of it.
+
+        Raises:
+            BadRequestError: it is not there.
+        """
+        self.check(at, size)
+        memory = np.empty(size, np.uint8).data
+        done = 0
+        while done < size:
+            piece = memory[done : done + PIECE_BYTES]
+            try:
+                count = os.preadv(self._fd, [piece], self.offset + at + done)
+            except OSError as error:
+                self._fail(error)
+            if not count:
+                self._is_short(self.offset + at + done)
+            done += count
+            if done < size:
+                yield
+        return memory.toreadonly()
+
+    def write(self, at: int, data: Buffer) -> Steps[None]:
+        """Write into it.
+
+        Raises:
+            BadRequestError: there is no such part of it.
+        """
+        done, view = 0, memoryview(data)
+        while done < len(view):
+            # What is written past the end of a file makes it longer.
+            self.check(at + done, len(view) - done)
+            try:
+                done += os.pwrite(
+                    self._fd, view[done : done + PIECE_BYTES], self.offset + at + done
+                )
+            except OSError as error:
+                self._fail(error)
+            if done < len(view):
+                yield
+
+    def _is_short(self, size: int) -> NoReturn:
+        raise BadRequestError(
+            f"The file of region '{self.name}' has {size} bytes, fewer than the "
+            f"{self.offset + self.byte_size} that the region needs; make it that long."
+        )
+
+    def _fail(self, error: OSError) -> NoReturn:
+        raise MLServerError(
+            f"Region '{self.name}' cannot be used now: {error.strerror}; try again later.", 503
+        ) from error
+
+
+def _open(file: str, name: str) -> int:
+    what = f"The file '{file}' of region '{name}'"
+    try:
+        found = os.open(os.path.join(FOLDER, file), FLAGS)
+    except FileNotFoundError as error:
+        raise BadRequestError(
+            f"{what} does not exist; create it before it is registered."
+        ) from error
+    except PermissionError as error:
+        raise BadRequestError(
+            f"{what} may not be read and written by the service's user."
+        ) from error
+    except OSError as error:  # a link, a folder, a socket, or no more files may be open
+        raise BadRequestError(f"{what} cannot be opened: {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise BadRequestError(f"{what} is not a plain file.")
+    return found
