@@ -13,6 +13,8 @@ from ..watch.stream_log import SERVERS, log_setting
 from .changes import require_service_admin
 
 MLSERVER = "mlserver"
+# Who else has handlers of its own; the root, where `logging_settings` may have put some.
+ELSEWHERE = ("", *SERVERS)
 VERBOSE, FILE, FORMAT = "log_verbose_level", "log_file", "log_format"
 # From the loudest on; a level that is off is off alone, as Triton has it.
 FLAGS = {"log_error": logging.ERROR, "log_warning": logging.WARNING, "log_info": logging.INFO}
@@ -93,7 +95,7 @@ class _Wanted(logging.Filter):
 
 
 def _apply(settings: Mapping[str, Any]) -> None:
-    for name in ("", MLSERVER, *SERVERS):
+    for name in (MLSERVER, *ELSEWHERE):
         for handler in logging.getLogger(name).handlers:
             for each in [each for each in handler.filters if isinstance(each, _Wanted)]:
                 handler.removeFilter(each)
