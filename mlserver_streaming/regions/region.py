@@ -152,7 +152,14 @@ def _open(file: str, name: str) -> int:
         ) from error
     except OSError as error:  # a link, a folder, a socket, or no more files may be open
         raise BadRequestError(f"{what} cannot be opened: {error.strerror}.") from error
-    if not stat.S_ISREG(os.fstat(found).st_mode):
+    status = os.fstat(found)
+    fault = None
+    if not stat.S_ISREG(status.st_mode):
+        fault = "is not a plain file."
+    elif status.st_uid != os.geteuid():
+        # Else a service of root's would open everybody's to anybody.
+        fault = "belongs to another user than the service's; create it as that user."
+    if fault is not None:
         os.close(found)
-        raise BadRequestError(f"{what} is not a plain file.")
+        raise BadRequestError(f"{what} {fault}")
     return found

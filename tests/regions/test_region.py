@@ -86,6 +86,15 @@ def test_only_plain_files_are_opened(kind: str, make_file: MakeFile) -> None:
         path.rmdir() if kind == "folder" else path.unlink()
 
 
+def test_another_user_s_file_is_not_used(
+    make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_file(b"content")
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(BadRequestError, match="belongs to another user than the service's"):
+        Region("r", path.name, 0, 7)
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
