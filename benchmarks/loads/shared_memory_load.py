@@ -7,6 +7,7 @@ as an array at the end, whose last bytes it looks at; the first answers are comp
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -56,22 +57,26 @@ async def frames_by_region(target: Target, frame: Frame, in_flight: int, seconds
     async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
         with ExitStack() as stack:
             pairs = [[_region(stack, size) for _ in range(2)] for _ in range(in_flight)]
-            for region in sum(pairs, []):
-                await channel.unary_unary(METHOD + "Register")(registration(region))
+            register: Any = channel.unary_unary(METHOD + "Register")
+            for region in chain.from_iterable(pairs):
+                await register(registration(region))
             try:
                 requests = [_request(frame, size, *pair).SerializeToString() for pair in pairs]
 
                 def request(slot: int) -> bytes:
-                    memoryview(pairs[slot][0].buf)[:size] = frame.raw  # type: ignore[arg-type]
+                    buffer: Any = pairs[slot][0].buf
+                    buffer[:size] = frame.raw
                     return requests[slot]
 
                 def answer(slot: int, message: pb.ModelInferResponse) -> Any:
                     # Read before the next frame takes its place.
-                    return np.array(np.frombuffer(pairs[slot][1].buf, np.uint8, size))
+                    buffer: Any = pairs[slot][1].buf
+                    return np.array(np.frombuffer(buffer, np.uint8, size))
 
                 return await _drive(channel, target, frame, request, answer, in_flight, seconds)
             finally:
-                await channel.unary_unary(METHOD + "Unregister")(b"")
+                unregister: Any = channel.unary_unary(METHOD + "Unregister")
+                await unregister(b"")
 
 
 async def _drive(
@@ -118,9 +123,8 @@ def _request(frame: Frame, size: int = 0, *regions: SharedMemory) -> pb.ModelInf
     tensors: list[Any] = [
         found.inputs.add(name="frame", datatype=frame.datatype, shape=frame.shape)
     ]
-    if regions:
-        tensors.append(found.outputs.add(name="frame"))
-    for tensor, region in zip(tensors, regions, strict=bool(regions)):
+    tensors.append(found.outputs.add(name="frame"))
+    for tensor, region in zip(tensors, regions, strict=False):
         tensor.parameters["shared_memory_region"].string_param = region.name
         tensor.parameters["shared_memory_byte_size"].int64_param = size
     return found

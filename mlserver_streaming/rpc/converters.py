@@ -109,13 +109,12 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
     inputs = []
     for index, tensor in enumerate(request.inputs):
         shape = list(tensor.shape)
-        parameters = decode_parameters(tensor.parameters)
+        given = {name: read_value(each) for name, each in tensor.parameters.items()}
         data: Any
         if index in shared or (raw and not has_contents[index]):
             received: Buffer
             if index in shared:
-                assert parameters is not None and parameters.model_extra is not None
-                span = Span.take(own(), f"input '{tensor.name}'", parameters.model_extra)
+                span = Span.take(own(), f"input '{tensor.name}'", given)
                 claimed += span.size
                 check_bytes(limits, claimed)
                 received = yield from span.read()
@@ -140,7 +139,7 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
                 name=tensor.name,
                 shape=shape,
                 datatype=tensor.datatype,
-                parameters=parameters,
+                parameters=_parameters(given),
                 data=TensorData.model_construct(root=data),
             )
         )
@@ -226,10 +225,14 @@ def _typed_elements(tensor: Any) -> list[Any]:
 
 def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
     """Parameters of every kind, Triton's `double_param` and `uint64_param` too."""
-    if not parameters:
+    return _parameters({name: read_value(each) for name, each in parameters.items()})
+
+
+def _parameters(values: dict[str, Any]) -> Parameters | None:
+    if not values:
         return None
     try:
-        return Parameters(**{name: read_value(each) for name, each in parameters.items()})
+        return Parameters(**values)
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
         raise BadRequestError(f"Parameter '{field}' has the wrong type.") from error
