@@ -117,6 +117,12 @@ class RegionOutput(RequestOutput):
 
     _span: Span = PrivateAttr()
 
+    @classmethod
+    def to(cls, span: Span, name: str, parameters: Parameters | None) -> RegionOutput:
+        found = cls.model_construct(name=name, parameters=parameters)
+        found._span = span
+        return found
+
 
 def in_regions(own: Own, outputs: Sequence[RequestOutput]) -> list[RequestOutput]:
     """A request's outputs, those that are wanted in a region as RegionOutput.
@@ -129,10 +135,7 @@ def in_regions(own: Own, outputs: Sequence[RequestOutput]) -> list[RequestOutput
         given = output.parameters and output.parameters.model_extra
         if given and REGION in given:
             span = Span.take(own(), f"output '{output.name}'", given)
-            output = RegionOutput.model_construct(
-                name=output.name, parameters=output.parameters if given else None
-            )
-            output._span = span
+            output = RegionOutput.to(span, output.name, output.parameters if given else None)
         found.append(output)
     return found
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from ..errors import BadRequestError
 from ..regions.regions import Own, no_regions
-from ..regions.spans import REGION, Span, check_bytes, in_regions
+from ..regions.spans import REGION, RegionOutput, Span, check_bytes
 from ..settings import LimitSettings
 from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
@@ -149,17 +149,17 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
         id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
     )
     if request.outputs:
-        payload.outputs = in_regions(
-            own,
-            [
-                RequestOutput.model_construct(
-                    name=output.name, parameters=decode_parameters(output.parameters)
-                )
-                for output in request.outputs
-            ],
-        )
+        payload.outputs = [_wanted(own, output) for output in request.outputs]
     as_raw = bool(raw or shared)
     return DecodedRequest(request.model_name, request.model_version, payload, as_raw)
+
+
+def _wanted(own: Own, output: Any) -> RequestOutput:
+    given = {name: read_value(each) for name, each in output.parameters.items()}
+    if REGION not in given:
+        return RequestOutput.model_construct(name=output.name, parameters=_parameters(given))
+    span = Span.take(own(), f"output '{output.name}'", given)
+    return RegionOutput.to(span, output.name, _parameters(given))
 
 
 def named(message: bytes) -> tuple[str, str, str]:
