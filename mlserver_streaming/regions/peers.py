@@ -1,6 +1,7 @@
 """Whether a caller is on this host: by the address that it calls from."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -16,8 +17,11 @@ def is_local(host: str | None, headers: Mapping[str, Any]) -> bool:
     """
     if any(name in headers for name in FORWARDED):
         return False
-    if not host:
-        return True
+    return not host or _is_loopback(host)
+
+
+@lru_cache(256)
+def _is_loopback(host: str) -> bool:
     try:
         found = ip_address(host.partition("%")[0])
     except ValueError:

@@ -12,11 +12,13 @@ import numpy as np
 
 from ..errors import BadRequestError, MLServerError, shown
 from ..tensors.raw import Buffer
-from ..tensors.steps import Steps
+from ..tensors.steps import Steps, gathered
 
 FOLDER = "/dev/shm"
 # What is copied in a step: a third of a millisecond.
 PIECE_BYTES = 1024 * 1024
+# Linux takes no more buffers at once.
+MOST_PARTS = 1024
 # No path, no hidden file, and none of POSIX's semaphores (`sem.NAME`): of one folder, these.
 NAME = re.compile(r"[A-Za-z0-9_:@+=-]{1,250}", re.ASCII)
 # A name that stands for something else than a file must neither be followed nor waited for.
@@ -59,7 +61,7 @@ class Region:
         file = check_name(key.removeprefix("/"), "The key")
         self._fd = _open(file, name)
         self._closed = weakref.finalize(self, os.close, self._fd)
-        self.check(0, byte_size)
+        self._check_file(0, byte_size)
 
     @property
     def is_gone(self) -> bool:
@@ -67,16 +69,18 @@ class Region:
         return os.fstat(self._fd).st_nlink == 0
 
     def check(self, at: int, size: int) -> None:
-        """See that a part of it is there.
-
+        """
         Raises:
-            BadRequestError: it never was, or is not any more.
+            BadRequestError: a part lies past the region's end.
         """
         if at + size > self.byte_size:
             raise BadRequestError(
                 f"Region '{self.name}' has {self.byte_size} bytes; {size} from byte {at} on are "
                 "past its end."
             )
+
+    def _check_file(self, at: int, size: int) -> None:
+        self.check(at, size)
         found = os.fstat(self._fd)
         if not found.st_nlink:
             raise BadRequestError(
@@ -91,7 +95,7 @@ class Region:
         Raises:
             BadRequestError: it is not there.
         """
-        self.check(at, size)
+        self._check_file(at, size)
         memory = np.empty(size, np.uint8).data
         done = 0
         while done < size:
@@ -107,23 +111,32 @@ class Region:
                 yield
         return memory.toreadonly()
 
-    def write(self, at: int, data: Buffer) -> Steps[None]:
-        """Write into it.
+    def write(self, at: int, parts: list[Buffer]) -> Steps[None]:
+        """Write into it, one part behind the other.
 
         Raises:
-            BadRequestError: there is no such part of it.
+            BadRequestError: there is no such place in it.
         """
-        done, view = 0, memoryview(data)
-        while done < len(view):
+        size = sum(map(len, parts))
+        if 1 < len(parts) <= MOST_PARTS and size <= PIECE_BYTES:
+            self._check_file(at, size)
+            try:
+                if os.pwritev(self._fd, parts, self.offset + at) == size:
+                    return
+            except OSError as error:
+                self._fail(error)
+        whole = parts[0] if len(parts) == 1 else (yield from gathered(parts))
+        done, view = 0, memoryview(whole)
+        while done < size:
             # What is written past the end of a file makes it longer.
-            self.check(at + done, len(view) - done)
+            self._check_file(at + done, size - done)
             try:
                 done += os.pwrite(
                     self._fd, view[done : done + PIECE_BYTES], self.offset + at + done
                 )
             except OSError as error:
                 self._fail(error)
-            if done < len(view):
+            if done < size:
                 yield
 
     def _is_short(self, size: int) -> NoReturn:
@@ -152,7 +165,14 @@ def _open(file: str, name: str) -> int:
         ) from error
     except OSError as error:  # a link, a folder, a socket, or no more files may be open
         raise BadRequestError(f"{what} cannot be opened: {error.strerror}.") from error
-    if not stat.S_ISREG(os.fstat(found).st_mode):
+    status = os.fstat(found)
+    fault = None
+    if not stat.S_ISREG(status.st_mode):
+        fault = "is not a plain file."
+    elif status.st_uid != os.geteuid():
+        # Else a service of root's would open everybody's to anybody.
+        fault = "belongs to another user than the service's; create it as that user."
+    if fault is not None:
         os.close(found)
-        raise BadRequestError(f"{what} is not a plain file.")
+        raise BadRequestError(f"{what} {fault}")
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mlserver.types import (
@@ -20,14 +21,18 @@ from mlserver.types import (
 from pydantic import PrivateAttr
 
 from ..errors import BadRequestError, TooLargeError
+from ..models import messages
 from ..settings import LimitSettings
 from ..tensors.json_codec import datatype
 from ..tensors.raw import ELSEWHERE, raw_parts
-from ..tensors.steps import Steps, gathered
+from ..tensors.steps import Steps
 from .region import Region
 from .regions import CallerRegions, Own
 
 REGION, OFFSET, SIZE = "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"
+
+# Places of outputs whose description is kept.
+KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +91,37 @@ class Span:
                 f"Output '{output.name}' has {size} bytes, but its part of region "
                 f"'{self.region.name}' only {self.size}; give it a larger one."
             )
-        whole = parts[0] if len(parts) == 1 else (yield from gathered(parts))
-        yield from self.region.write(self.offset, whole)
+        yield from self.region.write(self.offset, parts)
+        found = messages.output(output.name, datatype(output), output.shape, ELSEWHERE)
         said = output.parameters
-        described: dict[str, Any] = {} if said is None else {**(said.model_extra or {})}
-        described |= {REGION: self.region.name, SIZE: size}
-        if self.offset:
-            described[OFFSET] = self.offset
         kind = None if said is None else said.content_type
-        return ResponseOutput.model_construct(
-            name=output.name,
-            shape=output.shape,
-            datatype=output.datatype,
-            parameters=Parameters.model_construct(content_type=kind, headers=None, **described),
-            data=TensorData.model_construct(root=ELSEWHERE),
-        )
+        found.parameters = _told(self.region.name, self.offset, size, kind)
+        if said is not None and said.model_extra:
+            found.parameters = Parameters(**said.model_extra, **_values(found.parameters))
+        return found
+
+
+@lru_cache(KEPT)
+def _told(region: str, offset: int, size: int, kind: str | None) -> Parameters:
+    """An output's parameters: the same again and again."""
+    where: dict[str, Any] = {REGION: region, SIZE: size} | ({OFFSET: offset} if offset else {})
+    return Parameters(content_type=kind, **where)
+
+
+def _values(parameters: Parameters) -> dict[str, Any]:
+    return {"content_type": parameters.content_type, **(parameters.model_extra or {})}
 
 
 class RegionOutput(RequestOutput):
     """A wanted output that is to be written to a region. Models see what they would see without."""
 
     _span: Span = PrivateAttr()
+
+    @classmethod
+    def to(cls, span: Span, name: str, parameters: Parameters | None) -> RegionOutput:
+        found = cls.model_construct(name=name, parameters=parameters)
+        found._span = span
+        return found
 
 
 def in_regions(own: Own, outputs: Sequence[RequestOutput]) -> list[RequestOutput]:
@@ -120,10 +135,7 @@ def in_regions(own: Own, outputs: Sequence[RequestOutput]) -> list[RequestOutput
         given = output.parameters and output.parameters.model_extra
         if given and REGION in given:
             span = Span.take(own(), f"output '{output.name}'", given)
-            output = RegionOutput.model_construct(
-                name=output.name, parameters=output.parameters if given else None
-            )
-            output._span = span
+            output = RegionOutput.to(span, output.name, output.parameters if given else None)
         found.append(output)
     return found
 
@@ -147,7 +159,9 @@ def written(response: InferenceResponse, spans: Mapping[str, Span]) -> Steps[Inf
     for output in response.outputs:
         span = spans.get(output.name)
         outputs.append(output if span is None else (yield from span.written(output)))
-    return response.model_copy(update={"outputs": outputs})
+    return messages.response(
+        response.model_name, response.model_version, response.id, outputs, response.parameters
+    )
 
 
 def check_bytes(limits: LimitSettings, count: int) -> None:

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
-from urllib.parse import quote
+from typing import NamedTuple
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, MetadataTensor
@@ -34,7 +33,7 @@ from ..watch.statistics import Served
 from . import binary
 from .answer import cut_off, send_answer
 from .binary import BinaryOutputs
-from .body import read_body
+from .body import is_here, read_body
 from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
@@ -46,7 +45,7 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 # The calls that take the flat form too.
 GENERATE_CALLS = ("generate", "generate_stream")
 JSON_TYPE = "application/json"
-PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+ID_FIELD, LENGTH_FIELD = REQUEST_ID.encode(), binary.HEADER.lower().encode()
 
 
 class Asked(Request):
@@ -71,15 +70,19 @@ class _Call:
         await self._answer(Asked(scope, receive), send)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request as it came over REST, and how its responses are to be written."""
+class Question(NamedTuple):
+    """A request as it came over REST, and how its responses are to be written.
+
+    Attributes:
+        waited: whether other tasks have had a turn since `model` was looked up.
+    """
 
     payload: InferenceRequest
     model: MLModel
     answers: Answers
     outputs: BinaryOutputs | None
     figures: Figures
+    waited: bool
     served: Served
 
 
@@ -111,19 +114,22 @@ class InferenceEndpoints:
         try:
             async with self._open(request) as call:
                 question = await self._question(request, name, version)
+                model = question.model
                 parts: Sequence[bytes | memoryview] = ()
                 with stop_on_hang_up(request.receive, request.scope) as watching:
-                    response = await self._data_plane.infer(
-                        question.payload, name, version, with_headers=False
-                    )
-                    said = self._data_plane.headers_to(response, question.model)
-                    headers = {**_printable(said), **request_id(call)}
+                    if question.waited:
+                        model = await self._data_plane.model(name, version)
+                    response = await self._data_plane.answer(question.payload, model)
+                    fields = self._data_plane.fields_to(response, model)
+                    if call.request_id:
+                        fields = [field for field in fields if field[0] != ID_FIELD]
+                        fields.append((ID_FIELD, call.request_id.encode()))
                     begun = perf_counter_ns()
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
                         parts, json_length = await in_turns(written)
-                        headers[binary.HEADER] = str(json_length)
+                        fields.append((LENGTH_FIELD, b"%d" % json_length))
                         kind = binary.MEDIA_TYPE
                     elif (body := question.answers.encode(response)) is not None:
                         parts = (body,)
@@ -135,8 +141,17 @@ class InferenceEndpoints:
                     question.figures.sent.inc(size)
                 if not watching.hung_up:
                     has_begun = True
+                    fields.append((b"content-type", kind.encode()))
                     # The call goes on until its answer is sent.
-                    await send_answer(send, parts, kind, headers, call.touch)
+                    await send_answer(
+                        request.scope,
+                        request.receive,
+                        send,
+                        parts,
+                        fields,
+                        call.touch,
+                        self._gzip,
+                    )
         except MLServerError:
             if not has_begun:
                 raise
@@ -182,6 +197,7 @@ class InferenceEndpoints:
         # Before the body is read: an unknown model is not worth its bytes.
         model = await self._data_plane.model(name, version)
         limits = self._data_plane.streaming.limits
+        waits = not is_here(request)
         body = await read_body(request, limits.request_bytes)
         came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
         may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
@@ -192,7 +208,8 @@ class InferenceEndpoints:
             (model.inputs or []) if may_be_flat else None,
             partial(regions_of, self._data_plane.regions, request),
         )
-        if len(body) < SMALL_BODY_BYTES:
+        waits = waits or len(body) >= SMALL_BODY_BYTES
+        if not waits:
             payload, outputs, answers = finish(reading)
         else:
             payload, outputs, answers = await unless_hung_up(
@@ -207,9 +224,9 @@ class InferenceEndpoints:
         served = self._data_plane.served(model)
         served.input_ns += perf_counter_ns() - begun
         if answers is not None:
-            return Question(payload, model, answers, None, figures, served)
+            return Question(payload, model, answers, None, figures, waits, served)
         as_bytes = outputs if outputs.any else None
-        return Question(payload, model, JSON, as_bytes, figures, served)
+        return Question(payload, model, JSON, as_bytes, figures, waits, served)
 
 
 def _read(
@@ -243,14 +260,6 @@ def _read(
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
-
-
-def _printable(headers: dict[str, str]) -> dict[str, str]:
-    """A response's headers; any text is made fit to be one."""
-    return {
-        name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
-        for name, value in headers.items()
-    }
 
 
 def request_id(call: Call) -> dict[str, str]:

@@ -28,6 +28,7 @@ from ..streams.data_plane import StreamingDataPlane
 from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..watch import stream_log
 from . import openapi
+from .answer import GZIP_LEVEL
 from .auth import protect
 from .body import CODINGS
 from .dialect import Dialect, dialect_of
@@ -44,13 +45,10 @@ from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
 MAX_ERROR_CHARACTERS = 1000
-# Responses are compressed on the event loop. For 1x3x640x640 numbers as JSON that takes 0.2 s; at
-# level 9, which MLServer takes, every stream would stand still for 3.6 s and save a tenth.
-GZIP_LEVEL = 1
 # Streams end all the time: a client that was refused one need not wait long.
 RETRY_AFTER = {"Retry-After": "1"}
-# The last parts of the protocol's paths whose answers may be.
-COMPRESSED = (*UNARY_CALLS, PAGE, DOCUMENT)
+# The last parts of the protocol's paths whose answers are compressed in `AnswerGZipMiddleware`.
+COMPRESSED = (PAGE, DOCUMENT)
 # What a status is to come with.
 HEADERS = {
     415: {"Accept-Encoding": ", ".join(CODINGS)},  # RFC 9110, 15.5.16
@@ -181,9 +179,9 @@ class StreamingRESTServer(RESTServer):
 
 
 class AnswerGZipMiddleware(GZipMiddleware):
-    """Compresses the answers of models, the documents, and what runtimes add.
+    """Compresses the documents, and what runtimes add.
 
-    Event streams compress themselves; other dialects' answers may be either; and of the protocol's
+    Answers to inference see to it themselves; other dialects' may be either; and of the protocol's
     other answers Triton's asynchronous client says that it takes gzip, but cannot read it
     (findings/tritonclient-http-aio-gzip.sh).
 

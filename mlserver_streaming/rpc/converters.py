@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from ..errors import BadRequestError
 from ..regions.regions import Own, no_regions
-from ..regions.spans import REGION, Span, check_bytes, in_regions
+from ..regions.spans import REGION, RegionOutput, Span, check_bytes
 from ..settings import LimitSettings
 from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
@@ -109,13 +109,12 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
     inputs = []
     for index, tensor in enumerate(request.inputs):
         shape = list(tensor.shape)
-        parameters = decode_parameters(tensor.parameters)
+        given = {name: read_value(each) for name, each in tensor.parameters.items()}
         data: Any
         if index in shared or (raw and not has_contents[index]):
             received: Buffer
             if index in shared:
-                assert parameters is not None and parameters.model_extra is not None
-                span = Span.take(own(), f"input '{tensor.name}'", parameters.model_extra)
+                span = Span.take(own(), f"input '{tensor.name}'", given)
                 claimed += span.size
                 check_bytes(limits, claimed)
                 received = yield from span.read()
@@ -140,7 +139,7 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
                 name=tensor.name,
                 shape=shape,
                 datatype=tensor.datatype,
-                parameters=parameters,
+                parameters=_parameters(given),
                 data=TensorData.model_construct(root=data),
             )
         )
@@ -150,17 +149,17 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
         id=request.id, parameters=decode_parameters(request.parameters), inputs=inputs
     )
     if request.outputs:
-        payload.outputs = in_regions(
-            own,
-            [
-                RequestOutput.model_construct(
-                    name=output.name, parameters=decode_parameters(output.parameters)
-                )
-                for output in request.outputs
-            ],
-        )
+        payload.outputs = [_wanted(own, output) for output in request.outputs]
     as_raw = bool(raw or shared)
     return DecodedRequest(request.model_name, request.model_version, payload, as_raw)
+
+
+def _wanted(own: Own, output: Any) -> RequestOutput:
+    given = {name: read_value(each) for name, each in output.parameters.items()}
+    if REGION not in given:
+        return RequestOutput.model_construct(name=output.name, parameters=_parameters(given))
+    span = Span.take(own(), f"output '{output.name}'", given)
+    return RegionOutput.to(span, output.name, _parameters(given))
 
 
 def named(message: bytes) -> tuple[str, str, str]:
@@ -226,10 +225,14 @@ def _typed_elements(tensor: Any) -> list[Any]:
 
 def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
     """Parameters of every kind, Triton's `double_param` and `uint64_param` too."""
-    if not parameters:
+    return _parameters({name: read_value(each) for name, each in parameters.items()})
+
+
+def _parameters(values: dict[str, Any]) -> Parameters | None:
+    if not values:
         return None
     try:
-        return Parameters(**{name: read_value(each) for name, each in parameters.items()})
+        return Parameters(**values)
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
         raise BadRequestError(f"Parameter '{field}' has the wrong type.") from error

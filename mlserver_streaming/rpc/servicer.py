@@ -84,9 +84,7 @@ class StreamingServicer(InferenceServicer):
             figures.received.inc(len(message))
             served = self._data_plane.served(model)
             served.input_ns += perf_counter_ns() - begun
-            response = await self._data_plane.infer(
-                request.payload, request.model_name, request.model_version, with_headers=False
-            )
+            response = await self._data_plane.answer(request.payload, model)
             send_headers(self._data_plane.headers_to(response, model), context, call)
             begun = perf_counter_ns()
             if is_large(response):
@@ -214,7 +212,7 @@ class _Wire:
         return self._counted(message, model)
 
     def failed(self, model: MLModel) -> None:
-        self._servicer._figures(model).errors.inc()
+        self._servicer._figures(model).errors.inc(1)
 
     def _counted(self, message: bytes, model: MLModel | None) -> bytes:
         if model is not None:

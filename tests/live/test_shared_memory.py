@@ -17,14 +17,22 @@ import numpy as np
 import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 
+from clients.errors import RefusedError
+from clients.grpc_channel import open_channel
+from clients.grpc_messages import raw_request
+from clients.infer_call import InferCall
+from clients.jpeg_stream import JpegStream
+from clients.server import Server
+from clients.server_process import HOST
 from mlserver_streaming.rpc.triton.messages import CLASSES, ModelStreamInferResponse
+from mlserver_streaming.vision.scene import scene_frame
 from tests.live.conftest import make_folder
 from tests.live.grpc_calls import SERVICE, channel, set_parameters
 from tests.live.rest_calls import path
 from tests.live.service import ROOT, Service
 from tests.live.warm import WarmService
 from tests.live.watch import wait_until
-from tests.regions.files import MakeFile, files
+from tests.regions.files import FOLDER, MakeFile, files
 
 SCRIPT = Path(__file__).with_name("scripts") / "triton_shared_memory.py"
 PERF_ANALYZER = ROOT / ".venv" / "perf_analyzer"
@@ -311,3 +319,42 @@ def test_who_comes_by_a_proxy_is_refused(client: httpx.Client) -> None:
     answer = client.get("/v2/systemsharedmemory/status", headers={"forwarded": "for=10.0.0.1"})
     assert answer.status_code == 403
     assert "clients on the service's own host" in answer.json()["error"]
+
+
+async def test_our_clients_pass_frames_and_tensors(sharing: Service, client: httpx.Client) -> None:
+    """Each region is taken by one request after another, and gone at the end."""
+
+    async def regions() -> list[Any]:
+        found = await asyncio.to_thread(client.get, "/v2/systemsharedmemory/status")
+        return list(found.json())
+
+    frames = [scene_frame(number, width=320, height=240) for number in range(12)]
+    async with JpegStream(port=sharing.grpc, shared_memory=True, in_flight=3) as stream:
+        images = [image async for image in stream.map(frames)]
+        held = await regions()
+    assert [getattr(image, "shape", image) for image in images] == [(240, 320, 3)] * 12
+    assert 1 <= len(held) <= 3
+    server, tensor = Server(HOST, sharing.grpc), np.arange(4096, dtype=np.float32)
+    async with open_channel(server) as channel_of_ours:
+        call = InferCall(channel_of_ours, server, shared_memory=True)
+        for size in (2048, 4096, 1024):
+            request = raw_request(
+                tensor[:size].tobytes(),
+                datatype="FP32",
+                shape=[size],
+                model="echo",
+                request_id="",
+                tensor="x",
+            )
+            answer, _ = await (await call.send(request)).response
+            assert answer.raw_output_contents[0] == tensor[:size].tobytes()
+        held += await regions()
+        await call.hang_up()
+    assert await regions() == []
+    assert not [each["key"] for each in held if (FOLDER / each["key"]).exists()]
+
+
+async def test_our_client_says_where_it_is_off(service: Service) -> None:
+    with pytest.raises(RefusedError, match=OFF):
+        async with JpegStream(port=service.grpc, shared_memory=True) as stream:
+            await stream(scene_frame(0, width=320, height=240))

@@ -24,9 +24,18 @@ def test_what_is_in_the_file_is_read_and_what_is_written_is_in_the_file(
     path = make_file(content)
     region = Region("r", f"/{path.name}", 3, LONG - 3)
     assert finish(region.read(1, LONG - 4)) == content[4:]
-    finish(region.write(2, b"new" * PIECE_BYTES))
+    finish(region.write(2, [b"new" * PIECE_BYTES]))
     assert path.read_bytes() == content[:5] + b"new" * PIECE_BYTES
     assert path.stat().st_size == LONG
+
+
+@pytest.mark.parametrize("count", [1, 2, 1024, 1025, 5000])
+def test_many_parts_are_written_one_behind_the_other(count: int, make_file: MakeFile) -> None:
+    parts = [b"%d" % number for number in range(count)]
+    whole = b"".join(parts)
+    path = make_file(bytes(len(whole) + 1))
+    finish(Region("r", path.name, 1, len(whole)).write(0, list(parts)))
+    assert path.read_bytes() == b"\0" + whole
 
 
 def test_what_was_read_is_the_reader_s_own_and_cannot_be_written_to(make_file: MakeFile) -> None:
@@ -86,6 +95,15 @@ def test_only_plain_files_are_opened(kind: str, make_file: MakeFile) -> None:
         path.rmdir() if kind == "folder" else path.unlink()
 
 
+def test_another_user_s_file_is_not_used(
+    make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_file(b"content")
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(BadRequestError, match="belongs to another user than the service's"):
+        Region("r", path.name, 0, 7)
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -111,7 +129,7 @@ def test_a_region_past_the_end_of_its_file(offset: int, size: int, make_file: Ma
 @pytest.mark.parametrize(("at", "size"), [(7, 1), (0, 8), (2**63, 1)])
 def test_what_lies_past_the_end_of_a_region(at: int, size: int, make_file: MakeFile) -> None:
     region = Region("r", make_file(b"content and more").name, 0, 7)
-    for steps in (region.read(at, size), region.write(at, bytes(size))):
+    for steps in (region.read(at, size), region.write(at, [bytes(size)])):
         with pytest.raises(BadRequestError, match="are past its end"):
             finish(steps)
 
@@ -120,7 +138,7 @@ def test_a_file_that_is_cut_short_between_two_requests(make_file: MakeFile) -> N
     path = make_file(bytes(LONG))
     region = Region("r", path.name, 0, LONG)
     os.truncate(path, 10)
-    for steps in (region.read(0, LONG), region.write(0, bytes(LONG))):
+    for steps in (region.read(0, LONG), region.write(0, [bytes(LONG)])):
         with pytest.raises(BadRequestError, match="has 10 bytes, fewer than"):
             finish(steps)
     assert path.stat().st_size == 10
@@ -132,7 +150,7 @@ def test_a_file_that_is_cut_short_between_two_requests(make_file: MakeFile) -> N
 def test_a_file_that_is_cut_short_while_it_is_read_or_written(make_file: MakeFile) -> None:
     path = make_file(bytes(LONG))
     region = Region("r", path.name, 0, LONG)
-    for steps in (region.read(0, LONG), region.write(0, bytes(LONG))):
+    for steps in (region.read(0, LONG), region.write(0, [bytes(LONG)])):
         os.truncate(path, LONG)
         next(steps)
         os.truncate(path, 10)
@@ -147,6 +165,6 @@ def test_a_file_that_is_removed(make_file: MakeFile) -> None:
     assert not region.is_gone
     path.unlink()
     assert region.is_gone
-    for steps in (region.read(0, 1), region.write(0, b"x")):
+    for steps in (region.read(0, 1), region.write(0, [b"x"])):
         with pytest.raises(BadRequestError, match=r"^The file of region 'r' was removed"):
             finish(steps)

@@ -123,7 +123,7 @@ class _TritonStream:
                 try:
                     figures.sent.inc(await self._send(response, request.raw, final))
                 except TooLargeError as too_large:
-                    figures.errors.inc()
+                    figures.errors.inc(1)
                     await self._fail(name, version, payload.id or "", too_large, final)
         if not final and _wants_empty_final(payload):
             empty = InferenceResponse.model_construct(
