@@ -45,12 +45,14 @@ class LogSettings:
         wanted = {name: value for name, value in changes.items() if value is not None}
         for name, value in changes.items():
             _check(name, value)
-        found = self._found or _as_set_up()
-        found |= {name: value for name, value in wanted.items() if name not in FIXED}
-        # Who turns a level off, and what is still written of it, is told first.
-        log_setting("log", current().name, wanted)
-        _apply(found)
-        self._found = found
+        before = self._found or _as_set_up()
+        self._found = before | {k: value for k, value in wanted.items() if k not in FIXED}
+        # Who turned the lines off that tell of it is told of before, who turned them on after.
+        if before["log_info"]:
+            log_setting("log", current().name, wanted)
+        _apply(self._found)
+        if not before["log_info"]:
+            log_setting("log", current().name, wanted)
         return self.read()
 
 
