@@ -140,9 +140,9 @@ $(VENV)/.test-aids: | setup
 # Triton's load generator, for one test: from the last wheel whose binary runs on Debian 12, and the
 # two libraries that it needs. Debian only; the test skips elsewhere.
 PERF := $(VENV)/perf_analyzer
-perf-analyzer: $(PERF)/perf_analyzer
+perf-analyzer: $(PERF)/python
 
-$(PERF)/perf_analyzer: | setup
+$(PERF)/python: | setup
 	rm -rf $(PERF).new && mkdir -p $(PERF).new/unpacked
 	cd $(PERF).new && { apt-get download -qq libb64-0d || { apt-get update -qq && apt-get download -qq libb64-0d; }; }
 	cd $(PERF).new && dpkg -x libb64-0d_*.deb unpacked
@@ -151,7 +151,8 @@ $(PERF)/perf_analyzer: | setup
 	rm -rf $(PERF) && mkdir $(PERF)
 	find $(PERF).new/unpacked \( -name perf_analyzer -o -name 'libcudart.so.12' -o -name 'libb64.so*' \) \
 		-exec cp {} $(PERF)/ \;
-	chmod +x $(PERF)/perf_analyzer && rm -rf $(PERF).new
+	chmod +x $(PERF)/perf_analyzer
+	mkdir $(PERF)/python && mv $(PERF).new/unpacked/tritonclient $(PERF)/python/ && rm -rf $(PERF).new
 
 # OpenAI's routes under NVIDIA's load generator, which has an environment of its own: 1.2 GB.
 AIPERF := .venv-aiperf

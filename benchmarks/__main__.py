@@ -18,6 +18,7 @@ from .rows.cost_rows import costs
 from .rows.jpeg_rows import jpeg
 from .rows.paced_rows import paced
 from .rows.rows import AnyRow, Plan, RowMaker
+from .rows.shared_memory_rows import shared_memory
 from .rows.stock_model_rows import stock_model
 from .rows.tensor_rows import tensor_rows
 from .rows.text_rows import fairness, text
@@ -28,6 +29,7 @@ WORKLOADS: dict[str, RowMaker] = {
     "text": text,
     "jpeg": jpeg,
     "tensor": tensor_rows,
+    "shared-memory": shared_memory,
     "costs": costs,
     "cache": cache,
     "workers": workers,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import grpc
@@ -17,14 +18,17 @@ from .errors import ClientError, ProtocolError, StreamCutError
 from .grpc_channel import call_error
 from .grpc_messages import Parameter, bytes_request
 from .server import Server
+from .shared_memory import SMALL_BYTES, Regions
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on the wire. `response` gets the message and the time it was read at."""
+    """A request on the wire. `response` gets the message and the time it was read at; `region` is
+    where its tensor lies, if that is shared."""
 
     response: asyncio.Future[tuple[ModelInferResponse, float]]
     at: float
+    region: SharedMemory | None = None
 
 
 class InferCall:
@@ -40,16 +44,19 @@ class InferCall:
         server: Server,
         *,
         id_prefix: str = "",
+        shared_memory: bool = False,
     ) -> None:
         """
         Args:
             server: the channel's other end.
             id_prefix: what each request's id begins with, before its number.
+            shared_memory: whether tensors go by way of shared memory.
         """
         stub: Any = GRPCInferenceServiceStub(channel)
         self._call = stub.ModelStreamInfer(metadata=server.credentials.metadata())
         self._id_prefix = id_prefix
         self._server = server
+        self._regions = Regions(channel, server) if shared_memory else None
         self._sent: dict[str, Sent] = {}
         self._count = 0
         self._writing = asyncio.Lock()
@@ -80,10 +87,13 @@ class InferCall:
                 await self._answered.wait()
             if self.ended is not None:
                 raise self.ended
+            region: SharedMemory | None = None
+            if self._regions is not None and request.ByteSize() >= SMALL_BYTES:
+                request, region = await self._regions.moved(request)
             request.id = f"{self._id_prefix}{self._count}"
             self._count += 1
             response = asyncio.get_running_loop().create_future()
-            sent = self._sent[request.id] = Sent(response, time.perf_counter())
+            sent = self._sent[request.id] = Sent(response, time.perf_counter(), region)
             # When the call is over, the reader knows why and tells the future.
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await self._call.write(request)
@@ -104,6 +114,8 @@ class InferCall:
         self._call.cancel()
         # Unlike a bare await, wait() does not hand this task's own cancelling on to the reader.
         await asyncio.wait([self._reader])
+        if self._regions is not None:
+            await self._regions.close()
 
     async def _read(self) -> None:
         """Hand every response to the request that waits for it, until the call is over."""
@@ -113,6 +125,8 @@ class InferCall:
                 sent = self._sent.pop(message.id, None)
                 if sent is None:
                     raise ProtocolError(f"no request waits for the response with id '{message.id}'")
+                if sent.region is not None and self._regions is not None:
+                    self._regions.give_back(sent.region)
                 # It may have been given up in the meantime.
                 if not sent.response.done():
                     sent.response.set_result((message, time.perf_counter()))

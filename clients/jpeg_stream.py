@@ -67,7 +67,8 @@ class JpegStream:
     A frame is a uint8 array ([height, width, 3] in BGR, or [height, width] grey) or an encoded JPEG
     as bytes; the answer is of the same kind. `timeout` is in seconds, for each frame; `quality`
     (1-100) is that of the JPEGs that this side makes of arrays. `sequence_id` is that of the
-    sequence; left out, one is made up, and 0 or "" means none.
+    sequence; left out, one is made up, and 0 or "" means none. With `shared_memory` frames go to a
+    server on this host by way of a file under /dev/shm.
 
     Entering raises the reason why there is no stream: nobody there, no such model, no START.
     When the stream itself ends, every waiting and every later frame raises the reason:
@@ -85,6 +86,7 @@ class JpegStream:
         in_flight: int = IN_FLIGHT,
         quality: int = 95,
         sequence_id: int | str | None = None,
+        shared_memory: bool = False,
         tls: Tls | None = None,
         credentials: Credentials = ANONYMOUS,
     ) -> None:
@@ -94,11 +96,12 @@ class JpegStream:
         self._model, self._timeout = model, timeout
         self._in_flight = in_flight
         self._quality = quality
+        self._shared_memory = shared_memory
         self._sequence_id = uuid4().hex if sequence_id is None else sequence_id
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self._server)
-        self._call = InferCall(self._channel, self._server)
+        self._call = InferCall(self._channel, self._server, shared_memory=self._shared_memory)
         try:
             await self._start_sequence()
         except BaseException:

@@ -215,6 +215,7 @@ def main(
             **address,
             in_flight=in_flight or IN_FLIGHT,
             sequence_id=sequence_id,
+            shared_memory=flags["shared_memory"],
         )
 
         def run() -> None:

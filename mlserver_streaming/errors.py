@@ -6,6 +6,8 @@ MLServerError                a text for the caller and an HTTP status
   UnauthenticatedError  401  no key or token, or none that is known here
   ForbiddenError        403  a known caller who may not do this
   NoSuchModelError      404  nothing is served under this name or version
+  NoSuchRegionError     404  the caller has no such region of shared memory
+  RegionExistsError     409  the caller has one of this name
   TooLargeError         413  a body or message past its limit
   UnsupportedError      501  the model cannot be asked in this way
   NotReadyError         503  the model is still loading
@@ -39,10 +41,12 @@ __all__ = [
     "MLServerError",
     "NoSuchModelError",
     "NoSuchOutputError",
+    "NoSuchRegionError",
     "NoWorkerError",
     "NotLoadedError",
     "NotReadyError",
     "OverLimitError",
+    "RegionExistsError",
     "RequestFailedError",
     "TooLargeError",
     "UnauthenticatedError",
@@ -108,6 +112,18 @@ class NoSuchOutputError(BadRequestError):
         gave = shortened(", ".join(map(repr, there))) or "none"
         wanted = shortened(", ".join(f"'{shown(name)}'" for name in missing))
         super().__init__(f"Model '{model}' gave no output {wanted}; it gave {gave}.")
+
+
+class NoSuchRegionError(MLServerError):
+    def __init__(self, name: str):
+        super().__init__(f"You have no region '{shown(name)}'; register it first.", 404)
+
+
+class RegionExistsError(MLServerError):
+    def __init__(self, name: str):
+        super().__init__(
+            f"You have a region '{shown(name)}' already; unregister it, or take another name.", 409
+        )
 
 
 class TooLargeError(MLServerError):

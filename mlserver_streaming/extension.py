@@ -13,12 +13,13 @@ from importlib import metadata
 import mlserver
 import mlserver.parallel.registry
 import mlserver.server
-from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.repository import ModelRepository
 from mlserver.settings import Settings
+from mlserver.tracing import get_tracer_provider
 
 from .cache import StreamCache
 from .isolation import make_model
+from .management.calls import ManagementCalls
 from .openai import OpenAIDialect
 from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
@@ -61,6 +62,8 @@ BORROWED = (
     "mlserver.handlers:DataPlane._ModelInferRequestSuccess",
     "mlserver.middleware:InferenceMiddlewares.request_middleware",
     "mlserver.middleware:InferenceMiddlewares.response_middleware",
+    "mlserver.batching.adaptive:AdaptiveBatcher._predict_fn",
+    "mlserver.batching.hooks:_AdaptiveBatchingAttr",
     "mlserver.context:model_context",
     "mlserver.context:model_name_var",
     "mlserver.context:model_version_var",
@@ -137,6 +140,9 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
     name_service(settings)
     root = settings.model_repository_root or "."
     plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
+    plane.management = ManagementCalls(plane, settings)
+    if settings.tracing_server:
+        get_tracer_provider(settings).sampler = plane.management.traces.sampler
     model_registry.root = root
     stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
     model_registry.start = Start(stops, lambda: plane.calls.draining)
@@ -148,7 +154,7 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
 def rest_server(
     settings: Settings,
     data_plane: StreamingDataPlane,
-    model_repository_handlers: ModelRepositoryHandlers,
+    model_repository_handlers: GuardedRepositoryHandlers,
 ) -> StreamingRESTServer:
     """The REST edge, with the other APIs that it speaks."""
     prefix = data_plane.streaming.openai.prefix

@@ -290,6 +290,23 @@ class OpenAISettings(_Block):
         return prefix
 
 
+class SharedMemorySettings(_Block):
+    """Tensors through shared memory, for clients on the service's own host."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether files under `/dev/shm` may be registered and named in requests. Who "
+        "may call may then use every file there that the service's user may.",
+    )
+    regions_per_caller: Count = Field(
+        default=64,
+        description="Regions that a caller may have registered; without keys all are one.",
+    )
+    bytes_per_caller: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1024, le=2**40)] = (
+        Field(default=1024**3, description="What they may have, in all.")
+    )
+
+
 def address(server: str) -> tuple[str, int]:
     """Host and port of "host:port", "[host]:port" or "host"; port 0 where it is no number."""
     host, colon, port = server.rpartition(":")
@@ -340,6 +357,9 @@ class StreamingSettings(BaseSettings):
     workers: WorkerSettings = Field(default=WorkerSettings(), description="Worker processes.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
     openai: OpenAISettings = Field(default=OpenAISettings(), description="OpenAI's routes.")
+    shared_memory: SharedMemorySettings = Field(
+        default=SharedMemorySettings(), description="Tensors through shared memory."
+    )
 
     @model_validator(mode="after")
     def _sealed(self) -> "StreamingSettings":

@@ -264,7 +264,12 @@ class DetectionStream:
             if not found.ready:
                 raise RefusedError(f"model '{settings.model}' is not ready", "UNAVAILABLE")
         self._calls += 1
-        self._call = InferCall(self._channel, server, id_prefix=f"{settings.stream_id}:")
+        self._call = InferCall(
+            self._channel,
+            server,
+            id_prefix=f"{settings.stream_id}:",
+            shared_memory=settings.shared_memory,
+        )
 
     def _is_over(self, call: InferCall) -> bool:
         return call is self._stale or call.ended is not None

@@ -67,6 +67,12 @@ OPTIONS = (
         help="Side of those tensors, in pixels.",
     ),
     option(
+        "--shared-memory",
+        is_flag=True,
+        envvar="CLIENT_SHARED_MEMORY",
+        help="Pass frames through shared memory, to a server on this host that has it turned on.",
+    ),
+    option(
         "--quality",
         envvar="CLIENT_QUALITY",
         default=90,
@@ -170,6 +176,7 @@ def stream_settings(flags: Mapping[str, Any], **more: Any) -> StreamSettings:
             usual.iou if flags["iou"] is None else flags["iou"],
         ),
         quality=flags["quality"],
+        shared_memory=flags["shared_memory"],
         retry_s=flags["retry_seconds"],
         **more,
     )

@@ -30,6 +30,7 @@ class StreamSettings:
         resend: whether frames that were on the way when a call broke off are sent again.
         retry_s: for how many seconds a server that went away is tried again.
         timeout: seconds for each response.
+        shared_memory: whether frames go to a server on this host by way of shared memory.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +50,7 @@ class StreamSettings:
     resend: bool = True
     retry_s: float = 60.0
     timeout: float = TIMEOUT_S
+    shared_memory: bool = False
 
     @property
     def server(self) -> Server:

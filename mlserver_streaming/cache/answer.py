@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import Any
 
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..errors import MLServerError
+from ..watch.statistics import Duration
 from .flight import SOME, Seat
 from .recording import Recording, decode
 from .sequences import sequence_of
@@ -22,18 +23,27 @@ HIT, JOINED, MISS = "hit", "joined", "miss"
 class Answer:
     """Iterate its responses once, and `close` it in the end, iterated or not."""
 
-    __slots__ = ("_request_id", "_sequence", "way")
+    __slots__ = ("_begun", "_counts", "_request_id", "_sequence", "way")
 
     def __init__(self, request: InferenceRequest, way: str) -> None:
         self._request_id = request.id
         self._sequence = sequence_of(request)
         self.way = way
+        self._counts: Duration | None = None
+        self._begun = 0
 
     def responses(self) -> AsyncGenerator[InferenceResponse, None]:
         raise NotImplementedError
 
+    def count(self, in_: Duration, begun: int) -> None:
+        """Count it when it is closed, from this reading of the clock on."""
+        self._counts, self._begun = in_, begun
+
     def close(self) -> None:
         """Nobody waits for it any more."""
+        if self._counts is not None:
+            self._counts.add(perf_counter_ns() - self._begun)
+            self._counts = None
 
 
 def says(way: str) -> Parameters:
@@ -88,6 +98,7 @@ class HeardAnswer(Answer):
                 await asyncio.sleep(0)  # there may be much more already
 
     def close(self) -> None:
+        super().close()
         self._seat.leave()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from ..watch.statistics import Duration
 from .answer import HIT, JOINED, MISS
 
 MODEL = ("model_name", "model_version")
@@ -22,12 +23,18 @@ REASONS = (TIMEOUT, CONNECTION, BUSY, REFUSED, MALFORMED)
 
 
 class ModelFigures:
-    """The collectors of one model: looking one up costs more than using it."""
+    """The collectors of one model: looking one up costs more than using it.
+
+    Attributes:
+        hits: for Triton's statistics, requests that the model was not asked for, to their ends.
+        misses: those that it was, as long as they were looked for.
+    """
 
     def __init__(self, requests: Counter, stores: Counter, labels: tuple[str, str]) -> None:
         # From 0 on: Prometheus's rate() sees no growth in a counter whose first value is 1.
         self.ways = {way: requests.labels(*labels, way) for way in (HIT, JOINED, MISS)}
         self.stores = stores.labels(*labels)
+        self.hits, self.misses = Duration(), Duration()
 
 
 class CacheFigures:

@@ -19,6 +19,7 @@ VERSION = b"stream-cache-1"
 # What a request says to the service, not to the model.
 NOT_ASKED = frozenset(
     {
+        "priority",
         "timeout",
         "binary_data_output",
         "triton_enable_empty_final_response",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -87,15 +87,15 @@ class StreamCache:
         self._limits = settings.limits
         self._identities = Identities(registry)
         self._in_use = in_use
-        self._figures = CacheFigures()
+        self.figures = CacheFigures()
         self._store: Store
         if self._settings.backend == "memcached":
             self._store = MemcachedStore(
-                self._settings, self._figures, secret_of(self._settings, folder)
+                self._settings, self.figures, secret_of(self._settings, folder)
             )
         else:
             self._store = memory = MemoryStore(self._settings.bytes, self._settings.seconds)
-            self._figures.hold(lambda: memory.bytes)
+            self.figures.hold(lambda: memory.bytes)
         self._budget = Budget(self._settings.running_bytes)
         self._flights: dict[str, Flight] = {}
         self._seen: WeakKeyDictionary[MLModel, SequencesSeen] = WeakKeyDictionary()
@@ -170,8 +170,14 @@ class StreamCache:
         self, model: MLModel, request: InferenceRequest, declared: Declared, kind: bytes
     ) -> Answer:
         """Find the answer to a request, or have the model begin it; counted."""
+        begun = perf_counter_ns()
         answer = await self._found_or_begun(model, request, declared, kind)
-        self._figures.of(model.name, model.version).ways[answer.way].inc()
+        figures = self.figures.of(model.name, model.version)
+        figures.ways[answer.way].inc()
+        if answer.way == MISS:
+            figures.misses.add(perf_counter_ns() - begun)
+        else:
+            answer.count(figures.hits, begun)
         return answer
 
     async def _found_or_begun(
@@ -192,7 +198,7 @@ class StreamCache:
             began = monotonic()
             recording = await self._store.get(key)
             read = recording.size if recording is not None else 0
-            self._figures.waited(GET, monotonic() - began, read)
+            self.figures.waited(GET, monotonic() - began, read)
             if recording is not None:
                 return StoredAnswer(request, recording, wishes.paced)
             if flight := self._flights.get(key):  # begun while the store was asked
@@ -245,9 +251,9 @@ class StreamCache:
                 began = monotonic()
                 stored = await self._store.put(key, recording)
                 written = recording.size if stored else 0
-                self._figures.waited(PUT, monotonic() - began, written)
+                self.figures.waited(PUT, monotonic() - began, written)
             if stored:
-                self._figures.of(model.name, model.version).stores.inc()
+                self.figures.of(model.name, model.version).stores.inc()
             else:
                 await lose(flight, False)
 

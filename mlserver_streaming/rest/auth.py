@@ -20,6 +20,8 @@ from .dialect import dialect_of
 # Probes of container platforms have no keys.
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 MODELS = "/v2/models/"
+# No model's; it tells of the caller's own.
+ALL_STATISTICS = "/v2/models/stats"
 HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},  # https://www.rfc-editor.org/rfc/rfc6750#section-3
     503: {"Retry-After": "10"},  # as long as the tokens' issuer is not asked again
@@ -63,7 +65,7 @@ class AuthMiddleware:
 
 def _require_path(caller: Caller, path: str) -> None:
     """Hold a caller who may use some models only to those, in the calls that runtimes add too."""
-    if caller.models is None:
+    if caller.models is None or path == ALL_STATISTICS:
         return
     if path.startswith(MODELS):
         authorise(unquote(path[len(MODELS) :].partition("/")[0]))

@@ -13,7 +13,7 @@ from mlserver.types import InferenceResponse, TensorData
 from ..errors import BadRequestError
 from ..tensors.json_codec import BINARY_SIZE, datatype
 from ..tensors.json_responses import written
-from ..tensors.raw import Buffer, raw_parts
+from ..tensors.raw import ELSEWHERE, Buffer, raw_parts
 from ..tensors.steps import Steps
 
 HEADER = "Inference-Header-Content-Length"
@@ -121,6 +121,8 @@ class BinaryOutputs:
         for index, output in enumerate(response.outputs):
             if self.named.get(output.name, self.all):
                 data = output.data.root if isinstance(output.data, TensorData) else output.data
+                if data is ELSEWHERE:
+                    continue
                 raw = yield from raw_parts(datatype(output), data)
                 sizes[index] = sum(map(len, raw))
                 tail += raw

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from time import perf_counter_ns
 from typing import NamedTuple
 
 from mlserver import MLModel
@@ -15,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..regions.regions import Own
+from ..regions.spans import in_regions
 from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
@@ -25,6 +29,7 @@ from ..tensors.json_pieces import SMALL_BODY_BYTES
 from ..tensors.json_requests import attach_rows, decode_request, parse
 from ..tensors.steps import Steps, finish
 from ..watch.metrics import Figures
+from ..watch.statistics import Served
 from . import binary
 from .answer import cut_off, send_answer
 from .binary import BinaryOutputs
@@ -33,6 +38,7 @@ from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
 from .header_table import HeaderTable
+from .shared_memory import attach_regions, regions_of
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
@@ -77,6 +83,7 @@ class Question(NamedTuple):
     outputs: BinaryOutputs | None
     figures: Figures
     waited: bool
+    served: Served
 
 
 class InferenceEndpoints:
@@ -117,6 +124,7 @@ class InferenceEndpoints:
                     if call.request_id:
                         fields = [field for field in fields if field[0] != ID_FIELD]
                         fields.append((ID_FIELD, call.request_id.encode()))
+                    begun = perf_counter_ns()
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
@@ -127,6 +135,7 @@ class InferenceEndpoints:
                         parts = (body,)
                     else:
                         parts = list(await in_turns(question.answers.written(response)))
+                    question.served.output_ns += perf_counter_ns() - begun
                     size = sum(map(len, parts))
                     self._data_plane.rest_bound.check(size)
                     question.figures.sent.inc(size)
@@ -190,13 +199,14 @@ class InferenceEndpoints:
         limits = self._data_plane.streaming.limits
         waits = not is_here(request)
         body = await read_body(request, limits.request_bytes)
-        came = asyncio.get_running_loop().time()
+        came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
         may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
         reading = _read(
             body,
             request.headers.get(binary.HEADER),
             limits,
             (model.inputs or []) if may_be_flat else None,
+            partial(regions_of, self._data_plane.regions, request),
         )
         waits = waits or len(body) >= SMALL_BODY_BYTES
         if not waits:
@@ -211,9 +221,12 @@ class InferenceEndpoints:
         insert_headers(payload, without_secrets(request.headers))
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
+        served = self._data_plane.served(model)
+        served.input_ns += perf_counter_ns() - begun
         if answers is not None:
-            return Question(payload, model, answers, None, figures, waits)
-        return Question(payload, model, JSON, outputs if outputs.any else None, figures, waits)
+            return Question(payload, model, answers, None, figures, waits, served)
+        as_bytes = outputs if outputs.any else None
+        return Question(payload, model, JSON, as_bytes, figures, waits, served)
 
 
 def _read(
@@ -221,11 +234,13 @@ def _read(
     json_length: str | None,
     limits: LimitSettings,
     declared: list[MetadataTensor] | None,
+    own: Own,
 ) -> Steps[tuple[InferenceRequest, BinaryOutputs, FlatAnswers | None]]:
     """The request in a body, the outputs that it wants as bytes, and its answers if it is flat.
 
     Args:
         declared: the model's inputs, where the body may be flat.
+        own: the caller's regions of shared memory.
     """
     text, tail = binary.split_body(body, json_length)
     parsed, rows = yield from parse(text, limits)
@@ -235,8 +250,12 @@ def _read(
         answers = FlatAnswers.to(parsed)
     yield from attach_rows(parsed, rows, limits, shapeless=answers is not None)
     binary.attach_tensors(parsed, tail)
+    yield from attach_regions(parsed, limits, own)
     outputs = BinaryOutputs.take(parsed)
-    return (yield from decode_request(parsed, limits)), outputs, answers
+    request = yield from decode_request(parsed, limits)
+    if request.outputs:
+        request.outputs = in_regions(own, request.outputs)
+    return request, outputs, answers
 
 
 def _model(request: Request) -> tuple[str, str | None]:

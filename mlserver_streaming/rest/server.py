@@ -7,7 +7,6 @@ from typing import Any
 import uvicorn
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLModel
-from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.logging import logger
 from mlserver.rest import RESTServer
 from mlserver.rest.logging import disable_health_access_logs
@@ -26,6 +25,7 @@ from ..errors import InternalError, MLServerError
 from ..ports import require_free
 from ..streams.calls import REQUEST_ID, fit_id, returned_id
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..watch import stream_log
 from . import openapi
 from .answer import GZIP_LEVEL
@@ -36,8 +36,10 @@ from .docs import DOCUMENT, PAGE, DocumentEndpoints
 from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
+from .management import ManagementEndpoints
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
+from .shared_memory import SharedMemoryEndpoints
 from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
 from .tracing import trace_calls
 
@@ -45,7 +47,8 @@ from .tracing import trace_calls
 MAX_ERROR_CHARACTERS = 1000
 # Streams end all the time: a client that was refused one need not wait long.
 RETRY_AFTER = {"Retry-After": "1"}
-INFERENCE_CALLS = (*UNARY_CALLS, *STREAM_CALLS)
+# The last parts of the protocol's paths whose answers are compressed in `AnswerGZipMiddleware`.
+COMPRESSED = (PAGE, DOCUMENT)
 # What a status is to come with.
 HEADERS = {
     415: {"Accept-Encoding": ", ".join(CODINGS)},  # RFC 9110, 15.5.16
@@ -63,7 +66,7 @@ class StreamingRESTServer(RESTServer):
         self,
         settings: Settings,
         data_plane: StreamingDataPlane,
-        model_repository_handlers: ModelRepositoryHandlers,
+        model_repository_handlers: GuardedRepositoryHandlers,
         dialects: Sequence[Dialect] = (),
     ):
         """
@@ -87,8 +90,10 @@ class StreamingRESTServer(RESTServer):
         self._app.router.routes[:] = [
             *endpoints.routes(),
             *HealthEndpoints(data_plane).routes(),
+            *ManagementEndpoints(data_plane).routes(),
             *documents.routes(),
             *repository.routes(),
+            *SharedMemoryEndpoints(data_plane.regions).routes(),
             *(route for dialect in dialects for route in dialect.routes()),
             *kept,
         ]
@@ -174,19 +179,26 @@ class StreamingRESTServer(RESTServer):
 
 
 class AnswerGZipMiddleware(GZipMiddleware):
-    """Compresses answers; those to inference see to it themselves. Other dialects' may be either.
+    """Compresses the documents, and what runtimes add.
+
+    Answers to inference see to it themselves; other dialects' may be either; and of the protocol's
+    other answers Triton's asynchronous client says that it takes gzip, but cannot read it
+    (findings/tritonclient-http-aio-gzip.sh).
 
     Starlette makes a compressor for each request and keeps it as long as the response lasts: 90 KiB
     for each stream, never used.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (
-            scope["path"].rpartition("/")[2] in INFERENCE_CALLS or dialect_of(scope)
-        ):
+        if scope["type"] == "http" and (_is_plain(scope["path"]) or dialect_of(scope)):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path's answer is sent as it is."""
+    return path.startswith("/v2") and path.rpartition("/")[2] not in COMPRESSED
 
 
 def _error(

@@ -24,6 +24,8 @@ from pydantic import ValidationError
 
 from ..errors import BadRequestError
 from ..models import messages
+from ..regions.regions import Own, no_regions
+from ..regions.spans import REGION, RegionOutput, Span, check_bytes
 from ..settings import LimitSettings
 from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
@@ -70,10 +72,14 @@ class DecodedRequest:
     raw: bool
 
 
-def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
+def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Steps[DecodedRequest]:
     """The V2 request in a serialised ModelInferRequest; its raw tensors are views of `message`.
 
+    Args:
+        own: the caller's regions of shared memory, asked where tensors lie in them.
+
     Raises:
+        MLServerError: there is no such region, or none may be used.
         BadRequestError: it is not such a message, a datatype is unknown, or data and shapes
             disagree.
         TooLargeError: there is more in it than `limits` allow.
@@ -96,15 +102,24 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
         if contents is None
         else [each is not None for each in contents]
     )
-    _check(request, raw, has_contents, limits)
+    shared = {i for i, tensor in enumerate(request.inputs) if REGION in tensor.parameters}
+    _check(request, raw, has_contents, shared, limits)
     left = list(reversed(raw))
-    elements = 0
+    elements = claimed = 0
     inputs = []
     for index, tensor in enumerate(request.inputs):
         shape = list(tensor.shape)
+        given = {name: read_value(each) for name, each in tensor.parameters.items()}
         data: Any
-        if raw and not has_contents[index]:
-            received = left.pop()
+        if index in shared or (raw and not has_contents[index]):
+            received: Buffer
+            if index in shared:
+                span = Span.take(own(), f"input '{tensor.name}'", given)
+                claimed += span.size
+                check_bytes(limits, claimed)
+                received = yield from span.read()
+            else:
+                received = left.pop()
             if tensor.datatype == BYTES:
                 elements += most_elements(shape, received)
                 check_elements(limits, elements)
@@ -120,21 +135,23 @@ def decode(message: bytes, limits: LimitSettings) -> Steps[DecodedRequest]:
             elements += len(data)
             check_elements(limits, elements)
         inputs.append(
-            messages.request_input(
-                tensor.name, tensor.datatype, shape, data, decode_parameters(tensor.parameters)
-            )
+            messages.request_input(tensor.name, tensor.datatype, shape, data, _parameters(given))
         )
         if index % INPUTS_IN_A_STEP == INPUTS_IN_A_STEP - 1:
             yield
     payload = messages.request(request.id, inputs, decode_parameters(request.parameters))
     if request.outputs:
-        payload.outputs = [
-            RequestOutput.model_construct(
-                name=output.name, parameters=decode_parameters(output.parameters)
-            )
-            for output in request.outputs
-        ]
-    return DecodedRequest(request.model_name, request.model_version, payload, bool(raw))
+        payload.outputs = [_wanted(own, output) for output in request.outputs]
+    as_raw = bool(raw or shared)
+    return DecodedRequest(request.model_name, request.model_version, payload, as_raw)
+
+
+def _wanted(own: Own, output: Any) -> RequestOutput:
+    given = {name: read_value(each) for name, each in output.parameters.items()}
+    if REGION not in given:
+        return RequestOutput.model_construct(name=output.name, parameters=_parameters(given))
+    span = Span.take(own(), f"output '{output.name}'", given)
+    return RegionOutput.to(span, output.name, _parameters(given))
 
 
 def named(message: bytes) -> tuple[str, str, str]:
@@ -150,16 +167,25 @@ def _check(
     request: pb.ModelInferRequest,
     raw: Sequence[Buffer],
     has_contents: list[bool],
+    shared: set[int],
     limits: LimitSettings,
 ) -> None:
-    """What can be told of a request before any tensor is read."""
+    """What can be told of a request before any tensor is read.
+
+    Args:
+        shared: the inputs that lie in shared memory.
+    """
     check_counts(
         limits,
         inputs=len(request.inputs),
         outputs=len(request.outputs),
         parameters=len(request.parameters),
     )
-    wanted = has_contents.count(False)
+    for index in shared:
+        if has_contents[index]:
+            name = request.inputs[index].name
+            raise BadRequestError(f"Input '{name}' has both contents and a region; send one.")
+    wanted = has_contents.count(False) - len(shared)
     if raw and len(raw) != wanted:
         raise BadRequestError(
             f"There are {len(raw)} raw_input_contents for {wanted} inputs without contents of "
@@ -191,10 +217,14 @@ def _typed_elements(tensor: Any) -> list[Any]:
 
 def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> Parameters | None:
     """Parameters of every kind, Triton's `double_param` and `uint64_param` too."""
-    if not parameters:
+    return _parameters({name: read_value(each) for name, each in parameters.items()})
+
+
+def _parameters(values: dict[str, Any]) -> Parameters | None:
+    if not values:
         return None
     try:
-        return Parameters(**{name: read_value(each) for name, each in parameters.items()})
+        return Parameters(**values)
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
         raise BadRequestError(f"Parameter '{field}' has the wrong type.") from error

@@ -21,6 +21,7 @@ STATUS: dict[int, Code] = {
     403: Code.PERMISSION_DENIED,
     404: Code.NOT_FOUND,
     408: Code.DEADLINE_EXCEEDED,
+    409: Code.ALREADY_EXISTS,
     413: Code.RESOURCE_EXHAUSTED,
     415: Code.INVALID_ARGUMENT,
     422: Code.FAILED_PRECONDITION,  # as MLServer has it

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,9 +19,11 @@ from mlserver.utils import insert_headers
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..regions.regions import Own
 from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..streams.response_bound import ResponseBound
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
@@ -28,10 +32,17 @@ from ..watch.metrics import Figures
 from .converters import decode, encode_response, named, response_parts, with_plain_states
 from .errors import abort, answers_errors
 from .errors import write as write_message
+from .management import ManagementServicer, values_of
 from .refusals import Refusals
+from .shared_memory import SharedMemoryServicer, regions_of
 from .substreams import Substreams
+from .triton.messages import CLASSES
 
 SERVICE = "inference.GRPCInferenceService"
+# Requests of which MLServer's protobuf does not know the parameters.
+READ_BY_US = {
+    f"RepositoryModel{call}": CLASSES["RepositoryModelRequest"] for call in ("Load", "Unload")
+}
 
 if TYPE_CHECKING:  # the generic exists in grpc's stubs only
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -42,6 +53,7 @@ class StreamingServicer(InferenceServicer):
 
     protocol = GRPC
     _data_plane: StreamingDataPlane
+    _model_repository_handlers: GuardedRepositoryHandlers
 
     def __init__(self, data_plane: Any, model_repository_handlers: Any):
         super().__init__(data_plane, model_repository_handlers)
@@ -62,20 +74,25 @@ class StreamingServicer(InferenceServicer):
     async def ModelInfer(self, message: bytes, context: Context) -> bytes:
         metadata = metadata_of(context)
         async with self._open(context, metadata) as call:
-            came = asyncio.get_running_loop().time()
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
+            limits = self._data_plane.streaming.limits
+            request = await in_turns(decode(message, limits, self._own(context)))
             insert_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
             model = await self._data_plane.model(request.model_name, request.model_version)
             figures = self._figures(model)
             figures.received.inc(len(message))
+            served = self._data_plane.served(model)
+            served.input_ns += perf_counter_ns() - begun
             response = await self._data_plane.answer(request.payload, model)
             send_headers(self._data_plane.metadata_to(response, model), context, call)
+            begun = perf_counter_ns()
             if is_large(response):
                 reply = await in_turns(encoded(response, request.raw, self.bound))
             else:
                 reply = encode_response(response, request.raw)
                 self.bound.check(len(reply))
+            served.output_ns += perf_counter_ns() - begun
             figures.sent.inc(len(reply))
             return reply
 
@@ -95,10 +112,11 @@ class StreamingServicer(InferenceServicer):
         call: Call,
         headers: dict[str, Any],
     ) -> None:
+        own = self._own(context)
         async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
-                await self._route(message, models, headers)
+                await self._route(message, models, headers, own)
 
     def _open(
         self, context: Context, metadata: dict[str, Any]
@@ -107,13 +125,21 @@ class StreamingServicer(InferenceServicer):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
         return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining())
 
+    def _own(self, context: Context) -> Own:
+        """The regions of a call's caller."""
+        return functools.partial(regions_of, self._data_plane.regions, context)
+
     def _figures(self, model: MLModel) -> Figures:
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
-    async def _route(self, message: bytes, models: Substreams, headers: dict[str, Any]) -> None:
+    async def _route(
+        self, message: bytes, models: Substreams, headers: dict[str, Any], own: Own
+    ) -> None:
+        begun = perf_counter_ns()
         try:
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            request = await in_turns(decode(message, self._data_plane.streaming.limits, own))
             insert_headers(request.payload, dict(headers))
+            read_ns = perf_counter_ns() - begun
         except MLServerError as error:
             models.count()
             name, _, request_id = named(message)
@@ -122,23 +148,22 @@ class StreamingServicer(InferenceServicer):
             model = await models.put(request)
             if model is not None:
                 self._figures(model).received.inc(len(message))
+                self._data_plane.served(model).input_ns += read_ns
 
     @answers_errors
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> Any:
         return with_plain_states(await super().RepositoryIndex(request, context))
 
     @answers_errors
-    async def RepositoryModelLoad(
-        self, request: pb.RepositoryModelLoadRequest, context: Context
-    ) -> Any:
-        await self._model_repository_handlers.load(request.model_name)
+    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
+        parameters = values_of(request.parameters)
+        await self._model_repository_handlers.load(request.model_name, parameters)
         return pb.RepositoryModelLoadResponse()
 
     @answers_errors
-    async def RepositoryModelUnload(
-        self, request: pb.RepositoryModelUnloadRequest, context: Context
-    ) -> Any:
-        await self._model_repository_handlers.unload(request.model_name)
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
+        parameters = values_of(request.parameters)
+        await self._model_repository_handlers.unload(request.model_name, parameters)
         return pb.RepositoryModelUnloadResponse()
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -147,12 +172,15 @@ class StreamingServicer(InferenceServicer):
         found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self.ModelInfer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.ModelStreamInfer),
+            **ManagementServicer(self._data_plane.management).handlers(),
+            **SharedMemoryServicer(self._data_plane.regions).handlers(),
         }
         for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
             if method.name not in found:
+                asked = READ_BY_US.get(method.name) or getattr(pb, method.input_type.name)
                 found[method.name] = grpc.unary_unary_rpc_method_handler(
                     getattr(self, method.name),
-                    request_deserializer=getattr(pb, method.input_type.name).FromString,
+                    request_deserializer=asked.FromString,
                     response_serializer=getattr(pb, method.output_type.name).SerializeToString,
                 )
         return found

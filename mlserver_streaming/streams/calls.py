@@ -47,6 +47,7 @@ class Call:
         stopped: the error that ended it from outside.
         failed: whether one of its requests was what ended it.
         models: the models that it has streams to, or waits for.
+        queue_ns: how long it has waited for slots, as far as no statistics have it yet.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Call:
         "models",
         "opened",
         "protocol",
+        "queue_ns",
         "request_id",
         "stopped",
     )
@@ -76,6 +78,7 @@ class Call:
         self.stopped: MLServerError | None = None
         self.failed = False
         self.models: Counter[str] = Counter()
+        self.queue_ns = 0
         self.opened = self.last = time.monotonic()
         self._due: float | None = None
         if seconds is not None:
@@ -130,7 +133,7 @@ class Calls:
         self.draining = False
         self.turnstile = Turnstile()
         self._settings = settings.limits
-        self._limits = Limits(settings.limits)
+        self._limits = Limits(settings.limits, _waited)
         metrics.expect_refusals(REST, GRPC, TRITON)
         self._metrics = metrics
         self._open: set[Call] = set()
@@ -281,6 +284,11 @@ class _Opened:
         task = asyncio.current_task()
         if task is None or not task.uncancel():
             raise self._call.stopped from None
+
+
+def _waited(ns: int) -> None:
+    if call := current():
+        call.queue_ns += ns
 
 
 def fit_id(found: Any) -> str | None:

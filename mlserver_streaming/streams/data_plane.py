@@ -37,11 +37,14 @@ from ..errors import (
     failure_of,
     shown,
 )
+from ..regions.regions import Regions
+from ..regions.spans import spans_of, written
 from ..settings import StreamingSettings
 from ..watch.adding import Observed, value_of
 from ..watch.metrics import StreamMetrics
 from ..watch.statistics import Served
-from . import answers
+from . import answers, calls
+from .batches import watch_batches
 from .calls import Calls
 from .event_headers import EventHeaders
 from .headers import Field, fields_of, headers_of, metadata_of
@@ -50,10 +53,24 @@ from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .response_bound import ResponseBound
 from .streams import Streams
+from .turns import in_turns
 from .wanted import Wanted, only_named
 
 # Triton's names for what the protocol's base does not have.
-EXTENSIONS = ("sequence", "sequence(string_id)")
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "sequence(string_id)",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
 
 # How long a stream that never waits may go on before the others, and its client, get a turn; and
 # how long a round of all streams may take: a new one needs some ten of them to its first response.
@@ -91,7 +108,10 @@ class StreamingDataPlane(DataPlane):
         limits = self.streaming.limits
         self.rest_bound = ResponseBound(limits.request_bytes)
         self.grpc_bound = ResponseBound.of_grpc(settings, limits)
+        self.regions = Regions(self.streaming.shared_memory)
         self.in_use = InUse()
+        # What the service is asked about itself: of a room above, given as the cache is.
+        self.management: Any = None
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
         self._served: dict[tuple[str, str | None], Served] = {}
@@ -125,6 +145,8 @@ class StreamingDataPlane(DataPlane):
                 raise error
             if payload.outputs:
                 response = only_named(model, payload, response)
+                if spans := spans_of(payload):
+                    response = await in_turns(written(response, spans))
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
@@ -160,6 +182,8 @@ class StreamingDataPlane(DataPlane):
                         response.id = requests.last_id
                     wanted = requests.wanted
                     for ready in (response,) if wanted is None else wanted.ready(response):
+                        if wanted is not None and wanted.in_regions:
+                            ready = await wanted.written(ready)
                         if owner and ready.parameters is not None:
                             give_back(ready, owner)
                         if stream.responded(ready):
@@ -195,6 +219,7 @@ class StreamingDataPlane(DataPlane):
             raise NotReadyError(name)
         if self.in_use.meet(model):
             self._watch_sequences(model)
+            watch_batches(model, self.served(model).batches)
         return model
 
     def _watch_sequences(self, model: MLModel) -> None:
@@ -238,6 +263,8 @@ class StreamingDataPlane(DataPlane):
     async def metadata(self) -> MetadataServerResponse:
         found = await super().metadata()
         found.extensions = [*found.extensions, *EXTENSIONS]
+        if self.regions.enabled:
+            found.extensions.append("system_shared_memory")
         return found
 
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
@@ -345,6 +372,8 @@ class _Serving:
         plane.at_work -= 1
         served.duration.observe(took / 1e9)
         served.count(took, requests.count, requests.failed + (error is not None))
+        if (call := calls.current()) is not None and call.queue_ns:
+            served.queue_ns, call.queue_ns = served.queue_ns + call.queue_ns, 0
         if error is None:
             served.success.inc(1)
         elif isinstance(error, Exception):

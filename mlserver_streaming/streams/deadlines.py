@@ -11,7 +11,7 @@ from mlserver.types import InferenceRequest
 
 from ..errors import BadRequestError, DeadlineError
 
-MAX_TIMEOUT_DIGITS = 18
+MAX_DIGITS = 18
 # A client may give up a little before the deadline that it told the server: clocks and rounding.
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md (TimeoutValue)
 SLACK_SECONDS, SLACK_SHARE = 0.05, 0.02
@@ -22,16 +22,26 @@ _REQUEST: ContextVar[asyncio.Timeout | None] = ContextVar("request", default=Non
 def timeout_seconds(payload: InferenceRequest) -> float | None:
     """The request parameter `timeout` (microseconds, as Triton has it) in seconds; 0 is none.
 
+    Its neighbour `priority` is read as Triton reads it where a model has no levels of priority, as
+    none here: it must be a number, and changes nothing.
+
     Raises:
-        BadRequestError: it is not a number of microseconds.
+        BadRequestError: it is not a number of microseconds, or `priority` not a number.
     """
-    found = (payload.parameters.model_extra or {}).get("timeout") if payload.parameters else None
+    given = (payload.parameters.model_extra or {}) if payload.parameters else {}
+    if "priority" in given and not _is_number(given["priority"]):
+        raise BadRequestError("Parameter 'priority' must be a whole number, 0 or more.")
+    found = given.get("timeout")
     if found is None:
         return None
-    text = str(found)
-    if isinstance(found, bool) or not text.isdecimal() or len(text) > MAX_TIMEOUT_DIGITS:
+    if not _is_number(found):
         raise BadRequestError("Parameter 'timeout' must be a whole number of microseconds.")
-    return int(text) / 1e6 or None
+    return int(found) / 1e6 or None
+
+
+def _is_number(found: object) -> bool:
+    text = str(found)
+    return not isinstance(found, bool) and text.isdecimal() and len(text) <= MAX_DIGITS
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """How much at once: in all, for each model, for each key, and how many may wait."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from time import perf_counter_ns
 
 from ..errors import OverLimitError
 from ..settings import LimitSettings
@@ -13,8 +15,13 @@ class Limits:
     Where all slots are taken, up to `waiting` requests wait; one more is refused at once.
     """
 
-    def __init__(self, settings: LimitSettings):
+    def __init__(self, settings: LimitSettings, waited: Callable[[int], None] = lambda ns: None):
+        """
+        Args:
+            waited: told of the nanoseconds that a request has waited for its slot.
+        """
         self._settings = settings
+        self._waited = waited
         self._all = Slots(settings.streams, "at once")
         # Kept while somebody uses them: callers may be an issuer's, and no end of them.
         self._keys: dict[str, Slots] = {}
@@ -58,10 +65,12 @@ class Limits:
                 f"There are as many streams {slots.of_what} as may be; try again in a moment."
             )
         self._waiting += 1
+        began = perf_counter_ns()
         try:
             await slots.acquire()
         finally:
             self._waiting -= 1
+            self._waited(perf_counter_ns() - began)
 
 
 class Slots(asyncio.Semaphore):

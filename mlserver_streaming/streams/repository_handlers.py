@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
 
+from mlserver.errors import ModelNotFound
 from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.settings import ModelSettings
 from mlserver.types import (
@@ -17,10 +19,11 @@ from mlserver.types import (
 
 from ..access.callers import ADMIN, authorise, current, require
 from ..discovery import PassedOver
-from ..errors import MLServerError
+from ..errors import MLServerError, NoSuchModelError
 from ..load_failure import LoadError
 from ..watch.stream_log import log_repository
 from .model_registry import ModelRegistry
+from .overrides import Overrides, check_unload
 
 
 class GuardedRepositoryHandlers(ModelRepositoryHandlers):
@@ -43,20 +46,30 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
             ]
         return RepositoryIndexResponse([each for each in found if caller.may_use(each.name)])
 
-    async def load(self, name: str) -> bool:
+    async def load(self, name: str, parameters: Mapping[str, Any] | None = None) -> bool:
         """Load all versions of a model, as they are now; others of it are unloaded.
+
+        Args:
+            parameters: what is to be changed (overrides.py).
 
         Raises:
             LoadError: one cannot be loaded; the log has the rest of it.
+            UnsupportedError, BadRequestError: something cannot be changed; nothing is loaded.
         """
         with _moving("load", name):
-            await self._load(name)
+            await self._load(name, Overrides.of_load(name, parameters or {}))
         return True
 
-    async def _load(self, name: str) -> None:
+    async def _load(self, name: str, overrides: Overrides) -> None:
         registry = self._model_registry
         loaded = set()
-        for settings in await self._repository.find(name):
+        found = [
+            overrides.applied(settings, await registry.exactly(name, settings.version))
+            if overrides.config
+            else settings
+            for settings in await self._repository.find(name)
+        ]
+        for settings in found:
             try:
                 loaded.add((await registry.attempt(settings)).version or None)
             except LoadError as error:
@@ -66,8 +79,9 @@ class GuardedRepositoryHandlers(ModelRepositoryHandlers):
             if (model.version or None) not in loaded:
                 await registry.unload_version(name, model.version)
 
-    async def unload(self, name: str) -> bool:
+    async def unload(self, name: str, parameters: Mapping[str, Any] | None = None) -> bool:
         with _moving("unload", name):
+            check_unload(parameters or {})
             return await super().unload(name)
 
     @property
@@ -95,12 +109,16 @@ def _moving(call: str, name: str) -> Iterator[None]:
 
     Raises:
         ForbiddenError: the caller may not.
+        NoSuchModelError
     """
     result, begun = "cancelled", perf_counter()
     try:
         require(ADMIN)
         authorise(name)
-        yield
+        try:
+            yield
+        except ModelNotFound as error:
+            raise NoSuchModelError(name, None) from error
         result = f"{call}ed"
     except MLServerError as error:
         result = str(error.status_code)

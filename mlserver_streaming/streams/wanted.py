@@ -14,9 +14,12 @@ from typing import Any
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
-from ..errors import NoSuchOutputError
+from ..errors import MLServerError, NoSuchOutputError
 from ..models.parameters import parameter
+from ..regions.spans import Span, spans_of, written
 from .answers import is_decoupled
+from .classification import classes_of, classified
+from .turns import in_turns
 
 # Requests of one stream whose wishes are kept: their answers come within so many, or as they are.
 KEPT_WISHES = 1024
@@ -36,7 +39,7 @@ def only_named(
     # A sequence's end, say, is answered without outputs.
     if not response.outputs and parameter(request, "sequence_id") is not None:
         return response
-    wish = Wish.of(request)
+    wish = Wish.of(request, model)
     wish.meet(response)
     if wish.missing:
         raise NoSuchOutputError(model.name, wish.missing, wish.seen)
@@ -49,20 +52,33 @@ class Wish:
 
     Attributes:
         names: in the order of the request, each once.
+        classes: how many classes of those of which the classes are wanted.
         missing: those that no answer has had yet.
         seen: what the answers had.
         failed: whether the request was refused for it.
+        spans: where they are to be written, those that do not leave with the answer.
     """
 
+    model: MLModel
     names: tuple[str, ...]
+    classes: dict[str, int]
     missing: list[str]
     seen: dict[str, None] = field(default_factory=dict)
     failed: bool = False
+    spans: dict[str, Span] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: InferenceRequest) -> "Wish":
-        names = tuple(dict.fromkeys(output.name for output in request.outputs or []))
-        return cls(names, list(names))
+    def of(cls, request: InferenceRequest, model: MLModel) -> "Wish":
+        """
+        Raises:
+            BadRequestError: no such number of classes can be wanted.
+        """
+        outputs = request.outputs or []
+        names = tuple(dict.fromkeys(output.name for output in outputs))
+        classes = {
+            output.name: count for output in outputs if (count := classes_of(output)) is not None
+        }
+        return cls(model, names, classes, list(names), spans=spans_of(request))
 
     def meet(self, response: InferenceResponse) -> None:
         self.seen.update(dict.fromkeys(output.name for output in response.outputs))
@@ -70,13 +86,28 @@ class Wish:
             self.missing = [name for name in self.missing if name not in self.seen]
 
     def reduced(self, response: InferenceResponse) -> InferenceResponse:
-        """A copy of a response: its model may give the same one again."""
+        """A copy of a response: its model may give the same one again.
+
+        Raises:
+            BadRequestError: classes are wanted of what has none.
+        """
         outputs = [each for name in self.names for each in response.outputs if each.name == name]
+        if self.classes:
+            outputs = [
+                classified(each, self.classes[each.name], self.model)
+                if each.name in self.classes
+                else each
+                for each in outputs
+            ]
         return response.model_copy(update={"outputs": outputs})
 
 
 class Wanted:
-    """What the requests of one stream name, by their ids."""
+    """What the requests of one stream name, by their ids.
+
+    Attributes:
+        in_regions: whether any is to be written to a region.
+    """
 
     def __init__(self, model: MLModel, sole: bool):
         """
@@ -87,6 +118,7 @@ class Wanted:
         self._sole = sole
         self._declared = {tensor.name for tensor in model.outputs or []}
         self._answers_once = not is_decoupled(model)
+        self.in_regions = False
         self._wishes: dict[str, Wish] = {}
         self._held: list[InferenceResponse] = []
         self._holds = sole
@@ -96,7 +128,8 @@ class Wanted:
         id = request.id or ""
         self._wishes.pop(id, None)
         if request.outputs:
-            self._wishes[id] = Wish.of(request)
+            wish = self._wishes[id] = Wish.of(request, self._model)
+            self.in_regions = self.in_regions or bool(wish.spans)
             if len(self._wishes) > KEPT_WISHES:
                 del self._wishes[next(iter(self._wishes))]
 
@@ -134,6 +167,21 @@ class Wanted:
             if wish.seen and wish.missing and not wish.failed:
                 yield from self._refused(id, wish)
 
+    async def written(self, response: InferenceResponse) -> InferenceResponse:
+        """A response that is to be sent, what is wanted elsewhere written there; or the failure of
+        its request.
+
+        Raises:
+            MLServerError: that failed, and the request is the stream's only one.
+        """
+        wish = self._wish(response.id or "")
+        if wish is None or not wish.spans:
+            return response
+        try:
+            return await in_turns(written(response, wish.spans))
+        except MLServerError as error:
+            return self._failed(response.id or "", wish, error)
+
     def _wish(self, id: str) -> Wish | None:
         if self._sole:
             return next(iter(self._wishes.values()), None)
@@ -147,20 +195,21 @@ class Wanted:
 
     def _refused(self, id: str, wish: Wish) -> list[InferenceResponse]:
         error = NoSuchOutputError(self._model.name, wish.missing, wish.seen)
+        return [self._failed(id, wish, error)]
+
+    def _failed(self, id: str, wish: Wish, error: MLServerError) -> InferenceResponse:
         if self._sole:
             raise error
         wish.failed = True
         said: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
         model = self._model
-        return [
-            InferenceResponse.model_construct(
-                model_name=model.name,
-                model_version=model.version,
-                id=id,
-                parameters=Parameters(**said),
-                outputs=[],
-            )
-        ]
+        return InferenceResponse.model_construct(
+            model_name=model.name,
+            model_version=model.version,
+            id=id,
+            parameters=Parameters(**said),
+            outputs=[],
+        )
 
     def _after_held(self, response: InferenceResponse) -> Iterable[InferenceResponse]:
         self._holds = False

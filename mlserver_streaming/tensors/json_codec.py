@@ -16,7 +16,7 @@ from mlserver.types import (
     TensorData,
 )
 
-from .raw import BF16, BYTES, as_numbers, flat
+from .raw import BF16, BYTES, ELSEWHERE, as_numbers, flat
 
 BASE64 = "base64"
 # The parameter that says how a response came, where a model uses the cache.
@@ -47,7 +47,7 @@ def is_large(response: InferenceResponse) -> bool:
         elif isinstance(data, str | bytes):
             if len(data) > SHORT_BYTES:
                 return True
-        elif isinstance(data, list | tuple):
+        elif isinstance(data, list | tuple) and data is not ELSEWHERE:
             if datatype(output) != BYTES:
                 if prod(output.shape) > FEW_NUMBERS:
                     return True
@@ -180,6 +180,8 @@ def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:
     parameters = parameters_of(output.parameters) if output.parameters is not None else {}
     if binary_size is not None:
         return {**found, "parameters": {**parameters, BINARY_SIZE: binary_size}}
+    if data is ELSEWHERE:
+        return {**found, "parameters": parameters}
     if kind == BYTES:
         data, encoded = text_elements(data)
         if encoded:

@@ -21,7 +21,7 @@ from .json_codec import (
     is_large,
     parameters_of,
 )
-from .raw import BYTES, NESTED, as_numbers, flat
+from .raw import BYTES, ELSEWHERE, NESTED, as_numbers, flat
 from .steps import COPIED_BYTES, OBJECTS, Steps
 
 # Numbers in a step: a millisecond.
@@ -46,6 +46,8 @@ def written(
         content: list[bytes] = []
         if size is not None:
             parameters = {**parameters, BINARY_SIZE: size}
+        elif data is ELSEWHERE:
+            pass
         elif kind == BYTES:
             content, encoded = yield from written_text(flat(data))
             if encoded:
@@ -55,7 +57,7 @@ def written(
         if parameters:
             found["parameters"] = parameters
         head = orjson.dumps(found, option=DUMPS, default=as_json)
-        parts += [head] if size is not None else [head[:-1], b',"data":', *content, b"}"]
+        parts += [head[:-1], b',"data":', *content, b"}"] if content else [head]
     parts.append(b"]}")
     return parts
 

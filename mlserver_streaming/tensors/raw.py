@@ -32,6 +32,9 @@ ONLY_RAW = {"FP16", BF16}
 # What stands before each element of a raw BYTES tensor.
 LENGTH_BYTES = 4
 NESTED = (list, tuple, np.ndarray)
+# The data of an output that does not leave with its response; told by what it is, not by what it
+# holds.
+ELSEWHERE: list[Any] = []
 # numpy's own limit was 32 for long; deeper JSON is an attack on whoever walks it by recursion.
 MAX_DIMENSIONS = 32
 # numpy refuses more than 2**63 bytes even where another size is 0 and there is no element.

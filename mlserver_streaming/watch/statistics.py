@@ -10,6 +10,22 @@ from typing import Any
 
 
 @dataclass(slots=True)
+class Duration:
+    """How many there were of something, and how long they took together.
+
+    Attributes:
+        ns: nanoseconds.
+    """
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int, count: int = 1) -> None:
+        self.count += count
+        self.ns += ns
+
+
+@dataclass(slots=True)
 class Served:
     """One model's figures.
 
@@ -20,6 +36,11 @@ class Served:
         duration, success, failure: MLServer's collectors, of calls.
         successes, failures: requests.
         success_ns, failure_ns: how long they took, all in all.
+        queue_ns: how long they had waited for a slot before that.
+        input_ns, output_ns: how long their messages took to be read, and those of unary answers to
+            be written. A stream's responses are written while its model works.
+        batches: runs of the model over several requests as one, by their rows; of a model that
+            takes its requests one by one there are none.
         last_ms: when the last call ended, in milliseconds since 1970; 0 where there was none.
     """
 
@@ -30,6 +51,10 @@ class Served:
     success_ns: int = field(default=0, init=False)
     failures: int = field(default=0, init=False)
     failure_ns: int = field(default=0, init=False)
+    queue_ns: int = field(default=0, init=False)
+    input_ns: int = field(default=0, init=False)
+    output_ns: int = field(default=0, init=False)
+    batches: dict[int, Duration] = field(default_factory=dict, init=False)
     last_ms: int = field(default=0, init=False)
 
     def count(self, took_ns: int, requests: int, failed: int) -> None:

@@ -4,6 +4,7 @@ where MLServer's log is to be JSON."""
 import json
 import logging
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from mlserver.settings import Settings
 from ..errors import shortened
 
 logger = logging.getLogger("mlserver.streams")
-# Who loaded and unloaded what.
+# Who loaded and unloaded what, and who changed a setting.
 repository = logging.getLogger("mlserver.repository")
 # A name that a caller made up, up to here.
 MAX_NAME_CHARACTERS = 128
@@ -135,6 +136,16 @@ def log_repository(call: str, model: str, key: str, result: str, seconds: float)
         model = model[:MAX_NAME_CHARACTERS] + "..."
     fields = {"call": call, "model": model, "key": key, "result": result, "seconds": seconds}
     _log(repository, "repository call", fields)
+
+
+def log_setting(which: str, key: str, changed: Mapping[str, Any]) -> None:
+    """Write the line of a change of the service's settings.
+
+    Args:
+        which: log or trace.
+        key: the shown name of the caller's key; empty where there are no keys.
+    """
+    _log(repository, "setting changed", {"of": which, "key": key, **changed})
 
 
 def _log(to: logging.Logger, what: str, fields: dict[str, Any]) -> None:

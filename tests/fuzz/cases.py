@@ -34,11 +34,16 @@ PATHS = [
     *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/docs", "/v2/docs/dataplane.json"),
     *("/v2/models/text-model", "/v2/models/text-model/ready", "/v2/models/jpeg-model/docs"),
     *("/v2/models/text-model/versions/1/ready", "/openapi.json", "/metrics", "/process/who"),
+    *("/v2/models/text-model/config", "/v2/models/text-model/versions/1/stats", "/v2/models/stats"),
+    *("/v2/logging", "/v2/trace/setting", "/v2/models/text-model/trace/setting"),
 ]
 REPOSITORY = [
     ("/v2/repository/index", b'{"ready": true}'),
     ("/v2/repository/models/tensors/load", b""),
-    ("/v2/repository/models/nothing-here/unload", b""),
+    ("/v2/repository/models/tensors/load", b'{"parameters": {"config": "{\\"backend\\": 1}"}}'),
+    ("/v2/repository/models/nothing-here/unload", b'{"parameters": {"unload_dependents": true}}'),
+    ("/v2/logging", b'{"log_verbose_level": 0}'),
+    ("/v2/trace/setting", b'{"trace_rate": "1", "trace_level": ["OFF"]}'),
 ]
 HEADERS = [
     *(

@@ -15,6 +15,8 @@ KNOWN = re.compile(
     r"|There are no embeddings on this route|Model '.*' answers no text: "
     r"|Model '.*' answered without any |Model '.*' needs "
     r"|Nothing is remembered .*|HTTP/.* is not spoken here; send HTTP/1\.1\."
+    r"|(Log|Trace) settings? .*cannot be "
+    r"|Shared memory is off here |CUDA shared memory is not supported; "
     r"|Of Transfer-Encodings only 'chunked' is known here\.)",
     re.S,
 )

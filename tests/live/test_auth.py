@@ -20,6 +20,8 @@ from clients import grpc_client, speech_client, sse_client
 from clients.credentials import Credentials
 from clients.errors import RefusedError
 from clients.jpeg_stream import JpegStream
+from mlserver_streaming.rpc.management import entries
+from mlserver_streaming.rpc.triton.messages import CLASSES
 from mlserver_streaming.vision.jpeg import encode
 from tests.audio.sounds import silence, wav
 from tests.live.grpc_calls import (
@@ -83,6 +85,17 @@ REST_CALLS: list[tuple[str, str, Sent, str]] = [
     ("GET", "/v2/models/stock-text", None, "other"),
     ("GET", "/v2/models/stock-text/ready", None, "other"),
     ("GET", "/v2/models/stock-text/docs", None, "other"),
+    ("GET", "/v2/models/stats", None, "infer"),
+    ("GET", "/v2/logging", None, "infer"),
+    ("GET", "/v2/trace/setting", None, "infer"),
+    ("GET", "/v2/models/text-model/config", None, "own"),
+    ("GET", "/v2/models/text-model/stats", None, "own"),
+    ("GET", "/v2/models/stock-text/config", None, "other"),
+    ("GET", "/v2/models/stock-text/stats", None, "other"),
+    ("GET", "/v2/models/stock-text/trace/setting", None, "other"),
+    # They hold of all models.
+    ("POST", "/v2/logging", {"log_info": True}, "admin other"),
+    ("POST", "/v2/trace/setting", {"trace_rate": "1"}, "admin other"),
     ("POST", "/v2/repository/models/text-model/load", None, "admin own"),
     ("POST", "/v2/repository/models/slow-end/unload", None, "admin other"),
     ("POST", "/v2/repository/models/slow-end/load", None, "admin other"),
@@ -105,6 +118,8 @@ def test_rest(keyed: Keyed, caller: str) -> None:
 
 LOAD = pb.RepositoryModelLoadRequest(model_name="slow-end")
 LOAD_OWN = pb.RepositoryModelLoadRequest(model_name="text-model")
+SET_LOG = CLASSES["LogSettings"](settings=entries({"log_info": True}))
+SET_TRACE = CLASSES["TraceSettings"](settings=[{"key": "trace_rate", "value": {"value": ["1"]}}])
 LIST = reflection_pb2.ServerReflectionRequest(list_services="")
 GRPC_CALLS: list[tuple[str, list[Any], str]] = [
     (HEALTH, [pb.ServerLiveRequest()], "nothing"),
@@ -119,6 +134,14 @@ GRPC_CALLS: list[tuple[str, list[Any], str]] = [
     (SERVICE + "ModelInfer", [text_request("a b", "stock-text")], "other"),
     (SERVICE + "ModelReady", [pb.ModelReadyRequest(name="stock-text")], "other"),
     (SERVICE + "ModelMetadata", [pb.ModelMetadataRequest(name="stock-text")], "other"),
+    (SERVICE + "ModelConfig", [pb.ModelMetadataRequest(name="text-model")], "own"),
+    (SERVICE + "ModelConfig", [pb.ModelMetadataRequest(name="stock-text")], "other"),
+    (SERVICE + "ModelStatistics", [pb.ModelMetadataRequest()], "infer"),
+    (SERVICE + "ModelStatistics", [pb.ModelMetadataRequest(name="stock-text")], "other"),
+    (SERVICE + "LogSettings", [CLASSES["LogSettings"]()], "infer"),
+    (SERVICE + "LogSettings", [SET_LOG], "admin other"),
+    (SERVICE + "TraceSetting", [CLASSES["TraceSettings"]()], "infer"),
+    (SERVICE + "TraceSetting", [SET_TRACE], "admin other"),
     (SERVICE + "RepositoryModelLoad", [LOAD_OWN], "admin own"),
     (SERVICE + "RepositoryModelUnload", [LOAD], "admin other"),
     (SERVICE + "RepositoryModelLoad", [LOAD], "admin other"),
@@ -129,12 +152,6 @@ MLSERVER_CALLS: list[tuple[str, list[Any], str]] = [
     (REPOSITORY + "RepositoryIndex", [pb.RepositoryIndexRequest()], "infer"),
     (REPOSITORY + "RepositoryModelUnload", [LOAD], "admin other"),
     (REPOSITORY + "RepositoryModelLoad", [LOAD], "admin other"),
-]
-TRITON_CALLS: list[tuple[str, list[Any], str]] = [
-    (SERVICE + "ModelConfig", [pb.ModelMetadataRequest(name="text-model")], "own"),
-    (SERVICE + "ModelConfig", [pb.ModelMetadataRequest(name="stock-text")], "other"),
-    (SERVICE + "ModelStatistics", [pb.ModelMetadataRequest()], "infer"),
-    (SERVICE + "ModelStatistics", [pb.ModelMetadataRequest(name="stock-text")], "other"),
 ]
 STREAMED = ("ModelStreamInfer", "ServerReflectionInfo")
 STATUS = {200: "OK", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
@@ -166,7 +183,7 @@ async def call(
 @pytest.mark.parametrize("port", ["grpc", "triton"])
 async def test_grpc(keyed: Keyed, port: str, caller: str) -> None:
     address = getattr(keyed.service, f"{port}_address")
-    calls = GRPC_CALLS + (MLSERVER_CALLS if port == "grpc" else TRITON_CALLS)
+    calls = GRPC_CALLS + (MLSERVER_CALLS if port == "grpc" else [])
     async with channel(address) as connection:
         for method, messages, needs in calls:
             status = await call(connection, method, messages, keyed.headers[caller])
@@ -208,6 +225,10 @@ def test_a_limited_key_sees_its_own_models_only(keyed: Keyed) -> None:
         url = f"{keyed.service.url}/v2/repository/index"
         answer = httpx.post(url, json={}, headers=keyed.headers[caller])
         names[caller] = {model["name"] for model in answer.json()}
+        told = httpx.get(
+            f"{keyed.service.url}/v2/models/stats", headers=keyed.headers[caller]
+        ).json()
+        assert {model["name"] for model in told["model_stats"]} <= names[caller]
     assert names["limited"] == {"text-model"}
     assert {"text-model", "stock-text"} < names["infer"]
 

@@ -69,21 +69,21 @@ def test_the_grpc_client_of_mlserver_s_streaming_example(service: Service, model
     ]
 
 
-@pytest.mark.skipif(
+needs_perf_analyzer = pytest.mark.skipif(
     not (PERF_ANALYZER / "perf_analyzer").exists(),
     reason="Triton's perf_analyzer is not here; `make perf-analyzer` fetches it",
 )
-def test_perf_analyzer_streams(service: Service, tmp_path: Path):
-    data = tmp_path / "in.json"
-    data.write_text(json.dumps({"data": [{"prompt": ["one two three"]}]}))
+
+
+def perf_analyzer(*arguments: str) -> str:
+    """What it prints; it asks some fifty times, again and again."""
     done = subprocess.run(
         [
             str(PERF_ANALYZER / "perf_analyzer"),
-            *("-m", "text-model", "-u", service.triton_address, "-i", "grpc"),
-            *("--streaming", "--async", "--input-data", str(data), "--shape", "prompt:1"),
-            *("--request-parameter", "delay:0:int", "--concurrency-range", "4"),
-            *("--measurement-mode", "count_windows", "--measurement-request-count", "50"),
-            *("--max-trials", "3", "--stability-percentage", "999"),
+            *arguments,
+            *("--concurrency-range", "4", "--measurement-mode", "count_windows"),
+            *("--measurement-request-count", "50", "--max-trials", "3"),
+            *("--stability-percentage", "999"),
         ],
         env={**os.environ, "LD_LIBRARY_PATH": str(PERF_ANALYZER)},
         capture_output=True,
@@ -91,9 +91,45 @@ def test_perf_analyzer_streams(service: Service, tmp_path: Path):
         timeout=120,
         check=False,
     )
-    assert "Detected decoupled model" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def server_side(printed: str) -> dict[str, int]:
+    """What it prints of the service's own statistics: counts, and microseconds of each part."""
+    counts = re.findall(r"(\w[\w ]+) count: (\d+)", printed.partition("Server:")[2])
+    parts = re.findall(r"(compute \w+|queue|overhead) (\d+) usec", printed)
+    return {name.lower(): int(number) for name, number in [*counts, *parts]}
+
+
+@needs_perf_analyzer
+def test_perf_analyzer_streams(service: Service, tmp_path: Path):
+    data = tmp_path / "in.json"
+    data.write_text(json.dumps({"data": [{"prompt": ["one two three"]}]}))
+    printed = perf_analyzer(
+        *("-m", "text-model", "-u", service.triton_address, "-i", "grpc"),
+        *("--streaming", "--async", "--input-data", str(data), "--shape", "prompt:1"),
+        *("--request-parameter", "delay:0:int"),
+    )
+    assert "Detected decoupled model" in printed
     throughput, responses = (
-        float(found) for found in re.findall(r"hroughput: ([\d.]+) infer/sec", done.stdout)[:2]
+        float(found) for found in re.findall(r"hroughput: ([\d.]+) infer/sec", printed)[:2]
     )
     assert throughput > 0
     assert responses == pytest.approx(3 * throughput, rel=0.05)
+    seen = server_side(printed)
+    assert min(seen[name] for name in ("inference", "execution", "compute infer")) > 0
+
+
+@needs_perf_analyzer
+@pytest.mark.parametrize("wire", ["grpc", "triton", "http"])
+def test_perf_analyzer_asks_one_by_one(service: Service, wire: str):
+    address = f"127.0.0.1:{service.http}" if wire == "http" else getattr(service, f"{wire}_address")
+    protocol = "http" if wire == "http" else "grpc"
+    printed = perf_analyzer(
+        *("-m", "tensor-sum", "-u", address, "-i", protocol, "--shape", "x:100000")
+    )
+    assert "Throughput: 0 " not in printed
+    seen = server_side(printed)
+    assert seen["successful request"] == seen["inference"] == seen["execution"] > 0
+    assert min(seen[f"compute {part}"] for part in ("input", "infer", "output")) > 0

@@ -147,3 +147,18 @@ async def test_without_a_caller_s_trace_a_stream_begins_its_own(traced: Traced):
     await wait_until(lambda: len(collector.spans) > before)
     [span] = collector.spans[before:]
     assert not span.parent_span_id
+
+
+async def test_traces_are_switched_off_and_on_again(traced: Traced) -> None:
+    """By Triton's names, over HTTP; what is traced next is of the second time."""
+    service, collector = traced
+    unheard, heard = Caller(), Caller()
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        off = await client.post("/v2/trace/setting", json={"trace_level": ["OFF"]})
+        assert off.json()["trace_level"] == ["OFF"]
+        await over_grpc(service, unheard)
+        on = await client.post("/v2/trace/setting", json={"trace_level": None})
+        assert on.json()["trace_level"] == ["TIMESTAMPS"]
+        await over_grpc(service, heard)
+    await only_span(collector, heard)
+    assert not collector.of(unheard.trace)

@@ -21,7 +21,7 @@ from mlserver_streaming.errors import (
     RequestFailedError,
     UnsupportedError,
 )
-from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from mlserver_streaming.streams.data_plane import EXTENSIONS, StreamingDataPlane
 from tests.streams.planes import answer, ask, asked, failure, plane_of, said, stream_of
 
 SECRET = "a secret that no client may see"
@@ -430,7 +430,8 @@ async def test_metadata_says_that_sequences_are_kept(serve: Serve) -> None:
     async with serve({}) as plane:
         for _ in range(2):  # not once more with every question
             extensions = (await plane.metadata()).extensions
-            assert extensions == ["sequence", "sequence(string_id)"]
+            assert extensions == list(EXTENSIONS)
+            assert {"sequence", "sequence(string_id)", "statistics", "logging"} <= set(extensions)
 
 
 # -- what each model did --

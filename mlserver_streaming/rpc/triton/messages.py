@@ -34,20 +34,38 @@ MESSAGES: dict[str, dict[str, tuple[int, Any, bool]]] = {
         "dims": (3, INT64, True),
     },
     "ModelTransactionPolicy": {"decoupled": (1, BOOL, False)},
+    "ModelVersionPolicy": {"all": (2, "Nothing", False)},
+    "ModelDynamicBatching": {"max_queue_delay_microseconds": (2, UINT64, False)},
+    "ModelResponseCache": {"enable": (1, BOOL, False)},
     "ModelConfig": {
         "name": (1, STRING, False),
         "platform": (2, STRING, False),
+        "version_policy": (3, "ModelVersionPolicy", False),
         "max_batch_size": (4, INT32, False),
         "input": (5, "ModelInput", True),
         "output": (6, "ModelOutput", True),
+        "dynamic_batching": (11, "ModelDynamicBatching", False),
         "backend": (17, STRING, False),
         "model_transaction_policy": (19, "ModelTransactionPolicy", False),
+        "response_cache": (24, "ModelResponseCache", False),
     },
     "ModelConfigResponse": {"config": (1, "ModelConfig", False)},
     "StatisticDuration": {"count": (1, UINT64, False), "ns": (2, UINT64, False)},
     "InferStatistics": {
         "success": (1, "StatisticDuration", False),
         "fail": (2, "StatisticDuration", False),
+        "queue": (3, "StatisticDuration", False),
+        "compute_input": (4, "StatisticDuration", False),
+        "compute_infer": (5, "StatisticDuration", False),
+        "compute_output": (6, "StatisticDuration", False),
+        "cache_hit": (7, "StatisticDuration", False),
+        "cache_miss": (8, "StatisticDuration", False),
+    },
+    "InferBatchStatistics": {
+        "batch_size": (1, UINT64, False),
+        "compute_input": (2, "StatisticDuration", False),
+        "compute_infer": (3, "StatisticDuration", False),
+        "compute_output": (4, "StatisticDuration", False),
     },
     "ModelStatistics": {
         "name": (1, STRING, False),
@@ -56,8 +74,37 @@ MESSAGES: dict[str, dict[str, tuple[int, Any, bool]]] = {
         "inference_count": (4, UINT64, False),
         "execution_count": (5, UINT64, False),
         "inference_stats": (6, "InferStatistics", False),
+        "batch_stats": (7, "InferBatchStatistics", True),
     },
     "ModelStatisticsResponse": {"model_stats": (1, "ModelStatistics", True)},
+    # A map is on the wire what a list of its entries is. The values of these are on the wire what
+    # MLServer's InferParameter is, which knows whether there is one.
+    "NamedValue": {"key": (1, STRING, False), "value": (2, BYTES, False)},
+    "LogSettings": {"settings": (1, "NamedValue", True)},
+    "RepositoryModelRequest": {
+        "model_name": (2, STRING, False),
+        "parameters": (3, "NamedValue", True),
+    },
+    "TraceValue": {"value": (1, STRING, True)},
+    "NamedTraceValue": {"key": (1, STRING, False), "value": (2, "TraceValue", False)},
+    "TraceSettings": {
+        "settings": (1, "NamedTraceValue", True),
+        "model_name": (2, STRING, False),
+    },
+    # CUDA's registrations have other fields, which nobody here reads.
+    "SharedMemoryName": {"name": (1, STRING, False)},
+    "SystemRegion": {
+        "name": (1, STRING, False),
+        "key": (2, STRING, False),
+        "offset": (3, UINT64, False),
+        "byte_size": (4, UINT64, False),
+    },
+    "SystemSharedMemoryStatusResponse": {"regions": (1, "SystemRegionEntry", True)},
+    "SystemRegionEntry": {
+        "key": (1, STRING, False),
+        "value": (2, "SystemRegion", False),
+    },
+    "Nothing": {},
 }
 
 # Triton's DataType numbers; BYTES is called TYPE_STRING there.
@@ -101,10 +148,10 @@ def _declared() -> dict[str, Any]:
     }
 
 
-_CLASSES = _declared()
-ModelStreamInferResponse = _CLASSES["ModelStreamInferResponse"]
-ModelRequest = _CLASSES["ModelRequest"]
-ModelConfig = _CLASSES["ModelConfig"]
-ModelConfigResponse = _CLASSES["ModelConfigResponse"]
-ModelStatistics = _CLASSES["ModelStatistics"]
-ModelStatisticsResponse = _CLASSES["ModelStatisticsResponse"]
+CLASSES = _declared()
+ModelStreamInferResponse = CLASSES["ModelStreamInferResponse"]
+ModelRequest = CLASSES["ModelRequest"]
+ModelConfig = CLASSES["ModelConfig"]
+ModelConfigResponse = CLASSES["ModelConfigResponse"]
+ModelStatistics = CLASSES["ModelStatistics"]
+ModelStatisticsResponse = CLASSES["ModelStatisticsResponse"]

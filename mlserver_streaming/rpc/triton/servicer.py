@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import grpc
-from mlserver import MLModel
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from mlserver.utils import generate_uuid, insert_headers
@@ -21,11 +20,10 @@ from mlserver.utils import generate_uuid, insert_headers
 from ...access.authenticator import without_secrets
 from ...errors import InternalError, MLServerError, TooLargeError, failure_of
 from ...streams import calls
-from ...streams.answers import One, is_decoupled
+from ...streams.answers import One
 from ...streams.calls import TRITON
 from ...streams.deadlines import timeout_seconds, within
 from ...streams.finals import with_final
-from ...streams.model_registry import UNVERSIONED
 from ...streams.pauses import with_pauses
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
@@ -39,22 +37,13 @@ from ..converters import (
     named,
     response_parts,
 )
-from ..errors import abort, answers_errors, write
+from ..errors import abort, write
 from ..outbox import Outbox
 from ..servicer import StreamingServicer, metadata_of
-from .messages import (
-    DATA_TYPES,
-    ModelConfig,
-    ModelConfigResponse,
-    ModelRequest,
-    ModelStatistics,
-    ModelStatisticsResponse,
-    ModelStreamInferResponse,
-)
+from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
     from ...watch.metrics import Figures
-    from ...watch.statistics import Served
     from ..servicer import Context
 
 FINAL = "triton_final_response"
@@ -70,7 +59,7 @@ INFER_RESPONSE_TAG = tag(2, 2)
 
 
 class TritonServicer(StreamingServicer):
-    """`ModelStreamInfer`, `ModelConfig` and `ModelStatistics` as Triton has them."""
+    """`ModelStreamInfer` as Triton has it."""
 
     protocol = TRITON
 
@@ -92,36 +81,6 @@ class TritonServicer(StreamingServicer):
             await self._refusals.hear_out(messages)
             await abort(context, error)
 
-    @answers_errors
-    async def ModelConfig(self, request: Any, context: Context) -> Any:
-        model = await self._data_plane.model(request.name, request.version)
-        return ModelConfigResponse(config=_config(model))
-
-    @answers_errors
-    async def ModelStatistics(self, request: Any, context: Context) -> Any:
-        if request.name:
-            models = [await self._data_plane.model(request.name, request.version)]
-        else:
-            models = list(await self._data_plane.models())
-        return ModelStatisticsResponse(
-            model_stats=[_statistics(model, self._data_plane.served(model)) for model in models]
-        )
-
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        return {
-            **super().handlers(),
-            "ModelConfig": grpc.unary_unary_rpc_method_handler(
-                self.ModelConfig,
-                request_deserializer=ModelRequest.FromString,
-                response_serializer=ModelConfigResponse.SerializeToString,
-            ),
-            "ModelStatistics": grpc.unary_unary_rpc_method_handler(
-                self.ModelStatistics,
-                request_deserializer=ModelRequest.FromString,
-                response_serializer=ModelStatisticsResponse.SerializeToString,
-            ),
-        }
-
 
 class _TritonStream:
     """One call of `ModelStreamInfer`: its requests are answered beside one another."""
@@ -139,16 +98,20 @@ class _TritonStream:
         self._data_plane = servicer._data_plane
         self._headers = headers
         self._context = context
+        self._own = servicer._own(context)
         self._strict = strict
         self._writing = asyncio.Lock()
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
+        begun = perf_counter_ns()
         try:
-            request = await in_turns(decode(message, self._data_plane.streaming.limits))
+            limits = self._data_plane.streaming.limits
+            request = await in_turns(decode(message, limits, self._own))
             insert_headers(request.payload, dict(self._headers))
+            read_ns = perf_counter_ns() - begun
             async with within(timeout_seconds(request.payload)):
-                await self._respond(request, len(message))
+                await self._respond(request, len(message), read_ns)
         except MLServerError as error:
             await self._fail(message, error)
         except Exception:
@@ -164,11 +127,12 @@ class _TritonStream:
         outbox.put(self._failed(*named(message), error, final=True))
         await outbox.flush()
 
-    async def _respond(self, request: DecodedRequest, size: int) -> None:
+    async def _respond(self, request: DecodedRequest, size: int, read_ns: int) -> None:
         name, version, payload = request.model_name, request.model_version, request.payload
         model = await self._data_plane.model(name, version)
         figures = self._servicer._figures(model)
         figures.received.inc(size)
+        self._data_plane.served(model).input_ns += read_ns
         # Each message is waited for until the wire took it: turns enough.
         responses = self._data_plane.infer_stream(One(payload), name, version, take_turns=False)
         outbox = self._outbox()
@@ -259,35 +223,3 @@ def _message(response: bytes) -> bytes:
 def _wants_empty_final(payload: InferenceRequest) -> bool:
     parameters = payload.parameters
     return bool(parameters and (parameters.model_extra or {}).get(WANTS_EMPTY_FINAL))
-
-
-def _config(model: MLModel) -> Any:
-    settings = model.settings
-    return ModelConfig(
-        name=model.name,
-        platform=settings.platform,
-        backend="python",
-        input=[
-            {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
-            for t in model.inputs or []
-        ],
-        output=[
-            {"name": t.name, "data_type": DATA_TYPES[str(t.datatype)], "dims": t.shape}
-            for t in model.outputs or []
-        ],
-        model_transaction_policy={"decoupled": is_decoupled(model)},
-    )
-
-
-def _statistics(model: MLModel, seen: Served) -> Any:
-    return ModelStatistics(
-        name=model.name,
-        version=model.version or UNVERSIONED,
-        last_inference=seen.last_ms,
-        inference_count=seen.successes,
-        execution_count=seen.successes,
-        inference_stats={
-            "success": {"count": seen.successes, "ns": seen.success_ns},
-            "fail": {"count": seen.failures, "ns": seen.failure_ns},
-        },
-    )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlserver_streaming.rpc.management import entries
 from mlserver_streaming.rpc.triton import messages as ours
 from mlserver_streaming.rpc.triton.messages import (
     DATA_TYPES,
@@ -27,14 +28,17 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 given = json.load(sys.stdin)
 
 def fields(name):
-    kind = getattr(service_pb2, name, None) or getattr(model_config_pb2, name)
+    outer, _, inner = name.partition(".")
+    kind = getattr(service_pb2, outer, None) or getattr(model_config_pb2, outer)
+    found = kind.DESCRIPTOR.nested_types_by_name[inner] if inner else kind.DESCRIPTOR
     return {
         field.name: [field.number, field.type, field.label == field.LABEL_REPEATED]
-        for field in kind.DESCRIPTOR.fields
+        for field in found.fields
     }
 
 def parsed(name):
-    message = getattr(service_pb2, name).FromString(bytes.fromhex(given["replies"][name]))
+    kind = getattr(service_pb2, given["theirs"].get(name, name).replace("Request", "Response"))
+    message = kind.FromString(bytes.fromhex(given["replies"][name]))
     return MessageToDict(message, preserving_proto_field_name=True)
 
 json.dump(
@@ -68,9 +72,27 @@ REPLIES = {
             {"name": "m", "version": "1", "inference_stats": {"success": {"count": 2, "ns": 9}}}
         ]
     ),
+    "LogSettings": ours.CLASSES["LogSettings"](
+        settings=entries({"log_info": False, "log_verbose_level": 1, "log_file": ""})
+    ),
+    "TraceSettings": ours.CLASSES["TraceSettings"](
+        settings=[{"key": "trace_level", "value": {"value": ["OFF"]}}]
+    ),
 }
 # These are called otherwise there, or are one message for several.
-THEIRS = {"ModelRequest": "ModelConfigRequest"}
+THEIRS = {
+    "ModelRequest": "ModelConfigRequest",
+    "LogSettings": "LogSettingsRequest",
+    "NamedValue": "LogSettingsRequest.SettingsEntry",
+    "RepositoryModelRequest": "RepositoryModelLoadRequest",
+    "TraceSettings": "TraceSettingRequest",
+    "NamedTraceValue": "TraceSettingRequest.SettingsEntry",
+    "TraceValue": "TraceSettingRequest.SettingValue",
+    "Nothing": "ModelVersionPolicy.All",
+    "SharedMemoryName": "SystemSharedMemoryStatusRequest",
+    "SystemRegion": "SystemSharedMemoryRegisterRequest",
+    "SystemRegionEntry": "SystemSharedMemoryStatusResponse.RegionsEntry",
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +100,7 @@ def triton() -> dict[str, Any]:
     """What Triton's client says of its messages, and reads in ours."""
     given = {
         "names": [THEIRS.get(name, name) for name in ours.MESSAGES],
+        "theirs": THEIRS,
         "replies": {name: reply.SerializeToString().hex() for name, reply in REPLIES.items()},
     }
     done = subprocess.run(
@@ -123,6 +146,12 @@ def test_triton_s_client_reads_our_replies(triton: dict[str, Any]) -> None:
     assert config["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": ["1", "2"]}]
     (statistics,) = got["ModelStatisticsResponse"]["model_stats"]
     assert statistics["inference_stats"] == {"success": {"count": "2", "ns": "9"}}
+    assert got["LogSettings"]["settings"] == {
+        "log_info": {"bool_param": False},
+        "log_verbose_level": {"uint32_param": 1},
+        "log_file": {"string_param": ""},
+    }
+    assert got["TraceSettings"]["settings"] == {"trace_level": {"value": ["OFF"]}}
 
 
 def test_we_read_its_requests(triton: dict[str, Any]) -> None:
