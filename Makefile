@@ -100,6 +100,10 @@ image:
 		--tag $(IMAGE):$(VERSION) --tag $(IMAGE):latest .
 	@$(ENGINE) image inspect --format '$(IMAGE):$(VERSION), {{.Size}} bytes' $(IMAGE):latest
 
+# That image, run: without a network, with a root that nobody writes, and as deploy/kubernetes has it.
+image-test: setup
+	IMAGE_TEST=$(IMAGE) ENGINE=$(ENGINE) EXTRAS=$(filter-out dev,$(EXTRAS)) $(BIN)/python -m pytest -s tests/image
+
 demo: ready-to-serve
 	$(BIN)/python -m clients.demo --video '$(VIDEO)'
 
