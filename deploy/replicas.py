@@ -164,7 +164,8 @@ def check_settings(settings: StreamingSettings, file: Mapping[str, object]) -> N
 @click.option(
     "--host", default=HOST, show_default=True, help="Where clients come; replicas: loopback only."
 )
-def main(count: int, host: str) -> None:
+@click.option("--config", "show", is_flag=True, help="Print HAProxy's configuration, and no more.")
+def main(count: int, host: str, show: bool) -> None:
     """Serve with COUNT instances until Ctrl-C."""
     with reported():
         settings = StreamingSettings.read(str(PROJECT))
@@ -176,6 +177,9 @@ def main(count: int, host: str) -> None:
         ]
         where = [(f"{HOST}:+{STEP * each.index}", each.ports.http) for each in replicas]
         config = with_replicas(CONFIG.read_text(encoding="utf-8"), where)
+        if show:
+            click.echo(config, nl=False)
+            return
         balancer = Balancer(config, LOGS, listen=host, ports=front)
         if not is_loopback(host) and settings.auth.keys_file is None and settings.auth.jwt is None:
             click.echo(

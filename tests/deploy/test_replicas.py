@@ -81,6 +81,13 @@ def test_settings_that_several_instances_cannot_share(
         check_settings(StreamingSettings(**streaming), file)
 
 
+def test_what_haproxy_needs_for_replicas_of_systemd_can_be_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = CliRunner().invoke(replicas.main, ["2", "--config"])
+    assert done.output == with_replicas(PLAIN, TWO)
+
+
 def test_without_haproxy_one_line_says_where_it_is_to_be_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

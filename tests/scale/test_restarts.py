@@ -32,13 +32,13 @@ async def restart(cluster: Cluster, index: int) -> int:
 
 async def test_rolling_restarts_of_all_lose_nothing(cluster: Cluster, asks: Asks) -> None:
     async with Load(asks, MANY, TEXT, delay=0.25) as load:
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS):  # of three restarts each
             for index in range(3):
                 before = load.answered
                 assert await restart(cluster, index) == 0
                 assert load.answered > before
+            print(f"{load.answered} streams whole", flush=True)
             assert Counter(load.lost) == {}
-    print(f"{load.answered} streams whole in {ROUNDS} rolling restarts")
     assert Counter(load.lost) == {}
 
 
