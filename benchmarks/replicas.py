@@ -88,9 +88,10 @@ def first_response_ms(where: Where) -> float:
         for _ in range(FIRSTS):
             began = time.perf_counter()
             with client.stream("POST", f"{where.url}/generate_stream", content=SHORT) as answer:
-                next(answer.iter_bytes())
+                events = answer.iter_bytes()
+                next(events)
                 found.append(time.perf_counter() - began)
-                answer.read()
+                list(events)  # to its end, so that the connection is used again
     return statistics.median(found) * 1000
 
 
@@ -155,10 +156,10 @@ def _balanced(stack: ExitStack, services: list[Service], folder: Path) -> Where:
     http, grpc, triton = free_ports(3)
     config = CONFIG.read_text(encoding="utf-8")
     # Free ports are not all further by the same number: REST's servers and gRPC's have their own.
-    rest, _, streams = config.partition("backend grpc_streams")
+    rest, _, streams = config.partition("\nbackend grpc_streams")
     rest = with_replicas(rest, [(f"{HOST}:{each.http}", each.http) for each in services])
     streams = with_replicas(streams, [(f"{HOST}:{each.grpc}", each.http) for each in services])
-    whole = f"{rest}backend grpc_streams{streams}"
+    whole = f"{rest}\nbackend grpc_streams{streams}"
     stack.enter_context(Balancer(whole, folder, ports=Ports(http, grpc, triton=triton)))
     return Where(http, grpc)
 

@@ -23,8 +23,8 @@ SSE, GRPC, TRITON = WIRES = ("sse", "grpc", "triton")
 INPUTS = {"text-model": "prompt", "remembered": "prompt"}
 PAUSE_S, TRIES = 0.05, 400
 SEQUENCE = "x-sequence-id"
-# Of gRPC, what a balancer or a replica says of a call that was not answered: refused, its connection
-# gone ("Stream removed"), or reset by a server that stops (seen on a machine with no CPU left).
+# What gRPC says of a call that was not answered: refused, its connection gone ("Stream removed"),
+# or reset by a server that stops (seen on a machine with no CPU left).
 AGAIN = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.UNKNOWN,
