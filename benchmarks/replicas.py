@@ -30,7 +30,7 @@ from clients.server_process import HOST, free_ports
 from clients.service import Service
 from deploy.replicas import CONFIG, Balancer, Ports, with_replicas
 
-WORDS = 200
+WORDS = 50
 TEXT = " ".join(map(str, range(WORDS)))
 STREAM = json.dumps({"text_input": TEXT, "parameters": {"delay": 0}})
 SHORT = json.dumps({"text_input": "a", "parameters": {"delay": 0}})
@@ -100,6 +100,8 @@ def alternate(
 ) -> None:
     """Print both medians and that of the pairs' ratios (or, of times, differences)."""
     pairs = [(measure(first), measure(second)) for _ in range(windows)]
+    if not all(first for first, _ in pairs):
+        raise SystemExit(f"{name}: no answer in {unit} at all; give it longer --seconds")
     before, after = (statistics.median(side) for side in zip(*pairs, strict=True))
     if unit == "ms":
         said = f"{statistics.median(b - a for a, b in pairs):+.3f} ms"
