@@ -1,12 +1,10 @@
 """A server that refuses a call while its first request is being written: the reason arrives."""
 
 import asyncio
-import threading
-from collections import Counter
+from itertools import count
 
 import grpc
 import pytest
-from grpc.aio._call import StreamStreamCall
 
 import clients.stream_call
 from clients.errors import LostReasonError, RefusedError
@@ -14,6 +12,7 @@ from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
 from clients.stream_call import TRIES
 from tests.clients.responses import element, raw_response
+from tests.lost_writes import Lost
 
 
 def refuse(requests, context):
@@ -27,55 +26,23 @@ def refuse_later(requests, context):
     yield from refuse(requests, context)
 
 
-class Lost:
-    """Lets writes lose the race against the end of their call, as grpc.aio's own `_write` does."""
+@pytest.fixture
+def lost(monkeypatch):
+    return Lost(monkeypatch)
 
-    def __init__(self, monkeypatch) -> None:
-        self.times, self.at, self.calls, self._served = 0, 0, [], 0
-        self._overwritten = []
-        self._written, self._ended = Counter(), threading.Semaphore(0)
-        self._write = StreamStreamCall.write
-        self.one = asyncio.Event()
-        lost = self
 
-        async def write(call, request):
-            await lost.write(call, request)
+def losing(lost):
+    """A server whose calls end when they have lost; others are answered."""
+    calls = count()
 
-        monkeypatch.setattr(StreamStreamCall, "write", write)
-
-    async def write(self, call, request) -> None:
-        if call not in self.calls:
-            self.calls.append(call)
-        self._written[call] += 1
-        loses = self.calls.index(call) < self.times and self._written[call] == self.at + 1
-        if not loses or call.done():
-            return await self._write(call, request)
-
-        def overwrite(_):
-            # Once: setting a status calls back again.
-            if call not in self._overwritten:
-                self._overwritten.append(call)
-                call._cython_call.set_internal_error("Failed 'execute_batch'")
-
-        call.add_done_callback(overwrite)
-        self._ended.release()
-        self.one.set()
-        await call.code()
-        await call._raise_for_status()
-
-    def serve(self, requests, context):
-        """The server's side: calls end when they have lost, others are answered."""
-        self._served += 1
-        if self._served <= self.times:
-            self._ended.acquire(timeout=10)
+    def answer(requests, context):
+        if next(calls) < lost.times:
+            lost.ended.acquire(timeout=10)
             context.abort(grpc.StatusCode.NOT_FOUND, "nobody hears this")
         for request in requests:
             yield raw_response(request.id, "output", element(request.raw_input_contents[0]))
 
-
-@pytest.fixture
-def lost(monkeypatch):
-    return Lost(monkeypatch)
+    return answer
 
 
 async def texts(port: int, *prompts: str) -> list[str]:
@@ -106,7 +73,7 @@ async def test_frames_get_the_reason_too(serve_grpc, lost):
 async def test_a_request_that_did_not_arrive_is_sent_on_another_call(serve_grpc, lost, monkeypatch):
     monkeypatch.setattr(clients.stream_call, "LISTEN_S", 0.01)
     lost.times = 2
-    assert await texts(serve_grpc(lost.serve), "one", "two") == ["one", "two"]
+    assert await texts(serve_grpc(losing(lost)), "one", "two") == ["one", "two"]
     assert len(lost.calls) == 3
 
 
@@ -115,14 +82,14 @@ async def test_a_reason_that_stays_lost_is_told_as_such(serve_grpc, lost, monkey
     monkeypatch.setattr("clients.retries.FIRST_PAUSE_S", 0.001)
     lost.times = 1000
     with pytest.raises(LostReasonError, match=r"ended the call .* and gRPC lost its reason"):
-        await texts(serve_grpc(lost.serve), "one")
+        await texts(serve_grpc(losing(lost)), "one")
     assert len(lost.calls) == TRIES * TRIES
 
 
 async def test_cancelling_opens_no_other_call(serve_grpc, lost, monkeypatch):
     monkeypatch.setattr(clients.stream_call, "LISTEN_S", 60.0)
     lost.times = 1000
-    asking = asyncio.create_task(texts(serve_grpc(lost.serve), "one"))
+    asking = asyncio.create_task(texts(serve_grpc(losing(lost)), "one"))
     await lost.one.wait()
     asking.cancel()
     await asyncio.wait({asking})
