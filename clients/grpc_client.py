@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import click
 from mlserver.grpc.dataplane_pb2 import ModelInferResponse
@@ -86,7 +87,8 @@ class GrpcTextClient(GrpcModel):
         UnreachableError, NoResponseError, RefusedError (a gRPC error; `status` is its name),
         StreamCutError or ProtocolError, and whatever `prompts` raises.
         """
-        retries = Retries(in_sequence=bool((parameters or {}).get("sequence_id")))
+        sequence_id: Any = (parameters or {}).get("sequence_id")
+        retries = Retries(in_sequence=bool(sequence_id))
         asked = Unanswered(prompts)
 
         async def send(call: StreamCall) -> None:
@@ -104,7 +106,9 @@ class GrpcTextClient(GrpcModel):
         async with aclosing(asked):
             while True:
                 try:
-                    async with aclosing(self.exchange(send, careful=careful)) as messages:
+                    async with aclosing(
+                        self.exchange(send, sequence_id=sequence_id, careful=careful)
+                    ) as messages:
                         async for message in messages:
                             retries.restart()
                             asked.answered(message.id)

@@ -52,7 +52,7 @@ class GrpcModel:
         while True:
             try:
                 response: ModelInferResponse = await self._stub.ModelInfer(
-                    request, timeout=self._timeout, metadata=self._server.credentials.metadata()
+                    request, timeout=self._timeout, metadata=self._server.metadata()
                 )
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -62,15 +62,19 @@ class GrpcModel:
                 return response
 
     async def exchange(
-        self, send: Callable[[StreamCall], Awaitable[None]], *, careful: bool = False
+        self,
+        send: Callable[[StreamCall], Awaitable[None]],
+        *,
+        sequence_id: int | str | None = None,
+        careful: bool = False,
     ) -> AsyncGenerator[ModelInferResponse, None]:
         """One stream: its responses, read while `send` writes requests to the call that it gets,
-        a StreamCall, which says what `careful` is.
+        a StreamCall, which says what `careful` is. `sequence_id` is that of all requests, if any.
 
         Raises UnreachableError, TlsError, NoResponseError, RefusedError (a gRPC error; `status` is
         its name) or StreamCutError, and whatever `send` raises.
         """
-        metadata = self._server.credentials.metadata()
+        metadata = self._server.metadata(sequence_id)
         call = StreamCall(lambda: self._stub.ModelStreamInfer(metadata=metadata), careful=careful)
         sending = asyncio.create_task(_send_all(call, send))
         messages = aiter(call)

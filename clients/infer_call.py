@@ -41,14 +41,16 @@ class InferCall:
         server: Server,
         *,
         id_prefix: str = "",
+        sequence_id: int | str | None = None,
     ) -> None:
         """
         Args:
             server: the channel's other end.
             id_prefix: what each request's id begins with, before its number.
+            sequence_id: that of all its requests, if they have one.
         """
         stub: Any = GRPCInferenceServiceStub(channel)
-        metadata = server.credentials.metadata()
+        metadata = server.metadata(sequence_id)
         self._call = StreamCall(lambda: stub.ModelStreamInfer(metadata=metadata))
         self._id_prefix = id_prefix
         self._server = server

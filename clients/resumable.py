@@ -13,7 +13,8 @@ Item = TypeVar("Item")
 class Resumable(Generic[Item]):
     """A source whose next item may be waited for, and given up, any number of times: none is lost.
 
-    Cancelling who waits for an async generator ends the generator; here it goes on.
+    Cancelling who waits for an async generator ends the generator; here it goes on. `is_over` once
+    its end was met.
     """
 
     def __init__(self, source: Iterable[Item] | AsyncIterable[Item]) -> None:
@@ -21,6 +22,7 @@ class Resumable(Generic[Item]):
             aiter(source) if isinstance(source, AsyncIterable) else _each(iter(source))
         )
         self._upcoming: asyncio.Future[Item] | None = None
+        self.is_over = False
 
     def __aiter__(self) -> Self:
         return self
@@ -31,7 +33,11 @@ class Resumable(Generic[Item]):
         # Unlike a bare await, wait() does not hand our own cancelling on.
         await asyncio.wait({self._upcoming})
         upcoming, self._upcoming = self._upcoming, None
-        return upcoming.result()
+        try:
+            return upcoming.result()
+        except StopAsyncIteration:
+            self.is_over = True
+            raise
 
     async def aclose(self) -> None:
         """Give up the source."""

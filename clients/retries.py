@@ -23,17 +23,17 @@ LONGEST_PAUSE_S = 30.0
 class Retries:
     """The tries that one request, or what is left of a stream, still has."""
 
-    def __init__(self, in_sequence: bool = False) -> None:
+    def __init__(self, in_sequence: bool = False, tries: int = TRIES) -> None:
         """
         Args:
             in_sequence: whether what is sent changes what its model remembers.
         """
-        self._in_sequence = in_sequence
+        self._in_sequence, self._tries = in_sequence, tries
         self.restart()
 
     def restart(self) -> None:
         """Something was answered: what comes now has all tries."""
-        self._left, self._pause = TRIES - 1, FIRST_PAUSE_S
+        self._left, self._pause = self._tries - 1, FIRST_PAUSE_S
 
     def may(self, error: ClientError) -> bool:
         """Whether what ended so may be tried again, were there tries left."""
@@ -43,6 +43,8 @@ class Retries:
         """Wait until it is time for the next try; raises `error` where there is none."""
         wait = max(self._pause * random.uniform(0.5, 1.5), error.retry_after or 0.0)
         if not self.may(error) or not self._left or wait > LONGEST_PAUSE_S:
+            # Who asked for this call need not try it again.
+            error.passing = False
             raise error
         self._left -= 1
         self._pause *= GROWTH

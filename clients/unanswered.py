@@ -20,12 +20,11 @@ class Unanswered:
         self._waiting: dict[str, str] = {}
         self._begun: dict[str, None] = {}
         self._mixed = False
-        self._all_read = False
 
     @property
     def is_empty(self) -> bool:
         """Whether no prompt is left to be asked."""
-        return self._all_read and not self._waiting
+        return self._prompts.is_over and not self._waiting
 
     async def to_ask(self) -> AsyncGenerator[tuple[str, str], None]:
         """Ids and prompts: those that have no answer, then new ones."""
@@ -37,7 +36,6 @@ class Unanswered:
             self._count += 1
             self._waiting[request_id] = prompt
             yield request_id, prompt
-        self._all_read = True
 
     def answered(self, request_id: str) -> None:
         """A response came."""
