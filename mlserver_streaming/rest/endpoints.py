@@ -19,7 +19,7 @@ from ..errors import MLServerError
 from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
-from ..streams.calls import REQUEST_ID, REST, Call
+from ..streams.calls import REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
@@ -110,7 +110,7 @@ class InferenceEndpoints:
                         question.payload, name, version, with_headers=False
                     )
                     said = self._data_plane.headers_to(response, question.model)
-                    headers = {**_printable(said), **request_id(call)}
+                    headers = {**_printable(said), **call.returned}
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
@@ -158,7 +158,7 @@ class InferenceEndpoints:
                     keepalive=streaming.keepalive_seconds,
                     gzip=self._gzip and accepts_gzip(request),
                     touch=touch,
-                    headers=request_id(call),
+                    headers=call.returned,
                 )
                 await events.run(request.scope, request.receive, send)
         except MLServerError as error:
@@ -232,11 +232,6 @@ def _printable(headers: dict[str, str]) -> dict[str, str]:
         name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
         for name, value in headers.items()
     }
-
-
-def request_id(call: Call) -> dict[str, str]:
-    """The caller's own id for its call, given back."""
-    return {REQUEST_ID: call.request_id} if call.request_id else {}
 
 
 def accepts_gzip(request: Request) -> bool:

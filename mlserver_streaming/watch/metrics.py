@@ -11,6 +11,8 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from ..settings import LimitSettings
+
 LABELS = ("model_name", "model_version", "protocol")
 # From a token (1 ms) to a long job (minutes).
 SECONDS = (
@@ -95,6 +97,27 @@ class StreamMetrics:
     def watch_sequences(self, model: str, version: str | None, sequences: Sized) -> None:
         """Let the gauge tell how many sequences of a model live."""
         self.sequences.labels(model, version or "").set_function(lambda: len(sequences))
+
+    def watch_limits(
+        self, limits: LimitSettings, used: Callable[[], int], waiting: Callable[[], int]
+    ) -> None:
+        """Let gauges tell how full the service is, beside what it may hold."""
+        for name, text, value in (
+            ("stream_slots_used", "Calls that hold one of the slots for all.", used),
+            ("stream_waiting", "Requests that wait for a slot.", waiting),
+        ):
+            Gauge(name, text, multiprocess_mode="livesum").set_function(value)
+        for name, text, limit in (
+            ("stream_slots_limit", "Calls at once, in all: limits.streams.", limits.streams),
+            ("stream_waiting_limit", "Requests that may wait: limits.waiting.", limits.waiting),
+            (
+                "stream_model_slots_limit",
+                "Streams at once to each model: limits.streams_per_model.",
+                limits.streams_per_model,
+            ),
+        ):
+            if limit is not None:
+                Gauge(name, text, multiprocess_mode="livesum").set(limit)
 
     def forget_sequences(self, model: str, version: str | None) -> None:
         """The model is gone."""
