@@ -73,6 +73,12 @@ class StreamMetrics:
             multiprocess_mode="livesum",
         )
 
+        self.slots_used = _gauge("stream_slots_used", "Calls that hold one of the slots for all.")
+        self.slots_limit = _gauge("stream_slots_limit", "Calls at once: limits.streams.")
+        self.waiting = _gauge("stream_waiting", "Requests that wait for a slot.")
+        self.waiting_limit = _gauge("stream_waiting_limit", "How many may: limits.waiting.")
+        self._model_slots_limit: Gauge | None = None
+
     def of(self, model: str, version: str | None, protocol: str) -> "Figures":
         """The collectors of one model over one protocol. The model must exist."""
         labels = (model, version or "", protocol)
@@ -102,22 +108,17 @@ class StreamMetrics:
         self, limits: LimitSettings, used: Callable[[], int], waiting: Callable[[], int]
     ) -> None:
         """Let gauges tell how full the service is, beside what it may hold."""
-        for name, text, value in (
-            ("stream_slots_used", "Calls that hold one of the slots for all.", used),
-            ("stream_waiting", "Requests that wait for a slot.", waiting),
-        ):
-            Gauge(name, text, multiprocess_mode="livesum").set_function(value)
-        for name, text, limit in (
-            ("stream_slots_limit", "Calls at once, in all: limits.streams.", limits.streams),
-            ("stream_waiting_limit", "Requests that may wait: limits.waiting.", limits.waiting),
-            (
-                "stream_model_slots_limit",
-                "Streams at once to each model: limits.streams_per_model.",
-                limits.streams_per_model,
-            ),
-        ):
-            if limit is not None:
-                Gauge(name, text, multiprocess_mode="livesum").set(limit)
+        self.slots_used.set_function(used)
+        self.waiting.set_function(waiting)
+        self.slots_limit.set(limits.streams)
+        self.waiting_limit.set(limits.waiting)
+        if limits.streams_per_model is not None:
+            if self._model_slots_limit is None:
+                self._model_slots_limit = _gauge(
+                    "stream_model_slots_limit",
+                    "Streams at once to each model: limits.streams_per_model.",
+                )
+            self._model_slots_limit.set(limits.streams_per_model)
 
     def forget_sequences(self, model: str, version: str | None) -> None:
         """The model is gone."""
@@ -249,3 +250,8 @@ class MeasuredStream:
         figures.duration.observe(seconds)
         figures.ended[reason].inc()
         return seconds
+
+
+def _gauge(name: str, text: str) -> Gauge:
+    """One of this process's own, without labels."""
+    return Gauge(name, text, multiprocess_mode="livesum")
