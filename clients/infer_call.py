@@ -17,6 +17,7 @@ from .errors import ClientError, ProtocolError, StreamCutError
 from .grpc_channel import call_error
 from .grpc_messages import Parameter, bytes_request
 from .server import Server
+from .stream_call import StreamCall
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,17 @@ class InferCall:
         server: Server,
         *,
         id_prefix: str = "",
+        sequence_id: int | str | None = None,
     ) -> None:
         """
         Args:
             server: the channel's other end.
             id_prefix: what each request's id begins with, before its number.
+            sequence_id: that of all its requests, if they have one.
         """
         stub: Any = GRPCInferenceServiceStub(channel)
-        self._call = stub.ModelStreamInfer(metadata=server.credentials.metadata())
+        metadata = server.metadata(sequence_id)
+        self._call = StreamCall(lambda: stub.ModelStreamInfer(metadata=metadata))
         self._id_prefix = id_prefix
         self._server = server
         self._sent: dict[str, Sent] = {}

@@ -250,9 +250,7 @@ class DetectionStream:
         stub: Any = GRPCInferenceServiceStub(self._channel)
         request = ModelReadyRequest(name=settings.model, version=settings.version)
         try:
-            found = await stub.ModelReady(
-                request, timeout=ATTEMPT_S, metadata=server.credentials.metadata()
-            )
+            found = await stub.ModelReady(request, timeout=ATTEMPT_S, metadata=server.metadata())
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnreachableError(
@@ -264,7 +262,12 @@ class DetectionStream:
             if not found.ready:
                 raise RefusedError(f"model '{settings.model}' is not ready", "UNAVAILABLE")
         self._calls += 1
-        self._call = InferCall(self._channel, server, id_prefix=f"{settings.stream_id}:")
+        self._call = InferCall(
+            self._channel,
+            server,
+            id_prefix=f"{settings.stream_id}:",
+            sequence_id=self._sequence_id if settings.sequence_id else None,
+        )
 
     def _is_over(self, call: InferCall) -> bool:
         return call is self._stale or call.ended is not None

@@ -21,6 +21,7 @@ from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.response_bound import ResponseBound
+from ..streams.sequence_header import SEQUENCE_HEADER, is_returnable
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
@@ -66,6 +67,7 @@ class StreamingServicer(InferenceServicer):
             request = await in_turns(decode(message, self._data_plane.streaming.limits))
             insert_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
+            await return_sequence(context, call)
             model = await self._data_plane.model(request.model_name, request.model_version)
             figures = self._figures(model)
             figures.received.inc(len(message))
@@ -95,10 +97,11 @@ class StreamingServicer(InferenceServicer):
         call: Call,
         headers: dict[str, Any],
     ) -> None:
+        await return_sequence(context, call)
         async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
-                await self._route(message, models, headers)
+                await self._route(message, models, headers, call)
 
     def _open(
         self, context: Context, metadata: dict[str, Any]
@@ -110,10 +113,13 @@ class StreamingServicer(InferenceServicer):
     def _figures(self, model: MLModel) -> Figures:
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
-    async def _route(self, message: bytes, models: Substreams, headers: dict[str, Any]) -> None:
+    async def _route(
+        self, message: bytes, models: Substreams, headers: dict[str, Any], call: Call
+    ) -> None:
         try:
             request = await in_turns(decode(message, self._data_plane.streaming.limits))
             insert_headers(request.payload, dict(headers))
+            call.check(request.payload)
         except MLServerError as error:
             models.count()
             name, _, request_id = named(message)
@@ -212,6 +218,12 @@ def encoded(response: InferenceResponse, raw: bool, bound: ResponseBound) -> Ste
 def metadata_of(context: Context) -> dict[str, Any]:
     """A call's metadata: the same for all its messages."""
     return dict(context.invocation_metadata() or ())
+
+
+async def return_sequence(context: Context, call: Call) -> None:
+    """Give a call's `x-sequence-id` back at once, as initial metadata."""
+    if call.sequence is not None and is_returnable(call.sequence):
+        await context.send_initial_metadata(((SEQUENCE_HEADER, call.sequence),))
 
 
 def send_headers(said: Mapping[str, str], context: Context, call: Call) -> None:

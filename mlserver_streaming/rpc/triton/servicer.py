@@ -41,7 +41,7 @@ from ..converters import (
 )
 from ..errors import abort, answers_errors, write
 from ..outbox import Outbox
-from ..servicer import StreamingServicer, metadata_of
+from ..servicer import StreamingServicer, metadata_of, return_sequence
 from .messages import (
     DATA_TYPES,
     ModelConfig,
@@ -80,6 +80,7 @@ class TritonServicer(StreamingServicer):
         stream = _TritonStream(self, context, without_secrets(metadata), strict)
         try:
             async with self._open(context, metadata) as call:
+                await return_sequence(context, call)
                 try:
                     async with asyncio.TaskGroup() as requests:
                         async for message in messages:
@@ -147,6 +148,8 @@ class _TritonStream:
         try:
             request = await in_turns(decode(message, self._data_plane.streaming.limits))
             insert_headers(request.payload, dict(self._headers))
+            if call := calls.current():
+                call.check(request.payload)
             async with within(timeout_seconds(request.payload)):
                 await self._respond(request, len(message))
         except MLServerError as error:
