@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; nothing is installed by hand. What is there stays.
 #   make demo    set up, start the service, stream text and video through it
-#   make serve   set up, serve on HOST until Ctrl-C
+#   make serve   set up, serve on HOST until Ctrl-C; make serve-replicas N=4: as N processes behind HAProxy
 #   make test    set up, run all tests; make test-parallel: the live ones with worker processes
 
 SHELL := /bin/bash
@@ -31,8 +31,8 @@ PYTHON ?= $(shell for needed in "import ensurepip" ""; do for p in python3 pytho
 UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}") \
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
-.PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak fuzz silence check bench \
-	bench-quick peers perf-analyzer aiperf memcached lock clean
+.PHONY: setup wheel ready-to-serve install-serving smoke image image-test demo serve serve-replicas scale-test \
+	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached haproxy lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -85,11 +85,44 @@ smoke:
 			2>/dev/null && { echo "the service is ready"; exit 0; }; sleep 1; \
 	done; echo "the service did not become ready" >&2; exit 1
 
+# The image, by podman or docker, whichever is here; the base by its digest where it can be pulled
+# (PULL= takes the one that is here). make image EXTRAS=video,speech,language serves those models too.
+ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
+IMAGE ?= mlserver-streaming
+BASE ?= docker.io/library/python:3.12-slim
+PULL ?= yes
+BUILD_FLAGS ?=
+image: VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image:
+	@test -n "$(ENGINE)" || { echo "podman or docker is needed" >&2; exit 1; }
+	$(if $(PULL),$(ENGINE) pull --quiet $(BASE))
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(BUILD_FLAGS) \
+		--build-arg BASE="$$($(ENGINE) image inspect --format \
+			'{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}$(BASE){{end}}' $(BASE))" \
+		--build-arg EXTRAS=$(filter-out dev,$(EXTRAS)) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
+		--tag $(IMAGE):$(VERSION) --tag $(IMAGE):latest .
+	@$(ENGINE) image inspect --format '$(IMAGE):$(VERSION), {{.Size}} bytes' $(IMAGE):latest
+
+# That image, run: without a network, with a root that nobody writes, and as deploy/kubernetes has it.
+image-test: setup
+	IMAGE_TEST=$(IMAGE) ENGINE=$(ENGINE) EXTRAS=$(filter-out dev,$(EXTRAS)) $(BIN)/python -m pytest -s tests/image
+
 demo: ready-to-serve
 	$(BIN)/python -m clients.demo --video '$(VIDEO)'
 
 serve: ready-to-serve
 	MLSERVER_HOST=$(HOST) exec $(BIN)/mlserver start .
+
+# The same as N processes behind HAProxy, on the same ports: for many cores (docs/scaling.md).
+N ?= 2
+serve-replicas: ready-to-serve haproxy
+	exec $(BIN)/python -m deploy.replicas $(N) --host $(HOST)
+
+# Three replicas on a network of their own, restarted, killed, cut off, stopped, under load. Linux; it
+# needs ip and nsenter (Debian has both), and HAProxy and memcached, which it gets where there is apt.
+scale-test: setup haproxy memcached
+	SCALE_TEST=1 unshare --net --map-root-user $(BIN)/python -m pytest tests/scale
 
 # More at a time than cores: much of a live test is waiting for a service to start, or for a limit to be
 # reached. A file's tests stay together, since they share services; tests/conftest.py orders the files.
@@ -131,7 +164,7 @@ test-aids: $(VENV)/.test-aids
 
 $(VENV)/.test-aids: | setup
 	@command -v apt-get > /dev/null || { touch $@; exit 0; }; \
-	for aid in memcached perf-analyzer; do \
+	for aid in memcached perf-analyzer haproxy; do \
 		echo "Getting $$aid for the tests (some seconds) ..."; \
 		timeout $(AID_SECONDS) $(MAKE) --no-print-directory $$aid > $(VENV)/$$aid.log 2>&1 || \
 			echo "$$aid cannot be had here, its tests will skip; see $(VENV)/$$aid.log"; \
@@ -172,6 +205,15 @@ memcached:
 		$$install || { apt-get update --quiet=2 && $$install; }; \
 	} >&2
 	@memcached -V
+
+# The balancer in front of replicas; as above.
+haproxy:
+	@PATH=$$PATH:/usr/sbin; command -v haproxy > /dev/null || { \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="apt-get install --yes --quiet=2 --no-install-recommends haproxy"; \
+		$$install || { apt-get update --quiet=2 && $$install; }; \
+	} >&2
+	@PATH=$$PATH:/usr/sbin; haproxy -v | head -1
 
 # What a user would pick instead, each in an environment of its own, some 1.6 GB in all; Triton's
 # must be of the system's Python 3.11. One that cannot be had is named in the results and fails

@@ -9,6 +9,7 @@ ClientError
 ├── RefusedError           the server: it ended the call with an error status
 ├── ErrorEventError        the server: it told of an error in the middle of a stream
 ├── StreamCutError         the network: the stream broke off before its end
+│   └── LostReasonError    ... or the server ended it, and gRPC lost why
 ├── ProtocolError          the server: its answer is not what the protocol allows
 └── ItemError              one item failed, the stream goes on
     ├── FrameError         ... and the item is a frame
@@ -19,9 +20,22 @@ Each prints as one line that makes sense without its type.
 
 from __future__ import annotations
 
+# A server that starts, drains or went away (a proxy answers 502 and 503 for it), and one that has
+# no room: the latter is asked again only if it says when.
+PASSING = (502, 503, "UNAVAILABLE")
+FULL = (429, "RESOURCE_EXHAUSTED")
+
 
 class ClientError(Exception):
-    """Anything that a client of ours raises on purpose. `str()` of it is one line."""
+    """Anything that a client of ours raises on purpose. `str()` of it is one line.
+
+    Attributes:
+        passing: whether the same call may well succeed in a moment, at another replica say.
+        retry_after: for how many seconds the server asks to be left alone, where it says so.
+    """
+
+    passing = False
+    retry_after: float | None = None
 
     def __init__(self, message: str) -> None:
         # Texts of servers and libraries come with line breaks.
@@ -38,6 +52,8 @@ class ResultError(ClientError):
 
 class UnreachableError(ClientError):
     """Nobody answers at the host and port: refused, no route, unknown name."""
+
+    passing = True
 
 
 class TlsError(ClientError):
@@ -57,9 +73,10 @@ class RefusedError(ClientError):
     `status` is an HTTP number or a gRPC name.
     """
 
-    def __init__(self, message: str, status: int | str) -> None:
+    def __init__(self, message: str, status: int | str, retry_after: float | None = None) -> None:
         super().__init__(f"the server answered {status}: {message}")
-        self.status = status
+        self.status, self.retry_after = status, retry_after
+        self.passing = status in PASSING or (status in FULL and retry_after is not None)
 
 
 class ErrorEventError(ClientError):
@@ -68,6 +85,12 @@ class ErrorEventError(ClientError):
 
 class StreamCutError(ClientError):
     """The stream broke off before its end."""
+
+    passing = True
+
+
+class LostReasonError(StreamCutError):
+    """The server ended the call while a request was being sent; gRPC loses its reason then."""
 
 
 class ProtocolError(ClientError):

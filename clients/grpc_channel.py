@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
 
-from .errors import ClientError, RefusedError, StreamCutError, UnreachableError
+from .errors import (
+    ClientError,
+    LostReasonError,
+    RefusedError,
+    StreamCutError,
+    UnreachableError,
+)
 from .server import Server
 from .tls import Tls, hang_up_hint, read_pem, tls_error
 
@@ -24,9 +32,20 @@ _CUT_TEXTS = (
     "Connection reset",
     "Broken pipe",
     "GOAWAY",
+    "RST_STREAM",
     "Stream removed",
     "Cancelling all calls",
 )
+# What gRPC calls a broken connection, and one that a proxy hung up.
+_CUT_CODES = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+)
+# When a server that refuses wants to be asked again, in milliseconds; below 0 is never.
+# https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+_PUSHBACK = "grpc-retry-pushback-ms"
 
 
 def open_channel(server: Server) -> grpc.aio.Channel:
@@ -72,15 +91,36 @@ def call_error(error: BaseException, server: Server) -> ClientError:
     if not isinstance(error, grpc.aio.AioRpcError):
         return StreamCutError(f"the stream to {address} broke: {error}")
     code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.UNAVAILABLE:
-        if any(text in details for text in _CONNECT_TEXTS):
-            reason = details.rpartition("last error: ")[2]
-            if (fault := tls_error(reason, address)) is not None:
-                return fault
-            hint = hang_up_hint(server.tls) if any(text in reason for text in _CUT_TEXTS) else ""
-            return UnreachableError(f"nobody answers at {address}: {reason}{hint}")
-        if any(text in details for text in _CUT_TEXTS):
-            return StreamCutError(f"the stream from {address} was cut before its end: {details}")
-    if code is grpc.StatusCode.INTERNAL and details == _ENDED_IN_WRITE:
-        return StreamCutError(f"the stream to {address} was cut in the middle of a request")
-    return RefusedError(details or "no reason given", code.name)
+    if code is grpc.StatusCode.UNAVAILABLE and any(text in details for text in _CONNECT_TEXTS):
+        reason = details.rpartition("last error: ")[2]
+        if (fault := tls_error(reason, address)) is not None:
+            return fault
+        hint = hang_up_hint(server.tls) if any(text in reason for text in _CUT_TEXTS) else ""
+        return UnreachableError(f"nobody answers at {address}: {reason}{hint}")
+    if code in _CUT_CODES and any(text in details for text in _CUT_TEXTS):
+        return StreamCutError(f"the stream from {address} was cut before its end: {details}")
+    if is_reason_lost(error):
+        return LostReasonError(
+            f"the server at {address} ended the call while a request was being sent, and gRPC "
+            "lost its reason"
+        )
+    return RefusedError(details or "no reason given", code.name, _pushback(error))
+
+
+def is_reason_lost(error: BaseException) -> bool:
+    """Whether the call ended during a write, which then did not reach the server."""
+    return (
+        isinstance(error, grpc.aio.AioRpcError)
+        and error.code() is grpc.StatusCode.INTERNAL
+        and error.details() == _ENDED_IN_WRITE
+    )
+
+
+def _pushback(error: grpc.aio.AioRpcError) -> float | None:
+    """Seconds; None where the server says nothing of it."""
+    for name, value in error.trailing_metadata() or ():
+        if name == _PUSHBACK:
+            with suppress(ValueError):
+                wait = int(value) / 1000
+                return wait if wait >= 0 else math.inf
+    return None

@@ -21,21 +21,25 @@ from mlserver.grpc.dataplane_pb2 import ModelInferResponse
 
 from .command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
 from .credentials import ANONYMOUS, Credentials
-from .errors import ItemError
+from .errors import ClientError, ItemError, LostReasonError
 from .grpc_messages import Parameter, bytes_output, bytes_request, response_error
 from .grpc_model import GrpcModel
 from .prompts import checked_prompt, read_lines, read_prompt
+from .retries import Retries
 from .server import Server
+from .stream_call import StreamCall
 from .tls import Tls
+from .unanswered import Unanswered
 
 
 @dataclass(frozen=True)
 class TextResponse:
-    """One response: a piece of the text, or the reason why the request `id` failed."""
+    """One response: a piece of the text, or the reason why the request `id` failed: an ItemError,
+    or what broke the stream off in the middle of its answer."""
 
     id: str
     text: str
-    error: ItemError | None = None
+    error: ClientError | None = None
 
 
 class GrpcTextClient(GrpcModel):
@@ -78,36 +82,48 @@ class GrpcTextClient(GrpcModel):
         """Stream-stream: every prompt is a request of one stream, with the ids "0", "1", ...
 
         Responses come while prompts are still being sent. A failed prompt is a response with
-        `error`; the stream goes on. Raises UnreachableError, NoResponseError, RefusedError (a gRPC
-        error; `status` is its name), StreamCutError or ProtocolError, and whatever `prompts`
-        raises.
+        `error`; the stream goes on. Where the server goes away, the prompts that have no answer yet
+        are sent again, and the one whose answer broke off gets a response with `error`. Raises
+        UnreachableError, NoResponseError, RefusedError (a gRPC error; `status` is its name),
+        StreamCutError or ProtocolError, and whatever `prompts` raises.
         """
+        sequence_id: Any = (parameters or {}).get("sequence_id")
+        retries = Retries(in_sequence=bool(sequence_id))
+        asked = Unanswered(prompts)
 
-        async def send(call: Any) -> None:
-            index = 0
-            async for prompt in _each(prompts):
+        async def send(call: StreamCall) -> None:
+            async for request_id, prompt in asked.to_ask():
                 request = bytes_request(
                     checked_prompt(prompt).encode(),
                     model=self._model,
-                    request_id=str(index),
+                    request_id=request_id,
                     tensor="prompt",
                     parameters=parameters,
                 )
                 await call.write(request)
-                index += 1
 
-        async with aclosing(self.exchange(send)) as messages:
-            async for message in messages:
-                yield _text_response(message)
-
-
-async def _each(prompts: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
-    if isinstance(prompts, AsyncIterable):
-        async for prompt in prompts:
-            yield prompt
-    else:
-        for prompt in prompts:
-            yield prompt
+        careful = False
+        async with aclosing(asked):
+            while True:
+                try:
+                    async with aclosing(
+                        self.exchange(send, sequence_id=sequence_id, careful=careful)
+                    ) as messages:
+                        async for message in messages:
+                            retries.restart()
+                            asked.answered(message.id)
+                            yield _text_response(message)
+                    return
+                except ClientError as error:
+                    if not retries.may(error):
+                        raise
+                    cut = asked.cut()
+                    for request_id in cut:
+                        yield TextResponse(request_id, "", error)
+                    if cut and asked.is_empty:
+                        return
+                    await retries.after(error)
+                    careful = isinstance(error, LostReasonError)
 
 
 def _text_response(message: ModelInferResponse) -> TextResponse:

@@ -14,7 +14,9 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from .errors import NoResponseError
 from .grpc_channel import call_error, open_channel
+from .retries import Retries
 from .server import Server
+from .stream_call import StreamCall
 
 
 class GrpcModel:
@@ -42,26 +44,38 @@ class GrpcModel:
         await self._channel.close()
 
     async def ask(self, request: ModelInferRequest) -> ModelInferResponse:
-        """One request, one response. Raises what `exchange` raises."""
-        try:
-            response: ModelInferResponse = await self._stub.ModelInfer(
-                request, timeout=self._timeout, metadata=self._server.credentials.metadata()
-            )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise NoResponseError(self._server.address, self._timeout) from error
-            raise call_error(error, self._server) from error
-        return response
+        """One request, one response; asked again where the server went away.
+
+        Raises what `exchange` raises.
+        """
+        retries = Retries()
+        while True:
+            try:
+                response: ModelInferResponse = await self._stub.ModelInfer(
+                    request, timeout=self._timeout, metadata=self._server.metadata()
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise NoResponseError(self._server.address, self._timeout) from error
+                await retries.after(call_error(error, self._server))
+            else:
+                return response
 
     async def exchange(
-        self, send: Callable[[Any], Awaitable[None]]
+        self,
+        send: Callable[[StreamCall], Awaitable[None]],
+        *,
+        sequence_id: int | str | None = None,
+        careful: bool = False,
     ) -> AsyncGenerator[ModelInferResponse, None]:
-        """One stream: its responses, read while `send` writes requests to the call that it gets.
+        """One stream: its responses, read while `send` writes requests to the call that it gets,
+        a StreamCall, which says what `careful` is. `sequence_id` is that of all requests, if any.
 
         Raises UnreachableError, TlsError, NoResponseError, RefusedError (a gRPC error; `status` is
         its name) or StreamCutError, and whatever `send` raises.
         """
-        call = self._stub.ModelStreamInfer(metadata=self._server.credentials.metadata())
+        metadata = self._server.metadata(sequence_id)
+        call = StreamCall(lambda: self._stub.ModelStreamInfer(metadata=metadata), careful=careful)
         sending = asyncio.create_task(_send_all(call, send))
         messages = aiter(call)
         try:
@@ -98,7 +112,7 @@ class GrpcModel:
             raise NoResponseError(self._server.address, self._timeout) from error
 
 
-async def _send_all(call: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+async def _send_all(call: StreamCall, send: Callable[[StreamCall], Awaitable[None]]) -> None:
     try:
         await send(call)
         await call.done_writing()

@@ -22,11 +22,15 @@ from .errors import (
     StreamCutError,
     UnreachableError,
 )
+from .retries import Retries
+from .sequence_header import sequence_headers
 from .server import Server
 from .tls import hang_up_hint, tls_error
 
 # An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
 ERROR_BODY_LIMIT = 64 * 1024
+# httpx's words for a server that closes the connection in place of an answer.
+_HUNG_UP = "disconnected without sending a response"
 
 
 class HttpModel:
@@ -69,26 +73,56 @@ class HttpModel:
     async def post(self, call: str, **request: Any) -> httpx.Response:
         """The whole answer to one request: `call` is the path's last word, `request` is httpx's.
 
-        Raises what `events` raises, but for ErrorEventError.
+        Asked again where the server went away and nothing of an answer came. Raises what `events`
+        raises, but for ErrorEventError.
         """
-        answered = False
-        try:
-            async with self._client.stream("POST", f"{self._base}/{call}", **request) as response:
-                answered = True
-                await _check_status(response)
-                await response.aread()
-                return response
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._client_error(error, answered) from error
+        retries = Retries()
+        while True:
+            answered = False
+            try:
+                async with self._client.stream("POST", f"{self._base}/{call}", **request) as got:
+                    await _check_status(got)
+                    answered = True
+                    await got.aread()
+                    return got
+            except (ClientError, httpx.HTTPError, httpx.InvalidURL) as error:
+                known = self._client_error(error, answered)
+                if answered:
+                    raise known from error
+                await retries.after(known)
 
     async def events(
-        self, call: str, **request: Any
+        self, call: str, sequence_id: int | str | None = None, **request: Any
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         """Every event of the answer to one request as it came, its `data` still JSON text.
+
+        Asked again where the server went away before an event came.
+
+        Args:
+            call: the path's last word; `request` is httpx's.
+            sequence_id: that of the request, if it has one.
 
         Raises UnreachableError, TlsError, NoResponseError, RefusedError (an HTTP error; `status` is
         its number), ErrorEventError, StreamCutError or ProtocolError.
         """
+        retries = Retries(in_sequence=bool(sequence_id))
+        request["headers"] = sequence_headers(sequence_id) | request.get("headers", {})
+        while True:
+            answered = False
+            try:
+                async with aclosing(self._events(call, **request)) as events:
+                    async for event in events:
+                        answered = True
+                        yield event
+                return
+            except ClientError as error:
+                if answered:
+                    raise
+                await retries.after(error)
+
+    async def _events(
+        self, call: str, **request: Any
+    ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         answered = False
         try:
             async with httpx_sse.aconnect_sse(
@@ -121,6 +155,8 @@ class HttpModel:
     def _client_error(self, error: Exception, answered: bool) -> ClientError:
         address = self._server.address
         match error:
+            case ClientError():
+                return error
             case TimeoutError() | httpx.TimeoutException():
                 return NoResponseError(address, self._timeout)
             case httpx.TransportError() if fault := tls_error(str(error), address):
@@ -131,8 +167,9 @@ class HttpModel:
                 return ProtocolError(f"the answer is not an event stream: {error}")
         if answered:
             return StreamCutError(f"the answer from {address} was cut before its end: {error}")
-        hint = hang_up_hint(self._server.tls)
-        return ProtocolError(f"{address} gave no HTTP response: {error}{hint}")
+        text = f"{address} gave no HTTP response: {error}{hang_up_hint(self._server.tls)}"
+        hung_up = isinstance(error, httpx.NetworkError) or _HUNG_UP in str(error)
+        return StreamCutError(text) if hung_up else ProtocolError(text)
 
 
 async def _check_status(response: httpx.Response) -> None:
@@ -146,7 +183,8 @@ async def _check_status(response: httpx.Response) -> None:
             break
     text = body.decode(errors="replace").strip()
     message = _error_of(text) or text[:200] or response.reason_phrase
-    raise RefusedError(message, response.status_code)
+    after = response.headers.get("retry-after", "")
+    raise RefusedError(message, response.status_code, float(after) if after.isdecimal() else None)
 
 
 def _error_of(data: str) -> str | None:

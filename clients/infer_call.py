@@ -19,6 +19,7 @@ from .grpc_channel import call_error
 from .grpc_messages import Parameter, bytes_request
 from .server import Server
 from .shared_memory import SMALL_BYTES, Regions
+from .stream_call import StreamCall
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,18 @@ class InferCall:
         *,
         id_prefix: str = "",
         shared_memory: bool = False,
+        sequence_id: int | str | None = None,
     ) -> None:
         """
         Args:
             server: the channel's other end.
             id_prefix: what each request's id begins with, before its number.
             shared_memory: whether tensors go by way of shared memory.
+            sequence_id: that of all its requests, if they have one.
         """
         stub: Any = GRPCInferenceServiceStub(channel)
-        self._call = stub.ModelStreamInfer(metadata=server.credentials.metadata())
+        metadata = server.metadata(sequence_id)
+        self._call = StreamCall(lambda: stub.ModelStreamInfer(metadata=metadata))
         self._id_prefix = id_prefix
         self._server = server
         self._regions = Regions(channel, server) if shared_memory else None

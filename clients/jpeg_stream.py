@@ -29,6 +29,7 @@ from .errors import ClientError, FrameError, NoResponseError, RefusedError
 from .grpc_channel import open_channel
 from .grpc_messages import Parameter, bytes_output, response_error
 from .infer_call import InferCall, Sent
+from .retries import Retries
 from .server import Server
 from .tls import Tls
 
@@ -70,7 +71,8 @@ class JpegStream:
     sequence; left out, one is made up, and 0 or "" means none. With `shared_memory` frames go to a
     server on this host by way of a file under /dev/shm.
 
-    Entering raises the reason why there is no stream: nobody there, no such model, no START.
+    Entering raises the reason why there is no stream: nobody there, no such model, no START. A
+    server that went away is tried again then, later not: what it knew of the sequence is gone.
     When the stream itself ends, every waiting and every later frame raises the reason:
     UnreachableError, RefusedError, StreamCutError or ProtocolError. A frame that fails alone is a
     FrameError, one that is not answered in time a NoResponseError; the stream goes on after both.
@@ -97,17 +99,29 @@ class JpegStream:
         self._in_flight = in_flight
         self._quality = quality
         self._shared_memory = shared_memory
-        self._sequence_id = uuid4().hex if sequence_id is None else sequence_id
+        self._given_id = sequence_id
 
     async def __aenter__(self) -> Self:
-        self._channel = open_channel(self._server)
-        self._call = InferCall(self._channel, self._server, shared_memory=self._shared_memory)
-        try:
-            await self._start_sequence()
-        except BaseException:
-            await self._close()
-            raise
-        return self
+        retries = Retries()
+        while True:
+            # A new one for each try: nobody knows whether a server that went away had read START.
+            self._sequence_id = uuid4().hex if self._given_id is None else self._given_id
+            self._channel = open_channel(self._server)
+            self._call = InferCall(
+                self._channel,
+                self._server,
+                shared_memory=self._shared_memory,
+                sequence_id=self._sequence_id,
+            )
+            try:
+                await self._start_sequence()
+                return self
+            except ClientError as error:
+                await self._close()
+                await retries.after(error)
+            except BaseException:
+                await self._close()
+                raise
 
     async def __aexit__(
         self,
@@ -242,7 +256,7 @@ class JpegStream:
             await call.hang_up()
             if not self._sequence_id:
                 return
-            call = InferCall(self._channel, self._server)
+            call = InferCall(self._channel, self._server, sequence_id=self._sequence_id)
         try:
             if self._sequence_id:
                 await self._write(call, PLACEHOLDER, sequence_end=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .address import is_loopback, join_address
 from .credentials import ANONYMOUS, Credentials
+from .sequence_header import sequence_headers
 from .tls import Tls
 
 
@@ -36,3 +37,7 @@ class Server:
     def may_use_proxy(self) -> bool:
         """Whether a proxy that is set in the environment may be asked for it."""
         return not is_loopback(self.host)
+
+    def metadata(self, sequence_id: int | str | None = None) -> tuple[tuple[str, str], ...]:
+        """The metadata of a gRPC call, all of whose requests are of this sequence, if any."""
+        return (*self.credentials.metadata(), *sequence_headers(sequence_id).items())

@@ -71,13 +71,15 @@ class SseClient:
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         """Every event of the answer as it came, its `data` still JSON text.
 
-        Raises UnreachableError, TlsError, NoResponseError, RefusedError (an HTTP error; `status` is
-        its number), ErrorEventError, StreamCutError or ProtocolError.
+        Asked again where the server went away before an event came. Raises UnreachableError,
+        TlsError, NoResponseError, RefusedError (an HTTP error; `status` is its number),
+        ErrorEventError, StreamCutError or ProtocolError.
         """
+        sequence_id = (parameters or {}).get("sequence_id")
         request = prompt_request(prompt, parameters)
         async with (
             HttpModel(self._server, self._model, self._timeout, self._transport) as connected,
-            aclosing(connected.events("generate_stream", json=request)) as events,
+            aclosing(connected.events("generate_stream", sequence_id, json=request)) as events,
         ):
             async for event in events:
                 yield event

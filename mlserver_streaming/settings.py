@@ -274,6 +274,17 @@ class CacheSettings(_Block):
         return [address(server) for server in self.servers]
 
 
+class GrpcSettings(_Block):
+    """Connections of gRPC, on both ports."""
+
+    max_connection_age_seconds: Seconds | None = Field(
+        default=None,
+        description="Age at which a connection takes no new calls and its client opens another, so "
+        "that long-lived channels spread over replicas; its running calls may go on for "
+        "`drain_seconds`. null: never.",
+    )
+
+
 class OpenAISettings(_Block):
     """OpenAI's routes."""
 
@@ -356,6 +367,7 @@ class StreamingSettings(BaseSettings):
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds.")
     workers: WorkerSettings = Field(default=WorkerSettings(), description="Worker processes.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
+    grpc: GrpcSettings = Field(default=GrpcSettings(), description="Connections of gRPC.")
     openai: OpenAISettings = Field(default=OpenAISettings(), description="OpenAI's routes.")
     shared_memory: SharedMemorySettings = Field(
         default=SharedMemorySettings(), description="Tensors through shared memory."

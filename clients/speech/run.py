@@ -10,7 +10,9 @@ from contextlib import aclosing
 
 import click
 
-from ..errors import ClientError, RefusedError
+from ..errors import ClientError, RefusedError, StreamCutError
+from ..resumable import Resumable
+from ..retries import Retries
 from .audio_source import CHUNK_SECONDS, Clip, paced
 from .heard import Heard, SpeechCalls
 from .mode import Mode
@@ -18,6 +20,8 @@ from .report import SpeechReport
 
 # Requests, or streams, that --async has open at once.
 AT_ONCE = 8
+# A sound that is being made can only be lost: for some 20 s a server that went away is tried again.
+LIVE_TRIES = 8
 
 
 class Lines:
@@ -67,7 +71,7 @@ async def _infer(
     sent = time.perf_counter()
     try:
         texts = await calls.infer([clip.data for clip in batch.values()])
-    except RefusedError as error:
+    except (RefusedError, StreamCutError) as error:
         report.errors |= dict.fromkeys(batch, str(error))
         return
     report.finals.append(time.perf_counter() - sent)
@@ -79,15 +83,24 @@ async def _infer(
 async def _stream(
     calls: SpeechCalls, batch: dict[int, Clip], mode: Mode, report: SpeechReport, lines: Lines
 ) -> None:
-    indices = list(batch)
+    indices, retries, answered = list(batch), Retries(), False
     pace = CHUNK_SECONDS if mode.realtime else 0.0
-    sources = [paced(clip.chunks(), pace) for clip in batch.values()]
-    try:
-        async with aclosing(calls.stream(sources)) as heard:
-            async for each in heard:
-                _take(each, indices[each.recording], report, lines)
-    except RefusedError as error:
-        report.errors |= dict.fromkeys(batch, str(error))
+    while True:
+        sources = [paced(clip.chunks(), pace) for clip in batch.values()]
+        try:
+            async with aclosing(calls.stream(sources)) as heard:
+                async for each in heard:
+                    answered = True
+                    _take(each, indices[each.recording], report, lines)
+            break
+        except ClientError as error:
+            try:
+                if answered:
+                    raise
+                await retries.after(error)
+            except (RefusedError, StreamCutError):
+                report.errors |= dict.fromkeys(batch, str(error))
+                break
     for index in indices:
         report.transcripts.setdefault(index, "")
 
@@ -105,9 +118,21 @@ def _take(heard: Heard, index: int, report: SpeechReport, lines: Lines) -> None:
 async def listen(
     calls: SpeechCalls, chunks: AsyncIterable[bytes], sample_rate: int | None, lines: Lines
 ) -> None:
-    """Recognise one recording as it comes. Raises what `calls` raises."""
-    async with aclosing(calls.stream([chunks], sample_rate)) as heard:
-        async for each in heard:
-            if each.error is not None:
-                raise each.error
-            lines.show(0, each.text, each.final)
+    """Recognise one recording as it comes; where the server goes away, the next one hears what is
+    said from then on. Raises what `calls` raises."""
+    source, retries = Resumable(chunks), Retries(tries=LIVE_TRIES)
+    async with aclosing(source):
+        while True:
+            try:
+                async with aclosing(calls.stream([source], sample_rate)) as heard:
+                    async for each in heard:
+                        retries.restart()
+                        if each.error is not None:
+                            raise each.error
+                        lines.show(0, each.text, each.final)
+                return
+            except ClientError as error:
+                if source.is_over:
+                    raise
+                await retries.after(error)
+                click.echo(f"{error}; what was said since the last line is lost", err=True)

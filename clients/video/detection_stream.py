@@ -250,9 +250,7 @@ class DetectionStream:
         stub: Any = GRPCInferenceServiceStub(self._channel)
         request = ModelReadyRequest(name=settings.model, version=settings.version)
         try:
-            found = await stub.ModelReady(
-                request, timeout=ATTEMPT_S, metadata=server.credentials.metadata()
-            )
+            found = await stub.ModelReady(request, timeout=ATTEMPT_S, metadata=server.metadata())
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnreachableError(
@@ -269,6 +267,7 @@ class DetectionStream:
             server,
             id_prefix=f"{settings.stream_id}:",
             shared_memory=settings.shared_memory,
+            sequence_id=self._sequence_id if settings.sequence_id else None,
         )
 
     def _is_over(self, call: InferCall) -> bool:

@@ -22,7 +22,7 @@ from ..errors import (
     failure_of,
 )
 from ..rest.body import read_body
-from ..rest.endpoints import accepts_gzip, request_id
+from ..rest.endpoints import accepts_gzip
 from ..rest.hang_up import unless_hung_up
 from ..streams.answers import One
 from ..streams.calls import REST, Call
@@ -129,7 +129,7 @@ class Calls:
         self._data_plane.rest_bound.check(len(body))
         figures.sent.inc(len(body))
         # The call goes on until its answer is sent.
-        return WholeResponse(body, kind, request_id(call), stack.pop_all(), call.touch)
+        return WholeResponse(body, kind, call.returned, stack.pop_all(), call.touch)
 
     def streamed(
         self,
@@ -156,5 +156,5 @@ class Calls:
             gzip=self._gzip and accepts_gzip(request),
             call=stack.pop_all(),
             touch=touch,
-            headers=request_id(call),
+            headers=call.returned,
         )

@@ -22,7 +22,7 @@ from ..regions.spans import in_regions
 from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
-from ..streams.calls import REQUEST_ID, REST, Call
+from ..streams.calls import REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
@@ -45,7 +45,7 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 # The calls that take the flat form too.
 GENERATE_CALLS = ("generate", "generate_stream")
 JSON_TYPE = "application/json"
-ID_FIELD, LENGTH_FIELD = REQUEST_ID.encode(), binary.HEADER.lower().encode()
+LENGTH_FIELD = binary.HEADER.lower().encode()
 
 
 class Asked(Request):
@@ -121,9 +121,10 @@ class InferenceEndpoints:
                         model = await self._data_plane.model(name, version)
                     response = await self._data_plane.answer(question.payload, model)
                     fields = self._data_plane.fields_to(response, model)
-                    if call.request_id:
-                        fields = [field for field in fields if field[0] != ID_FIELD]
-                        fields.append((ID_FIELD, call.request_id.encode()))
+                    if call.request_id or call.sequence is not None:
+                        returned = call.returned
+                        fields = [each for each in fields if each[0].decode() not in returned]
+                        fields += [(name.encode(), id.encode()) for name, id in returned.items()]
                     begun = perf_counter_ns()
                     kind = JSON_TYPE
                     if question.outputs is not None:
@@ -182,7 +183,7 @@ class InferenceEndpoints:
                     keepalive=streaming.keepalive_seconds,
                     gzip=self._gzip and accepts_gzip(request),
                     touch=touch,
-                    headers=request_id(call),
+                    headers=call.returned,
                 )
                 await events.run(request.scope, request.receive, send)
         except MLServerError as error:
@@ -260,11 +261,6 @@ def _read(
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
-
-
-def request_id(call: Call) -> dict[str, str]:
-    """The caller's own id for its call, given back."""
-    return {REQUEST_ID: call.request_id} if call.request_id else {}
 
 
 def accepts_gzip(request: Request) -> bool:

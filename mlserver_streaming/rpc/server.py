@@ -190,6 +190,12 @@ class StreamingGRPCServer(GRPCServer):
             "grpc.server.max_pending_requests": 4 * self._calls_at_once,
             "grpc.server.max_pending_requests_hard_limit": 8 * self._calls_at_once,
         }
+        streaming = self._data_plane.streaming
+        if (age := streaming.grpc.max_connection_age_seconds) is not None:
+            # gRPC moves it by up to a tenth, so that not all clients come back at once.
+            # https://github.com/grpc/proposal/blob/master/A9-server-side-conn-mgt.md
+            bounds["grpc.max_connection_age_ms"] = max(1, round(1000 * age))
+            bounds["grpc.max_connection_age_grace_ms"] = round(1000 * streaming.drain_seconds)
         of_mlserver = dict(super()._get_options())
         # What is sent is bounded by `ResponseBound`: here it would end the call.
         unbounded = {"grpc.max_send_message_length": -1}

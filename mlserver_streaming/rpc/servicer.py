@@ -25,6 +25,7 @@ from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..streams.response_bound import ResponseBound
+from ..streams.sequence_header import SEQUENCE_HEADER, is_returnable
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
@@ -79,6 +80,7 @@ class StreamingServicer(InferenceServicer):
             request = await in_turns(decode(message, limits, self._own(context)))
             insert_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
+            await return_sequence(context, call)
             model = await self._data_plane.model(request.model_name, request.model_version)
             figures = self._figures(model)
             figures.received.inc(len(message))
@@ -113,10 +115,11 @@ class StreamingServicer(InferenceServicer):
         headers: dict[str, Any],
     ) -> None:
         own = self._own(context)
+        await return_sequence(context, call)
         async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
             async for message in messages:
                 call.touch()
-                await self._route(message, models, headers, own)
+                await self._route(message, models, headers, call, own)
 
     def _open(
         self, context: Context, metadata: dict[str, Any]
@@ -133,12 +136,18 @@ class StreamingServicer(InferenceServicer):
         return self._data_plane.metrics.of(model.name, model.version, self.protocol)
 
     async def _route(
-        self, message: bytes, models: Substreams, headers: dict[str, Any], own: Own
+        self,
+        message: bytes,
+        models: Substreams,
+        headers: dict[str, Any],
+        call: Call,
+        own: Own,
     ) -> None:
         begun = perf_counter_ns()
         try:
             request = await in_turns(decode(message, self._data_plane.streaming.limits, own))
             insert_headers(request.payload, dict(headers))
+            call.check(request.payload)
             read_ns = perf_counter_ns() - begun
         except MLServerError as error:
             models.count()
@@ -242,6 +251,12 @@ def encoded(response: InferenceResponse, raw: bool, bound: ResponseBound) -> Ste
 def metadata_of(context: Context) -> dict[str, Any]:
     """A call's metadata: the same for all its messages."""
     return dict(context.invocation_metadata() or ())
+
+
+async def return_sequence(context: Context, call: Call) -> None:
+    """Give a call's `x-sequence-id` back at once, as initial metadata."""
+    if call.sequence is not None and is_returnable(call.sequence):
+        await context.send_initial_metadata(((SEQUENCE_HEADER, call.sequence),))
 
 
 def send_headers(said: Iterable[tuple[str, str]], context: Context, call: Call) -> None:

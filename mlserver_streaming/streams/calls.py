@@ -24,6 +24,7 @@ from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
 from .deadlines import less_slack, request_is_late, timeout_seconds
 from .limits import Limits
+from .sequence_header import SEQUENCE_HEADER, check_sequence, is_returnable
 from .turnstile import Turnstile
 
 # The metrics' label for each edge.
@@ -44,6 +45,7 @@ class Call:
         protocol: rest, grpc or triton.
         key: the name of the caller's key, where there are keys.
         request_id: the caller's `x-request-id`.
+        sequence: the caller's `x-sequence-id`.
         stopped: the error that ended it from outside.
         failed: whether one of its requests was what ended it.
         models: the models that it has streams to, or waits for.
@@ -62,6 +64,7 @@ class Call:
         "protocol",
         "queue_ns",
         "request_id",
+        "sequence",
         "stopped",
     )
 
@@ -75,6 +78,7 @@ class Call:
         self.protocol = protocol
         self.key = key
         self.request_id = request_id
+        self.sequence: str | None = None
         self.stopped: MLServerError | None = None
         self.failed = False
         self.models: Counter[str] = Counter()
@@ -97,8 +101,10 @@ class Call:
             came: the loop's time when the request was here; None is now.
 
         Raises:
-            BadRequestError: `timeout` is not a number of microseconds.
+            BadRequestError: `timeout` is not a number of microseconds, or the request is of
+                another sequence than the call.
         """
+        self.check(payload)
         if not payload.id and self.request_id:
             payload.id = self.request_id
         seconds = timeout_seconds(payload)
@@ -106,6 +112,22 @@ class Call:
             loop = asyncio.get_running_loop()
             since = loop.time() if came is None else came
             self._timer = loop.call_at(since + seconds, self.stop, DeadlineError(seconds))
+
+    def check(self, payload: InferenceRequest) -> None:
+        """
+        Raises:
+            BadRequestError: the request is of another sequence than the call.
+        """
+        if self.sequence is not None:
+            check_sequence(payload, self.sequence)
+
+    @property
+    def returned(self) -> dict[str, str]:
+        """The headers that give its own ids back to the caller."""
+        found = {REQUEST_ID: self.request_id} if self.request_id else {}
+        if self.sequence is not None and is_returnable(self.sequence):
+            found[SEQUENCE_HEADER] = self.sequence
+        return found
 
     def is_late(self) -> bool:
         """Whether the caller's own deadline has passed, for the call or for the task's request."""
@@ -135,6 +157,8 @@ class Calls:
         self._settings = settings.limits
         self._limits = Limits(settings.limits, _waited)
         metrics.expect_refusals(REST, GRPC, TRITON)
+        limits = self._limits
+        metrics.watch_limits(settings.limits, lambda: limits.used, lambda: limits.waiting)
         self._metrics = metrics
         self._open: set[Call] = set()
         self._none_open = asyncio.Event()
@@ -253,6 +277,7 @@ class _Opened:
             raise DrainingError()
         request_id = fit_id(self._headers.get(REQUEST_ID))
         self._call = call = Call(protocol, callers.key_name(), request_id, self._seconds)
+        call.sequence = self._headers.get(SEQUENCE_HEADER)
         self._token = CURRENT.set(call)
         self._slot = calls.begin(call)
         try:

@@ -58,6 +58,16 @@ class Limits:
         """Whether there is a limit for each model."""
         return self._settings.streams_per_model is not None
 
+    @property
+    def used(self) -> int:
+        """How many calls hold a slot of those for all."""
+        return self._all.users - self._all.waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a slot, whichever."""
+        return self._waiting
+
     async def wait(self, slots: "Slots", may_wait: bool) -> None:
         """One of these slots, of which none is free now, as soon as there is one."""
         if not may_wait or self._waiting >= self._settings.waiting:
@@ -66,21 +76,23 @@ class Limits:
             )
         self._waiting += 1
         began = perf_counter_ns()
+        slots.waiting += 1
         try:
             await slots.acquire()
         finally:
             self._waiting -= 1
             self._waited(perf_counter_ns() - began)
+            slots.waiting -= 1
 
 
 class Slots(asyncio.Semaphore):
-    """A number of slots, and how many hold or want one."""
+    """A number of slots, how many hold or want one, and how many of these wait for it."""
 
     def __init__(self, number: int, of_what: str):
         super().__init__(number)
         self.number = number
         self.of_what = of_what
-        self.users = 0
+        self.users = self.waiting = 0
 
     def found(self) -> "Slots":
         """These; somebody wants one."""

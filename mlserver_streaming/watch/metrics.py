@@ -11,6 +11,7 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from ..settings import LimitSettings
 from .adding import Observed, value_of
 
 LABELS = ("model_name", "model_version", "protocol")
@@ -73,6 +74,12 @@ class StreamMetrics:
             multiprocess_mode="livesum",
         )
 
+        self.slots_used = _gauge("stream_slots_used", "Calls that hold one of the slots for all.")
+        self.slots_limit = _gauge("stream_slots_limit", "Calls at once: limits.streams.")
+        self.waiting = _gauge("stream_waiting", "Requests that wait for a slot.")
+        self.waiting_limit = _gauge("stream_waiting_limit", "How many may: limits.waiting.")
+        self._model_slots_limit: Gauge | None = None
+
     def of(self, model: str, version: str | None, protocol: str) -> "Figures":
         """The collectors of one model over one protocol. The model must exist."""
         labels = (model, version or "", protocol)
@@ -97,6 +104,22 @@ class StreamMetrics:
     def watch_sequences(self, model: str, version: str | None, sequences: Sized) -> None:
         """Let the gauge tell how many sequences of a model live."""
         self.sequences.labels(model, version or "").set_function(lambda: len(sequences))
+
+    def watch_limits(
+        self, limits: LimitSettings, used: Callable[[], int], waiting: Callable[[], int]
+    ) -> None:
+        """Let gauges tell how full the service is, beside what it may hold."""
+        self.slots_used.set_function(used)
+        self.waiting.set_function(waiting)
+        self.slots_limit.set(limits.streams)
+        self.waiting_limit.set(limits.waiting)
+        if limits.streams_per_model is not None:
+            if self._model_slots_limit is None:
+                self._model_slots_limit = _gauge(
+                    "stream_model_slots_limit",
+                    "Streams at once to each model: limits.streams_per_model.",
+                )
+            self._model_slots_limit.set(limits.streams_per_model)
 
     def forget_sequences(self, model: str, version: str | None) -> None:
         """The model is gone."""
@@ -223,3 +246,8 @@ class MeasuredStream:
         figures.duration.observe(seconds)
         figures.ended[reason].inc(1)
         return seconds
+
+
+def _gauge(name: str, text: str) -> Gauge:
+    """One of this process's own, without labels."""
+    return Gauge(name, text, multiprocess_mode="livesum")

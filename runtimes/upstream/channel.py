@@ -30,6 +30,8 @@ STATUS = {
     Code.UNIMPLEMENTED: 501,
 }
 BAD_GATEWAY = 502
+# grpc.aio's own words when a call ends during a write, which then did not arrive.
+ENDED_IN_WRITE = "Internal error from Core"
 
 
 class UpstreamSettingsError(MLServerError):
@@ -179,9 +181,20 @@ class UpstreamChannel:
             return MLServerError(f"{where} did not answer in time.", status)
         if code is Code.UNAVAILABLE:
             return MLServerError(f"{where} cannot be reached: {details or 'no reason'}.", status)
+        if is_reason_lost(error):
+            return MLServerError(f"{where} ended the stream, and gRPC lost its reason.", status)
         if code in (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED):
             return MLServerError(f"{where} refuses this service's key: {details}", status)
         return MLServerError(f"{where} answered {code.name}: {details}", status)
+
+
+def is_reason_lost(error: BaseException) -> bool:
+    """Whether a call ended during a write; the upstream's reason is lost then."""
+    return (
+        isinstance(error, grpc.aio.AioRpcError)
+        and error.code() is Code.INTERNAL
+        and error.details() == ENDED_IN_WRITE
+    )
 
 
 def _read(path: Path | None) -> bytes | None:

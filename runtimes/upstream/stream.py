@@ -11,13 +11,17 @@ import grpc
 
 from mlserver_streaming.models.errors import MLServerError
 
-from .channel import BAD_GATEWAY, UpstreamChannel
+from .channel import BAD_GATEWAY, UpstreamChannel, is_reason_lost
 from .wire import Dialect, Reply, decode_stream_reply, dialect_of
 
 # Requests that wait for their first reply; past it no more are read, which stops our client.
 MAX_WAITING = 64
 # Replies that wait for our client; past it the upstream is not read, which stops it.
 MAX_REPLIES = 8
+# Streams that are opened for a request which did not reach the upstream, and how long one that
+# refuses streams before it reads from them has time to do so.
+TRIES = 5
+LISTEN_S = 1.0
 
 Answer = Reply | MLServerError
 
@@ -46,6 +50,8 @@ class UpstreamStream:
         self._call: Any = None
         self._reader: asyncio.Task[None] | None = None
         self._waiting: list[Waiting] = []
+        # Being written, as the first of its stream: it goes to another one if it does not arrive.
+        self._first: Waiting | None = None
         self._given_up: set[str] = set()
         self._slots = asyncio.Semaphore(MAX_WAITING)
         self._answers: deque[tuple[str, Answer]] = deque()
@@ -62,13 +68,34 @@ class UpstreamStream:
         """Send a request on; its reply, or why there is none in time, comes from `answers`."""
         await self._slots.acquire()
         now = asyncio.get_running_loop().time()
-        self._waiting.append(Waiting(request_id, now + seconds, seconds))
+        waiting = Waiting(request_id, now + seconds, seconds)
+        self._waiting.append(waiting)
         self._changed.set()
         if self._call is None:
-            self._call = self._channel.stream()
-            self._reader = asyncio.create_task(self._read(self._call))
-        with _over_is_told():
-            await self._call.write(message)
+            await self._send_first(waiting, message)
+        else:
+            with _over_is_told():
+                await self._call.write(message)
+
+    async def _send_first(self, waiting: Waiting, message: bytes) -> None:
+        """Send a request on a new stream. An upstream may refuse one while the first request is
+        being written; grpc.aio loses its reason then, so another is opened, and listened to."""
+        for left in reversed(range(TRIES)):
+            call = self._call = self._channel.stream()
+            reader = self._reader = asyncio.create_task(self._read(call))
+            self._first = waiting if left else None
+            if left < TRIES - 1:
+                await asyncio.wait({reader}, timeout=LISTEN_S)
+            try:
+                with _over_is_told(but_lost=True):
+                    await call.write(message)
+                return
+            except grpc.aio.AioRpcError:
+                await asyncio.wait({reader})
+            finally:
+                self._first = None
+            if waiting not in self._waiting:
+                return
 
     async def refuse(self, request_id: str, error: MLServerError) -> None:
         """Answer a request that is not sent on."""
@@ -136,6 +163,7 @@ class UpstreamStream:
 
     async def _read(self, call: Any) -> None:
         failure: MLServerError
+        kept: list[Waiting] = []
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
                 reply = decode_stream_reply(message, self._dialect(message))
@@ -147,14 +175,18 @@ class UpstreamStream:
             call.cancel()
         except grpc.aio.AioRpcError as error:
             failure = self._channel.failure(error)
+            if is_reason_lost(error):
+                kept = [each for each in self._waiting if each is self._first]
         except asyncio.CancelledError as error:
             # What grpc.aio makes of an upstream that cancels, too.
             if self._closing:
                 raise
             failure = self._channel.failure(error)
         self._call = None
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, kept
         for each in waiting:
+            if each in kept:
+                continue
             self._slots.release()
             self._answers.append((each.id, failure))
         self._changed.set()
@@ -199,12 +231,17 @@ class UpstreamStream:
 
 
 @contextmanager
-def _over_is_told() -> Iterator[None]:
-    """Let writing to a stream that is over pass: its reader knows why, and tells."""
+def _over_is_told(but_lost: bool = False) -> Iterator[None]:
+    """Let writing to a stream that is over pass: its reader knows why, and tells.
+
+    Args:
+        but_lost: raise what says that the reason is lost, and that the message did not arrive.
+    """
     try:
         yield
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-        pass
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+        if but_lost and is_reason_lost(error):
+            raise
     except asyncio.CancelledError:
         # grpc.aio raises it too, where it was the call that was cancelled.
         task = asyncio.current_task()

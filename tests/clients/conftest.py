@@ -26,6 +26,15 @@ class _Servicer(GRPCInferenceServiceServicer):
     def ModelStreamInfer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         return self._handler(requests, context)
 
+    def ModelInfer(self, request: Any, context: Any) -> Any:
+        return next(self._handler(iter([request]), context))
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried soon."""
+    monkeypatch.setattr("clients.retries.FIRST_PAUSE_S", 0.001)
+
 
 @pytest.fixture
 def serve_grpc() -> Iterator[Callable[[Handler], int]]:

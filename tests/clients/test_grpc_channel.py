@@ -3,7 +3,14 @@ import asyncio
 import grpc
 import pytest
 
-from clients.errors import RefusedError, SourceError, StreamCutError, TlsError, UnreachableError
+from clients.errors import (
+    LostReasonError,
+    RefusedError,
+    SourceError,
+    StreamCutError,
+    TlsError,
+    UnreachableError,
+)
 from clients.grpc_channel import call_error
 from clients.server import Server
 
@@ -41,9 +48,17 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
         (rpc_error(UNAVAILABLE, "the model loads"), RefusedError, "UNAVAILABLE: the model loads"),
         (
             rpc_error(grpc.StatusCode.INTERNAL, "Internal error from Core"),
-            StreamCutError,
-            "in the middle of a request",
+            LostReasonError,
+            "the server at h:1 ended the call while a request was being sent, and gRPC lost its",
         ),
+        (rpc_error(grpc.StatusCode.UNKNOWN, "Stream removed"), StreamCutError, "was cut"),
+        (
+            rpc_error(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+            StreamCutError,
+            "was cut",
+        ),
+        (rpc_error(UNAVAILABLE, "GOAWAY received"), StreamCutError, "was cut"),
+        (rpc_error(grpc.StatusCode.UNKNOWN, "odd"), RefusedError, "UNKNOWN: odd"),
         (rpc_error(grpc.StatusCode.NOT_FOUND, ""), RefusedError, "NOT_FOUND: no reason given"),
         (asyncio.CancelledError(), StreamCutError, "cancelled"),
         (ValueError("odd"), StreamCutError, "odd"),

@@ -1,15 +1,19 @@
-"""A stop that comes early: before the gRPC server starts, and while it does."""
+"""A stop that comes early, before the gRPC server starts or while it does; old connections."""
 
 import asyncio
+from contextlib import suppress
 
+import grpc
 import pytest
 from grpc.aio import _server
+from mlserver import MLModel
 from mlserver.handlers import ModelRepositoryHandlers
 
 from clients.server_process import free_ports
 from mlserver_streaming.ports import require_free
 from mlserver_streaming.rpc.server import StreamingGRPCServer
-from tests.streams.planes import plane_of
+from tests.live.grpc_calls import SERVICE, text_request
+from tests.streams.planes import answer, plane_of
 
 PATIENCE = 20
 
@@ -54,3 +58,76 @@ async def test_at_once_when_it_runs(server):
     await asyncio.wait_for(server._started.wait(), PATIENCE)
     await asyncio.wait_for(server.stop(), PATIENCE)
     await asyncio.wait_for(starting, PATIENCE)
+
+
+class Slow(MLModel):
+    """Says a word, and another when it is told to."""
+
+    go_on = asyncio.Event()
+
+    async def predict_stream(self, payloads):
+        async for _ in payloads:
+            yield answer("one")
+            await self.go_on.wait()
+            yield answer("two")
+
+
+class Passage:
+    """Connections to a port, passed on and counted."""
+
+    def __init__(self, port: int):
+        self._port = port
+        self.connections = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_old_connections_give_way_to_new_ones(tmp_path, monkeypatch):
+    """A channel that lives long goes to another connection; its running stream ends whole."""
+    monkeypatch.setenv("STREAMING_GRPC__MAX_CONNECTION_AGE_SECONDS", "0.2")
+    monkeypatch.setenv("STREAMING_TRITON_PORT", str((ports := free_ports(2))[1]))
+    settings = {"host": "127.0.0.1", "grpc_port": ports[0], "metrics_endpoint": None}
+    async with plane_of(tmp_path, {"m": Slow}, **settings) as plane:
+        handlers = ModelRepositoryHandlers(None, plane._model_registry)
+        server = StreamingGRPCServer(plane._settings, plane, handlers)
+        starting = asyncio.create_task(server.start())
+        await asyncio.wait_for(server._started.wait(), PATIENCE)
+        try:
+            for port in ports:
+                async with asyncio.timeout(PATIENCE):
+                    await _outlives_its_connection(port)
+        finally:
+            Slow.go_on.set()
+            await asyncio.wait_for(server.stop(), PATIENCE)
+            await asyncio.wait_for(starting, PATIENCE)
+
+
+async def _outlives_its_connection(port: int) -> None:
+    Slow.go_on = asyncio.Event()
+    passage = Passage(port)
+    between = await asyncio.start_server(passage, "127.0.0.1", 0)
+    address = f"127.0.0.1:{between.sockets[0].getsockname()[1]}"
+    async with between, grpc.aio.insecure_channel(address) as channel:
+        call = channel.stream_stream(SERVICE + "ModelStreamInfer")(
+            iter([text_request("a", model="m").SerializeToString()])
+        )
+        assert await call.read() is not grpc.aio.EOF
+        ready = channel.unary_unary(SERVICE + "ServerReady")
+        while passage.connections < 2:
+            await ready(b"")
+            await asyncio.sleep(0.01)
+        Slow.go_on.set()
+        assert await call.read() is not grpc.aio.EOF
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK

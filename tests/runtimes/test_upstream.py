@@ -17,6 +17,8 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from runtimes.upstream.channel import UpstreamAddress, UpstreamSettingsError
 from runtimes.upstream.model import UpstreamModel
+from runtimes.upstream.stream import TRIES
+from tests.lost_writes import Lost
 from tests.runtimes.asking import answers, ask, error_of
 from tests.runtimes.test_upstream_wire import triton
 
@@ -203,6 +205,55 @@ async def test_what_the_upstream_refuses(
         with pytest.raises(MLServerError, match="no model there") as raised:
             await model.predict(numbers(1))
         assert raised.value.status_code == code
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_upstream_that_refuses_before_it_reads(
+    serve: Any, behind: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """grpc.aio loses the reason where the first write is under way then."""
+
+    async def refuse(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "no model there")
+        yield b""
+
+    Lost(monkeypatch).times = times
+    model = await behind(port := (await serve(refuse)).port)
+    (response,) = await answers(model, numbers(1))
+    assert error_of(response) == (
+        404,
+        f"The upstream at 127.0.0.1:{port} answered NOT_FOUND: no model there",
+    )
+
+
+@pytest.mark.parametrize("times", [1, TRIES])
+async def test_a_request_that_did_not_reach_the_upstream(
+    serve: Any, behind: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    lost = Lost(monkeypatch)
+    lost.times = times
+    monkeypatch.setattr("runtimes.upstream.stream.LISTEN_S", 0.001)
+    calls = 0
+
+    async def refuse_some(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        nonlocal calls
+        calls += 1
+        if calls <= times:
+            await asyncio.to_thread(lost.ended.acquire, timeout=10)
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nobody hears this")
+        async for message in messages:
+            yield doubled(message).SerializeToString()
+
+    model = await behind(port := (await serve(refuse_some)).port)
+    first, second = await answers(model, numbers(1, id="first"), numbers(2, id="second"))
+    if times < TRIES:
+        assert given(first) == [2]
+    else:
+        assert error_of(first) == (
+            502,
+            f"The upstream at 127.0.0.1:{port} ended the stream, and gRPC lost its reason.",
+        )
+    assert given(second) == [4]
 
 
 async def test_nobody_there(behind: Any) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from mlserver_streaming.access.callers import ANYBODY, INFER, Caller, set_current
 from mlserver_streaming.errors import (
+    BadRequestError,
     DeadlineError,
     DrainingError,
     IdleError,
@@ -81,6 +82,44 @@ async def test_a_call_is_the_current_one_until_it_is_closed(make: Callable[..., 
         assert calls.current() is call
         assert (call.protocol, call.key, call.request_id) == (GRPC, None, "i")
     assert calls.current() is None
+
+
+async def test_how_full_it_is_can_be_scraped(make: Callable[..., Calls]):
+    """What a service scales on: slots in use, requests that wait, and what there may be of both."""
+
+    def scraped() -> list[float | None]:
+        names = ("slots_used", "slots_limit", "waiting", "waiting_limit", "model_slots_limit")
+        return [REGISTRY.get_sample_value(f"stream_{name}") for name in names]
+
+    found = make(streams=2, waiting=5)
+    assert scraped() == [0, 2, 0, 5, None]
+    first, second = await running(found), await running(found)
+    assert scraped() == [2, 2, 0, 5, None]
+    third = Running(found)
+    for _ in range(10):  # turns for it to come and wait
+        await asyncio.sleep(0)
+    assert scraped() == [2, 2, 1, 5, None]
+    first.end.set()
+    await third.opened.wait()
+    assert scraped() == [2, 2, 0, 5, None]
+    for each in (second, third):
+        each.end.set()
+        await each.task
+    assert scraped() == [0, 2, 0, 5, None]
+    make(streams_per_model=3)
+    assert scraped() == [0, 256, 0, 64, 3]
+
+
+async def test_a_request_is_of_its_call_s_sequence(make: Callable[..., Calls]):
+    async with make().open(REST, {"x-sequence-id": "7", "x-request-id": "r"}) as call:
+        assert call.returned == {"x-request-id": "r", "x-sequence-id": "7"}
+        call.take(ask(sequence_id=7))
+        call.take(ask())
+        with pytest.raises(BadRequestError, match="'7', the request's 'sequence_id' sequence '8'"):
+            call.take(ask(sequence_id=8))
+    async with make().open(REST, {}) as call:
+        assert call.returned == {}
+        call.take(ask(sequence_id=8))
 
 
 async def test_a_call_knows_its_caller(make: Callable[..., Calls]):

@@ -39,7 +39,7 @@ from ..converters import (
 )
 from ..errors import abort, write
 from ..outbox import Outbox
-from ..servicer import StreamingServicer, metadata_of
+from ..servicer import StreamingServicer, metadata_of, return_sequence
 from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class TritonServicer(StreamingServicer):
         stream = _TritonStream(self, context, without_secrets(metadata), strict)
         try:
             async with self._open(context, metadata) as call:
+                await return_sequence(context, call)
                 try:
                     async with asyncio.TaskGroup() as requests:
                         async for message in messages:
@@ -109,6 +110,8 @@ class _TritonStream:
             limits = self._data_plane.streaming.limits
             request = await in_turns(decode(message, limits, self._own))
             insert_headers(request.payload, dict(self._headers))
+            if call := calls.current():
+                call.check(request.payload)
             read_ns = perf_counter_ns() - begun
             async with within(timeout_seconds(request.payload)):
                 await self._respond(request, len(message), read_ns)
