@@ -32,7 +32,7 @@ UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_IND
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
 .PHONY: setup wheel ready-to-serve install-serving smoke demo serve test test-aids test-parallel soak fuzz silence check bench \
-	bench-quick peers perf-analyzer aiperf memcached lock clean
+	bench-quick peers perf-analyzer aiperf memcached load-programs lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -168,6 +168,16 @@ memcached:
 	} >&2
 	@memcached -V
 
+# What loads the plain rows of the benchmarks; Debian only, and only root may install it. Without
+# them the rows say so.
+load-programs:
+	@command -v wrk > /dev/null && command -v h2load > /dev/null || { \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="apt-get install --yes --quiet=2 --no-install-recommends wrk nghttp2-client"; \
+		$$install || { apt-get update --quiet=2 && $$install; }; \
+	} >&2
+	@command -v wrk h2load
+
 # What a user would pick instead, each in an environment of its own, some 1.6 GB in all; Triton's
 # must be of the system's Python 3.11. One that cannot be had is named in the results and fails
 # nothing.
@@ -182,12 +192,13 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 
-# Some fourteen minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
+# Some twenty minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
 # that the README and benchmarks/README.md show.
 bench: setup peers
+	-@$(MAKE) --no-print-directory load-programs
 	$(BIN)/python -m benchmarks --publish
 
-# A smoke run of two minutes, no limit asserted, with whichever peers are installed already.
+# A smoke run of some minutes, no limit asserted, with whichever peers are installed already.
 bench-quick: setup
 	$(BIN)/python -m benchmarks --quick --results results/bench-quick
 

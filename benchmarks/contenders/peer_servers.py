@@ -6,27 +6,79 @@ the same folders hold the models and servers, written as each project's document
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from clients.server_process import free_ports
 
 from ..inputs.text_prompt import WORDS
-from .contenders import HERE, ROOT
+from .contenders import (
+    BARE_SSE,
+    BARE_SSE_TURNS,
+    BENTOML,
+    BY_HAND_GRPC,
+    BY_HAND_SSE,
+    HERE,
+    KSERVE,
+    LITSERVE,
+    OURS,
+    ROOT,
+    STOCK,
+    TRITON,
+    ours,
+    stock,
+)
 from .process import Contender, ContenderError
 
 PEERS = HERE / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"
-TRITON, LITSERVE, BENTOML, KSERVE = "Triton", "LitServe", "BentoML", "KServe"
-BY_HAND_SSE, BY_HAND_GRPC = "hand-written Starlette", "hand-written grpc.aio"
-BARE_SSE, BARE_SSE_TURNS = "bare asyncio writer", "bare asyncio writer, a turn each event"
+Start = Callable[[Path, set[int]], Contender]
+# What a kind of work is called where its model has a name of its own.
+NAMES = {
+    (OURS, "text"): "text-model",
+    (OURS, "jpeg"): "jpeg-model",
+    (STOCK, "text"): "stock-text",
+    (STOCK, "jpeg"): "stock-jpeg",
+}
+
+
+def model_of(who: str, work: str) -> str:
+    """The model that does a kind of work at a contender."""
+    return NAMES.get((who, work), work)
+
+
+def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, Start]:
+    """What starts each contender, to do a kind of work.
+
+    Args:
+        work: text, ticker, burn, jpeg or tensor; of peers also echo.
+        workers: processes or instances of those that have such a setting; ours and stock do it in
+            one process.
+        changed: our settings that are not as shipped.
+    """
+    own = [work] * ((OURS, work) not in NAMES)
+    makers: dict[str, Start] = {
+        OURS: lambda folder, cores: ours(folder, cores, *own, **changed),
+        STOCK: lambda folder, cores: stock(folder, cores, model_of(STOCK, work)),
+        TRITON: lambda folder, cores: triton(folder, cores, work, workers),
+        LITSERVE: lambda folder, cores: litserve(folder, cores, work, workers),
+        BENTOML: lambda folder, cores: bentoml(folder, cores, workers),
+        KSERVE: kserve,
+        BY_HAND_SSE: by_hand_sse,
+        BY_HAND_GRPC: by_hand_grpc,
+        BARE_SSE: bare_sse,
+        BARE_SSE_TURNS: lambda folder, cores: bare_sse(folder, cores, turns=True),
+    }
+    return {name: makers[name] for name in who}
 
 
 class AbsentError(ContenderError):
     """A peer's environment is not there."""
 
 
-def triton(folder: Path, cores: set[int], *models: str, instances: int = 1) -> Contender:
-    """The server inside the wheel nvidia-pytriton, on a plain repository of Python models."""
+def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Contender:
+    """The server inside the wheel nvidia-pytriton, on a plain repository of one Python model."""
     site = next((_environment("triton") / "lib").glob("python3.*/site-packages"))
     server = site / "pytriton" / "tritonserver"
     backend = folder / "backends" / "python"
@@ -35,11 +87,11 @@ def triton(folder: Path, cores: set[int], *models: str, instances: int = 1) -> C
     stub = server / "python_backend_stubs" / site.parent.name.removeprefix("python")
     for part in [*(server / "backends" / "python").glob("*.*"), *stub.iterdir()]:
         (backend / part.name).symlink_to(part)
-    for model in models:
-        copied = folder / "models" / model
-        shutil.copytree(PEERS / "triton" / "models" / model, copied)
-        config = copied / "config.pbtxt"
-        config.write_text(config.read_text().replace("count: 1", f"count: {instances}"))
+    copied = folder / "models" / model
+    (copied / "1").mkdir(parents=True)
+    shutil.copy(PEERS / "triton" / "model.py", copied / "1")
+    config = (PEERS / "triton" / "models" / f"{model}.pbtxt").read_text()
+    (copied / "config.pbtxt").write_text(config.replace("count: 1", f"count: {instances}"))
     http, grpc = free_ports(2)
     options = {
         "model-repository": folder / "models",
@@ -66,7 +118,7 @@ def triton(folder: Path, cores: set[int], *models: str, instances: int = 1) -> C
     )
 
 
-def litserve(folder: Path, cores: set[int], api: str, workers: int = 1) -> Contender:
+def litserve(folder: Path, cores: set[int], api: str, workers: int) -> Contender:
     """One API and its workers."""
     (http,) = free_ports(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +127,7 @@ def litserve(folder: Path, cores: set[int], api: str, workers: int = 1) -> Conte
     return Contender(command, folder, {}, (http, 0), cores, "/health")
 
 
-def bentoml(folder: Path, cores: set[int], workers: int = 1) -> Contender:
+def bentoml(folder: Path, cores: set[int], workers: int) -> Contender:
     """All of its APIs."""
     (http,) = free_ports(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +170,7 @@ def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
     return _ours(folder, cores, [str(PEERS / "by_hand" / "grpc_server.py"), str(grpc)], (0, grpc))
 
 
-def bare_sse(folder: Path, cores: set[int], turns: bool) -> Contender:
+def bare_sse(folder: Path, cores: set[int], turns: bool = False) -> Contender:
     """The bare limit: see bare_sse_writer.py."""
     (http,) = free_ports(1)
     command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]

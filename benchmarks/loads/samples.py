@@ -13,38 +13,44 @@ from ..contenders.process import ContenderError, Usage
 
 @dataclass(frozen=True)
 class Sample:
-    """What the load generator saw in one window, and what the server used in it.
+    """What was measured in one window, by the names that the results have.
 
     Attributes:
-        first_seconds: for each stream, the time from its request to its first response.
         turn: its place among all windows of its row.
     """
 
-    responses: int
-    seconds: float
-    received_bytes: int
-    client_cpu_seconds: float
-    server: Usage
-    first_seconds: tuple[float, ...] = ()
+    figures: Mapping[str, float]
     turn: int = 0
 
-    def figures(self) -> dict[str, float]:
-        """Every figure of this sample, by its name in the results."""
-        found = {
-            "responses_per_second": self.responses / self.seconds,
-            "bytes_per_response": self.received_bytes / self.responses,
-            "megabytes_per_second": self.received_bytes / self.seconds / 1e6,
-            "server_cpu_percent": 100 * self.server.cpu_seconds / self.seconds,
-            "client_cpu_percent": 100 * self.client_cpu_seconds / self.seconds,
-            "server_cpu_us_per_response": 1e6 * self.server.cpu_seconds / self.responses,
-            "faults_per_response": self.server.minor_faults / self.responses,
-        }
-        if self.server.cpu_seconds:
-            found["responses_per_cpu_second"] = self.responses / self.server.cpu_seconds
-        if self.first_seconds:
-            found["first_response_p50_ms"] = 1e3 * percentile(self.first_seconds, 50)
-            found["first_response_p99_ms"] = 1e3 * percentile(self.first_seconds, 99)
-        return found
+
+def sample(
+    responses: float,
+    seconds: float,
+    received_bytes: int,
+    client_cpu_seconds: float,
+    server: Usage,
+    first_seconds: Sequence[float] = (),
+) -> Sample:
+    """The figures of what a load generator saw in a window, and of what the server used in it.
+
+    Args:
+        first_seconds: for each stream, the time from its request to its first response.
+    """
+    found = {
+        "responses_per_second": responses / seconds,
+        "bytes_per_response": received_bytes / responses,
+        "megabytes_per_second": received_bytes / seconds / 1e6,
+        "server_cpu_percent": 100 * server.cpu_seconds / seconds,
+        "client_cpu_percent": 100 * client_cpu_seconds / seconds,
+        "server_cpu_us_per_response": 1e6 * server.cpu_seconds / responses,
+        "faults_per_response": server.minor_faults / responses,
+    }
+    if server.cpu_seconds:
+        found["responses_per_cpu_second"] = responses / server.cpu_seconds
+    if first_seconds:
+        found["first_response_p50_ms"] = 1e3 * percentile(first_seconds, 50)
+        found["first_response_p99_ms"] = 1e3 * percentile(first_seconds, 99)
+    return Sample(found)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -82,8 +88,12 @@ class Ratio:
 
 def spreads(samples: Sequence[Sample]) -> dict[str, Spread]:
     """Each figure's spread over the samples of one contender."""
-    figures = [sample.figures() for sample in samples]
-    return {name: Spread.of([each[name] for each in figures]) for name in figures[0]}
+    figures = [sample.figures for sample in samples]
+    return {
+        name: Spread.of([each[name] for each in figures])
+        for name in figures[0]
+        if all(name in each for each in figures)
+    }
 
 
 def ratio(
@@ -93,13 +103,21 @@ def ratio(
     figure: str = "responses_per_second",
     at_least: float | None = None,
     at_most: float | None = None,
+    later: bool = False,
 ) -> Ratio:
-    """The ratio of two contenders of one row, beside the target that it has, if any."""
+    """The ratio of two contenders of one row, beside the target that it has, if any.
+
+    Args:
+        later: the difference, not the ratio.
+    """
     found = [
-        mine.figures()[figure] / theirs.figures()[figure]
+        mine.figures[figure] - theirs.figures[figure]
+        if later
+        else mine.figures[figure] / (theirs.figures[figure] or 1.0)
         for mine, theirs in pairs(samples[of], samples[over])
     ]
-    return judged(of, over, figure, Spread.of(found), at_least, at_most)
+    name = "first_later_ms" if later else figure
+    return judged(of, over, name, Spread.of(found), at_least, at_most)
 
 
 def pairs(some: Sequence[Sample], others: Sequence[Sample]) -> list[tuple[Sample, Sample]]:

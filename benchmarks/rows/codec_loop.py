@@ -1,7 +1,7 @@
 """The bare limit of the JPEG rows: decode and encode frames with cv2, no server, no wire.
 
-`python -m benchmarks.rows.codec_loop SECONDS THREADS [kept]` prints frames, seconds, CPU seconds
-and page faults, as JSON; `kept` raises glibc's thresholds first, as the project's jpeg-model does.
+`python -m benchmarks.rows.codec_loop SECONDS THREADS` prints frames, seconds, CPU seconds and page
+faults, as JSON. It raises glibc's thresholds first, as the project's jpeg-model does.
 """
 
 import json
@@ -18,9 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from runtimes.memory import keep_freed_memory
+
 from ..contenders.process import Usage, on_cores
-from ..inputs.frames import QUALITY, frames
-from ..loads.samples import Sample
+from ..inputs.frames import QUALITY, Scene, frames
+from ..loads.samples import Sample, sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,14 +39,9 @@ def recode_until(until: float, coded: Sequence[bytes], counts: list[int]) -> Non
     counts.append(done)
 
 
-def loop(
-    coded: Sequence[bytes], seconds: float, threads: int, keep_memory: bool
-) -> dict[str, float]:
+def loop(coded: Sequence[bytes], seconds: float, threads: int) -> dict[str, float]:
     """Run it here."""
-    if keep_memory:
-        from runtimes.memory import keep_freed_memory
-
-        keep_freed_memory()
+    keep_freed_memory()
     cv2.setNumThreads(1)
     counts: list[int] = []
     before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
@@ -65,7 +62,7 @@ def loop(
     }
 
 
-def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int]) -> Sample:
+def measure_loop(seconds: float, threads: int, cores: set[int], scene: Scene) -> Sample:
     """Run it in a fresh process, as servers run."""
     command = [sys.executable, "-m", "benchmarks.rows.codec_loop", str(seconds), str(threads)]
     environment = {
@@ -73,19 +70,19 @@ def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int
     }
     with on_cores(cores):
         done = subprocess.run(
-            [*command, *(["kept"] if keep_memory else [])],
+            command,
             cwd=ROOT,
             env=environment,
             check=True,
             # Made elsewhere: drawing them would settle how this process keeps its memory.
-            input=pickle.dumps(frames()),
+            input=pickle.dumps(frames(scene)),
             capture_output=True,
         )
     found = json.loads(done.stdout)
     used = Usage(found["cpu_seconds"], found["minor_faults"])
-    return Sample(found["frames"], found["seconds"], 0, 0.0, used)
+    return sample(found["frames"], found["seconds"], 0, 0.0, used)
 
 
 if __name__ == "__main__":
     given = pickle.loads(sys.stdin.buffer.read())
-    print(json.dumps(loop(given, float(sys.argv[1]), int(sys.argv[2]), "kept" in sys.argv)))
+    print(json.dumps(loop(given, float(sys.argv[1]), int(sys.argv[2]))))

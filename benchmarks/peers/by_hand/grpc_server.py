@@ -24,12 +24,15 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 class Service(pb_grpc.GRPCInferenceServiceServicer):
     """The model's name chooses what is done."""
 
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        return text_response(request, prompt_of(request))
+
     async def ModelStreamInfer(
         self, requests: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[Any]:
         async for request in requests:
             match request.model_name:
-                case "text-model":
+                case "text":
                     words = prompt_of(request).split(" ")
                     for index, word in enumerate(words):
                         yield text_response(request, f" {word}" if index else word)

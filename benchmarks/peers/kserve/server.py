@@ -17,12 +17,25 @@ QUALITY = 95
 LOOPBACK = "127.0.0.1"
 
 
-class Jpeg(Model):
-    """A frame coded again."""
+class Ready(Model):
+    """A model that has nothing to load; its class's name is its own."""
 
     def __init__(self):
-        super().__init__("jpeg")
+        super().__init__(type(self).__name__.lower())
         self.ready = True
+
+
+class Echo(Ready):
+    """A prompt in, the same prompt out."""
+
+    async def predict(self, payload, headers=None, response_headers=None):
+        output = InferOutput(name="output", shape=[1], datatype="BYTES")
+        output.set_data_from_numpy(payload.inputs[0].as_numpy(), binary_data=False)
+        return InferResponse(payload.id or "", self.name, [output])
+
+
+class Jpeg(Ready):
+    """A frame coded again."""
 
     async def predict(self, payload, headers=None, response_headers=None):
         data = payload.inputs[0].as_numpy().reshape(-1)[0]
@@ -30,21 +43,17 @@ class Jpeg(Model):
         coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         output = InferOutput(name="output_image", shape=[1], datatype="BYTES")
         output.set_data_from_numpy(np.array([coded], np.object_), binary_data=True)
-        return InferResponse(payload.id, self.name, [output])
+        return InferResponse(payload.id or "", self.name, [output])
 
 
-class Tensor(Model):
+class Tensor(Ready):
     """A tensor's first, middle and last element."""
-
-    def __init__(self):
-        super().__init__("tensor")
-        self.ready = True
 
     async def predict(self, payload, headers=None, response_headers=None):
         elements = payload.inputs[0].as_numpy().reshape(-1)
         output = InferOutput(name="ends", shape=[3], datatype="FP32")
         output.set_data_from_numpy(elements[[0, elements.size // 2, -1]], binary_data=True)
-        return InferResponse(payload.id, self.name, [output])
+        return InferResponse(payload.id or "", self.name, [output])
 
 
 def stay_on_the_loopback() -> None:
@@ -68,4 +77,4 @@ if __name__ == "__main__":
     http, grpc_port = map(int, sys.argv[1:3])
     ModelServer(
         http_port=http, grpc_port=grpc_port, access_log_format=None, enable_latency_logging=False
-    ).start([Jpeg(), Tensor()])
+    ).start([Echo(), Jpeg(), Tensor()])

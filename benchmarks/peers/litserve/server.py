@@ -1,4 +1,4 @@
-"""LitServe's contender: `python server.py PORT text|ticker|jpeg|tensor|burn WORKERS`.
+"""LitServe's contender: `python server.py PORT text|ticker|echo|jpeg|tensor WORKERS`.
 
 As its documentation advises: fast_queue (ZeroMQ), streams as async generators, large inputs as
 multipart files; one HTTP server process a worker (its default).
@@ -15,7 +15,6 @@ import numpy as np
 from fastapi import Request, Response
 
 QUALITY = 95
-ROUNDS = 100_000
 
 
 def event(word):
@@ -79,31 +78,22 @@ class Tensor(Jpeg):
         return Response(ends.tobytes(), media_type="application/octet-stream")
 
 
-class Burn(litserve.LitAPI):
-    """Pure Python work."""
+class Echo(Text):
+    """A prompt in, the same prompt out."""
 
-    def setup(self, device):
-        pass
-
-    def decode_request(self, request):
-        return request["prompt"]
-
-    def predict(self, prompt):
-        total = 0
-        for number in range(ROUNDS):
-            total += number & 3
+    async def predict(self, prompt):
         return prompt
 
-    def encode_response(self, prompt):
+    async def encode_response(self, prompt):
         return {"output": prompt}
 
 
 if __name__ == "__main__":
     port, name, workers = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     streams = name in ("text", "ticker")
-    api = {"text": Text, "ticker": Ticker, "jpeg": Jpeg, "tensor": Tensor, "burn": Burn}[name]
+    api = {"text": Text, "ticker": Ticker, "echo": Echo, "jpeg": Jpeg, "tensor": Tensor}[name]
     server = litserve.LitServer(
-        api(stream=streams, enable_async=streams),
+        api(stream=streams, enable_async=streams or name == "echo"),
         accelerator="cpu",
         workers_per_device=workers,
         fast_queue=True,
