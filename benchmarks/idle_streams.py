@@ -16,9 +16,10 @@ from typing import Any
 
 import click
 
+from tests.certificates import Authority
+
 from .contenders.contenders import ours
 from .contenders.process import Contender, resident, usage
-from .inputs.certificate import make_certificate
 from .inputs.text_prompt import v2_body
 from .loads.event_stream import JSON, EventStream, post
 from .report.machine import describe
@@ -109,9 +110,10 @@ def main(streams: int, seconds: float, secured: bool) -> None:
                 settings: dict[str, Any] = {"limits": {"streams": streams + 2 * WARM}}
                 context = None
                 if secured:
-                    certificate, key = make_certificate(Path(scratch))
-                    settings["tls"] = {"certificate": str(certificate), "key": str(key)}
-                    context = ssl.create_default_context(cafile=certificate)
+                    authority = Authority()
+                    files = map(str, authority.server().write(Path(scratch), "server"))
+                    settings["tls"] = dict(zip(("certificate", "key"), files, strict=True))
+                    context = ssl.create_default_context(cadata=authority.pem.decode())
                 folder = Path(scratch) / "service"
                 folder.mkdir()
                 every = set(range(1024))

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import wraps
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 from urllib.parse import quote
 
 import click
@@ -43,7 +42,6 @@ WIRES = (
     "sse: generate_stream with a V2 body; generate: with the flat body of Triton's"
 )
 MAX_STREAMS = 10_000
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 R = TypeVar("R")
 
@@ -65,7 +63,7 @@ class Wanted:
     streams: int
     find: bool
     limit_ms: float
-    output: str | None
+    output: TextIO | None
 
     @property
     def address(self) -> str:
@@ -111,7 +109,7 @@ def load_options(
         ),
         option("--find", is_flag=True, help="Find how many fit within the limit."),
         option("--limit", "limit_ms", default=100.0, type=POSITIVE, help="Of p99 lateness, in ms."),
-        option("--json", "output", type=click.Path(dir_okay=False), help="Also write JSON here."),
+        option("--json", "output", type=click.File("w", lazy=True), help="Also write JSON here."),
     ]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
@@ -145,35 +143,28 @@ def main() -> None:
     "--file",
     "files",
     multiple=True,
-    type=EXISTING,
+    type=click.File("rb"),
     help="An image, sent as it is; may be repeated. [default: a 640x480 sample scene]",
 )
-def frames(wanted: Wanted, files: tuple[Path, ...]) -> None:
+def frames(wanted: Wanted, files: tuple[BinaryIO, ...]) -> None:
     """Streams of frames, each due RATE times a second: cameras, or any other items."""
-    elements = [read_file(path) for path in files] or list(sample_frames())
+    elements = [file.read() for file in files] or list(sample_frames())
     finish(wanted, elements, tokens=False)
 
 
 @main.command()
 @load_options(model="text-model", tensor="prompt", rate=30.0, wire="sse")
 @click.option("--prompt", help="What to ask. [default: 200 words]")
-@click.option("--file", type=EXISTING, help="A file with the prompt.")
-def tokens(wanted: Wanted, prompt: str | None, file: Path | None) -> None:
+@click.option("--file", type=click.File(errors="replace"), help="A file with the prompt.")
+def tokens(wanted: Wanted, prompt: str | None, file: TextIO | None) -> None:
     """Streams of tokens, expected RATE times a second from the first token on.
 
     The wait for the first token is reported by itself. A stream that ends begins again.
     """
     if prompt is not None and file is not None:
         raise click.UsageError("--prompt and --file exclude each other")
-    text = read_file(file).decode(errors="replace") if file else prompt or sample_prompt()
+    text = file.read() if file else prompt or sample_prompt()
     finish(wanted, [text.encode()], tokens=True)
-
-
-def read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from error
 
 
 def link(wanted: Wanted, elements: list[bytes], tokens: bool) -> Link:
@@ -242,11 +233,7 @@ def finish(wanted: Wanted, elements: list[bytes], tokens: bool) -> None:
             "most": most,
             "runs": [asdict(run) for run in runs],
         }
-        try:
-            Path(wanted.output).write_text(json.dumps(found, indent=1) + "\n")
-        except OSError as error:
-            what = f"{wanted.output} cannot be written: {error.strerror}"
-            raise click.ClickException(what) from error
+        wanted.output.write(json.dumps(found, indent=1) + "\n")
     if all(run.errors and not run.answered for run in runs):
         sys.exit(1)
 

@@ -21,7 +21,7 @@ from benchmarks.loads import plain_load
 from benchmarks.loads.load_process import AnswerError
 from benchmarks.loads.pace import Pace, Paced, StreamLog
 from benchmarks.loads.plain_load import SEED, HttpCall, h2load_figures, whole, wrk_figures
-from benchmarks.loads.samples import Sample, Spread, alternate, judged, percentile, ratio
+from benchmarks.loads.samples import Sample, Target, alternate, judged, percentile, ratio
 from benchmarks.loads.samples import sample as window
 from benchmarks.report import machine, report
 from benchmarks.report.plots import bars, curves
@@ -29,7 +29,7 @@ from benchmarks.report.publish import BEGIN, END, MarkerError, publish
 from benchmarks.report.publish import replace as replace_marked
 from benchmarks.report.results import README_ROWS, read, verdict, write
 from benchmarks.rows.jpeg_rows import WITHOUT_CLIENT, without_client
-from benchmarks.rows.measured import RATE, Plan, Row, Target, measure_row
+from benchmarks.rows.measured import RATE, Case, Plan, Row, measure_row
 from benchmarks.rows.paced_rows import figures, find_fit
 from benchmarks.rows.stock_model_rows import cases, stock_model
 
@@ -102,7 +102,7 @@ def test_contenders_take_turns_and_ratios_pair_their_windows() -> None:
     ours, theirs = [100, 300, 200], [50, 100, 50]
     samples = alternate(3, {"a": lambda: measure("a", ours), "b": lambda: measure("b", theirs)})
     assert order == ["a", "b"] * 3
-    found = ratio(samples, "a", "b", at_least=3.5)
+    found = ratio(samples, Target("b", at_least=3.5, of="a"))
     assert (found.spread.median, found.spread.low, found.spread.high) == (3, 2, 4)
     assert found.met is False
 
@@ -116,9 +116,9 @@ def test_ours_is_measured_beside_each_other_contender() -> None:
     samples = alternate(2, dict.fromkeys(["ours", "a", "b", "c"], measure), again="ours")
     order = sorted((each.turn, name) for name, found in samples.items() for each in found)
     assert [name for _, name in order] == ["a", "ours", "b", "c", "ours"] * 2
-    assert ratio(samples, "ours", "a").spread.low == 160 / 150
-    assert ratio(samples, "ours", "c").spread.high == 140 / 130
-    assert ratio(samples, "c", "ours").spread.low == 130 / 140
+    assert ratio(samples, Target("a")).spread.low == 160 / 150
+    assert ratio(samples, Target("c")).spread.high == 140 / 130
+    assert ratio(samples, Target("ours", of="c")).spread.low == 130 / 140
 
 
 def test_what_wrk_and_h2load_say() -> None:
@@ -170,13 +170,13 @@ def test_a_peer_that_fails_leaves_the_row_and_ours_ends_it() -> None:
     def wrong() -> Sample:
         raise ContenderError("not the prompt again:\n| b'' |")
 
-    measures = {"ours": fine, "Triton": wrong}
-    row = measure_row("text", "response", "", 2, measures, [Target("Triton", at_least=4)], {})
+    case = Case("text", "response", {}, [Target("Triton", at_least=4)])
+    row = measure_row(case, "", 2, {"ours": fine, "Triton": wrong}, {})
     assert len(row.samples["ours"]) == 2 and "Triton" not in row.samples
     assert row.ratios == ()
     assert row.absent == {"Triton": "not the prompt again: / b'' /"}
     with pytest.raises(ContenderError):
-        measure_row("text", "response", "", 1, {"ours": wrong}, [], {})
+        measure_row(case, "", 1, {"ours": wrong}, {})
 
 
 def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_wrk_measures_a_server_and_refuses_wrong_answers(tmp_path: Path) -> None
 
 def test_a_missed_target_says_by_how_much() -> None:
     def seen(value: float, **target: float) -> str:
-        return verdict(vars(judged("ours", "stock", "rate", Spread.of([value]), **target)))
+        return verdict(vars(judged(Target("stock", **target), "rate", [value])))
 
     assert seen(3.0, at_least=3) == "met"
     assert seen(2.4, at_least=3) == "**missed by 20%**"
@@ -270,7 +270,7 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     text = {"ours": [sample(100)], "Triton": [sample(50)]}
-    target = judged("ours", "Triton", RATE, Spread.of([2.0]), at_least=4)
+    target = judged(Target("Triton", at_least=4), RATE, [2.0])
     # What another run measured stays.
     write(as_written(Row("text, SSE, 32 clients", "response", "", text, ())), results)
     write(as_written(Row("text, SSE, 1 client", "response", "", text, (target,))), results)

@@ -6,7 +6,7 @@ the same folders hold the models and servers, written as each project's document
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
     shutil.copy(PEERS / "triton" / "model.py", copied / "1")
     config = (PEERS / "triton" / "models" / f"{model}.pbtxt").read_text()
     (copied / "config.pbtxt").write_text(config.replace("count: 1", f"count: {instances}"))
-    http, grpc = free_ports(2)
+    ports = http, grpc = free_ports(2)
     options = {
         "model-repository": folder / "models",
         "backend-directory": folder / "backends",
@@ -103,90 +103,85 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
         "allow-metrics": "false",
         "exit-timeout-secs": 20,
     }
-    command = [str(server / "bin" / "tritonserver")]
-    environment = _environment("triton")
-    return Contender(
-        [*command, *(f"--{name}={value}" for name, value in options.items())],
-        folder,
-        {
-            "PATH": f"{environment / 'bin'}:/usr/bin:/bin",
-            "VIRTUAL_ENV": str(environment),
-            "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
-        },
-        (http, grpc),
-        cores,
-    )
+    command = [
+        f"{server}/bin/tritonserver",
+        *(f"--{name}={each}" for name, each in options.items()),
+    ]
+    environment = {
+        "VIRTUAL_ENV": str(_environment("triton")),
+        "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
+    }
+    return _server(folder, cores, "triton", command, ports, **environment)
 
 
 def litserve(folder: Path, cores: set[int], api: str, workers: int) -> Contender:
     """One API and its workers."""
-    (http,) = free_ports(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    python, server = _python("litserve"), PEERS / "litserve" / "server.py"
-    command = [str(python), str(server), str(http), api, str(workers)]
-    return Contender(command, folder, {}, (http, 0), cores, "/health")
+    ports = (*free_ports(1), 0)
+    command = ["python", f"{PEERS}/litserve/server.py", str(ports[0]), api, str(workers)]
+    return _server(folder, cores, "litserve", command, ports, "/health")
 
 
 def bentoml(folder: Path, cores: set[int], workers: int) -> Contender:
     """All of its APIs."""
-    (http,) = free_ports(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    python = _python("bentoml")
-    return Contender(
-        [
-            *(str(python), "-m", "bentoml", "serve", "service:Bench", "--host", "127.0.0.1"),
-            *("--port", str(http), "--working-dir", str(PEERS / "bentoml")),
-        ],
-        folder,
-        {
-            "BENCH_WORKERS": str(workers),
-            "BENTOML_HOME": str(folder / "home"),
-            "BENTOML_DO_NOT_TRACK": "True",
-            "PATH": f"{python.parent}:/usr/bin:/bin",
-        },
-        (http, 0),
-        cores,
-        "/readyz",
-    )
+    ports = (*free_ports(1), 0)
+    command = ["python", "-m", "bentoml", "serve", "service:Bench", "--host", "127.0.0.1"]
+    command += ["--port", str(ports[0]), "--working-dir", f"{PEERS}/bentoml"]
+    environment = {
+        "BENCH_WORKERS": str(workers),
+        "BENTOML_HOME": str(folder / "home"),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    return _server(folder, cores, "bentoml", command, ports, "/readyz", **environment)
 
 
 def kserve(folder: Path, cores: set[int]) -> Contender:
     """KServe's Python server: unary calls only."""
-    http, grpc = free_ports(2)
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [str(_python("kserve")), str(PEERS / "kserve" / "server.py"), str(http), str(grpc)]
-    return Contender(command, folder, {}, (http, grpc), cores)
+    ports = free_ports(2)
+    command = ["python", f"{PEERS}/kserve/server.py", *map(str, ports)]
+    return _server(folder, cores, "kserve", command, ports)
 
 
 def by_hand_sse(folder: Path, cores: set[int]) -> Contender:
-    """peers/by_hand/sse_server.py, in this project's environment."""
-    (http,) = free_ports(1)
-    return _ours(folder, cores, [str(PEERS / "by_hand" / "sse_server.py"), str(http)], (http, 0))
+    """peers/by_hand/sse_server.py."""
+    ports = (*free_ports(1), 0)
+    return _server(folder, cores, "", [f"{PEERS}/by_hand/sse_server.py", str(ports[0])], ports)
 
 
 def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
-    """peers/by_hand/grpc_server.py, in this project's environment."""
-    (grpc,) = free_ports(1)
-    return _ours(folder, cores, [str(PEERS / "by_hand" / "grpc_server.py"), str(grpc)], (0, grpc))
+    """peers/by_hand/grpc_server.py."""
+    ports = (0, *free_ports(1))
+    return _server(folder, cores, "", [f"{PEERS}/by_hand/grpc_server.py", str(ports[1])], ports)
 
 
 def bare_sse(folder: Path, cores: set[int], turns: bool = False) -> Contender:
     """The bare limit: see bare_sse_writer.py."""
-    (http,) = free_ports(1)
-    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]
-    return _ours(folder, cores, [*command, *(["turns"] if turns else [])], (http, 0), "")
+    ports = (*free_ports(1), 0)
+    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(ports[0]), str(WORDS)]
+    return _server(folder, cores, "", command + ["turns"] * turns, ports, "")
 
 
-def _ours(
+def _server(
     folder: Path,
     cores: set[int],
+    peer: str,
     command: list[str],
-    ports: tuple[int, int],
+    ports: Sequence[int],
     ready_path: str = "/v2/health/ready",
+    **environment: str,
 ) -> Contender:
+    """A server in a peer's environment; of nobody, in this project's.
+
+    Args:
+        command: in a peer's environment, one of its own programs or a path.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {"PYTHONPATH": str(ROOT)}
-    return Contender([sys.executable, *command], folder, environment, ports, cores, ready_path)
+    if peer:
+        programs = _environment(peer) / "bin"
+        command = [str(programs / command[0]), *command[1:]]  # a whole path stays what it is
+        environment |= {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(PEERS)}
+    else:
+        command, environment = [sys.executable, *command], {"PYTHONPATH": str(ROOT)}
+    return Contender(command, folder, environment, tuple(ports), cores, ready_path)
 
 
 def _environment(name: str) -> Path:
@@ -194,7 +189,3 @@ def _environment(name: str) -> Path:
     if not (environment / ".installed").exists():
         raise AbsentError("not installed here (`make peers` tries)")
     return environment
-
-
-def _python(name: str) -> Path:
-    return _environment(name) / "bin" / "python"

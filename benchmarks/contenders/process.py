@@ -59,6 +59,8 @@ class Contender(ServerProcess):
             open port is all there is to wait for.
     """
 
+    # Several start at once, each with workers of its own.
+    ready_s = 180.0
     # Triton needs two to put its shared memory away.
     stop_s = 3.0
 

@@ -35,6 +35,7 @@ async def grpc_messages(
     in_order: bool = True,
     fresh: bool = False,
     every: bool = False,
+    passes: int = 1,
 ) -> Sample:
     """A response a request, `in_flight` requests on the wire of each stream; 1 is lockstep.
 
@@ -43,6 +44,7 @@ async def grpc_messages(
             for each of them.
         fresh: no question is ever asked twice: each has a parameter `seed` of its own.
         every: each answer is read, and may be of any length.
+        passes: how often all are asked before the window; a cache has what was asked once.
     """
 
     def request(index: int) -> bytes:
@@ -54,13 +56,13 @@ async def grpc_messages(
         calls: list[Any] = [
             channel.stream_stream(STREAM)(timeout=CALL_SECONDS) for _ in range(streams)
         ]
-        lengths = []
-        for index in range(len(requests)):
+        lengths = [0] * len(requests)
+        for index in list(range(len(requests))) * passes:
             await calls[index % streams].write(request(index))
             answer = await read(calls[index % streams])
             if not is_right(index, answer):
                 raise AnswerError(f"the answer to request {index} is wrong: {answer[:300]!r}")
-            lengths.append(len(answer))
+            lengths[index] = len(answer)
         tally = Tally(target.pid, seconds)
 
         async def drive(call: Any) -> None:

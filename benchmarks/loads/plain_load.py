@@ -70,7 +70,8 @@ class HttpCall:
     Attributes:
         is_right: whether a body is the right answer.
         responses: how many an answer holds.
-        certificate: the server's, a PEM file, where it speaks TLS.
+        certificate: of whom the server's is, a PEM file, where it speaks TLS.
+        remembered: ask once before the first answer counts, which a cache then has.
     """
 
     path: str
@@ -80,6 +81,7 @@ class HttpCall:
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     certificate: str = ""
+    remembered: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,11 @@ class GrpcCall:
     triton: bool = False
 
 
-def missing(program: str) -> str:
-    """Why nothing can be measured with a program; empty where it is there."""
-    return "" if shutil.which(program) else f"{program} is not installed ({HOW})"
+def missing(load: str) -> str:
+    """Why nothing can be measured with a load; empty where it is ours, or its program is there."""
+    if load not in (WRK, H2LOAD) or shutil.which(load):
+        return ""
+    return f"{load} is not installed ({HOW})"
 
 
 async def wrk(target: Target, seconds: float, call: HttpCall, connections: int) -> Sample:
@@ -194,7 +198,9 @@ async def _asked(target: Target, call: HttpCall) -> int:
     tls = ssl.create_default_context(cafile=call.certificate) if call.certificate else None
     stream = await EventStream.connect("127.0.0.1", target.http, tls)
     body = call.body.replace(str(SEED).encode(), str(time.time_ns() // 1000).encode())
-    answer = await stream.ask(post(call.path, body, call.content_type, call.headers), whole=True)
+    request = post(call.path, body, call.content_type, call.headers)
+    for _ in range(1 + call.remembered):
+        answer = await stream.ask(request, whole=True)
     stream.close()
     if not call.is_right(answer):
         raise AnswerError(f"a wrong answer: {answer[:300]!r}")

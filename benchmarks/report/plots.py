@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..contenders.contenders import (
-    BENTOML,
-    BY_HAND_GRPC,
-    BY_HAND_SSE,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    STOCK,
-    TRITON,
-)
+from ..contenders.contenders import OURS
 from ..rows.measured import FIRST_P99
-from .report import when
-from .results import Result, figures, headline
+from .results import Result, figures, headline, when
 
+# By how a contender's name begins.
 COLORS = {
-    OURS: "#1f6feb",
-    STOCK: "#8b949e",
-    TRITON: "#2da44e",
-    LITSERVE: "#8250df",
-    BENTOML: "#d4418e",
-    KSERVE: "#bf8700",
-    BY_HAND_SSE: "#c4721f",
-    BY_HAND_GRPC: "#c4721f",
+    "ours": "#1f6feb",
+    "stock": "#8b949e",
+    "Triton": "#2da44e",
+    "LitServe": "#8250df",
+    "BentoML": "#d4418e",
+    "KServe": "#bf8700",
+    "hand-written": "#c4721f",
     "bare": "#d0d7de",
 }
 # The rows that have a panel.
@@ -44,6 +34,7 @@ PANELS = (
     "CPU-bound Python model, 4 streams",
 )
 BARS, PACED = "bench-throughput.png", "bench-paced.png"
+LIMIT_MS = 100
 
 
 def bars(result: Result) -> list[tuple[str, float]]:
@@ -66,32 +57,34 @@ def curves(result: Result) -> dict[str, list[tuple[int, float]]]:
 
 def draw(results: Sequence[Result], folder: Path) -> None:
     """Draw what the results allow."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     panels = [each for each in results if each["title"] in PANELS and each["contenders"]]
+    _draw(panels, 2, (11.0, 2.6), _bars, folder / BARS)
     paced = [each for each in results if each["title"].startswith("paced")]
-    if panels:
-        _draw(panels, 2, (11.0, 2.6), _bars, folder / BARS)
-    if paced:
-        _draw(paced, len(paced), (5.5 * len(paced), 5.2), _curves, folder / PACED)
+    _draw(paced, len(paced), (5.5 * len(paced), 5.2), _curves, folder / PACED)
 
 
 def _draw(
-    results: Sequence[Result], columns: int, size: tuple[float, float], panel: Any, file: Path
+    results: Sequence[Result],
+    columns: int,
+    size: tuple[float, float],
+    panel: Callable[[Any, Result], None],
+    file: Path,
 ) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    if not results:
+        return
     lines = -(-len(results) // columns)
-    figure, axes = pyplot.subplots(
-        lines, columns, figsize=(size[0], size[1] * lines), squeeze=False
-    )
-    for axis, result in zip(axes.flat, results, strict=False):
+    figure, _ = pyplot.subplots(lines, columns, figsize=(size[0], size[1] * lines))
+    for axis, result in zip(figure.axes, results, strict=False):
         panel(axis, result)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    for axis in axes.flat[len(results) :]:
+    for axis in figure.axes[len(results) :]:
         axis.set_visible(False)
     figure.text(0.5, 0.005, when(results), ha="center", fontsize=7, color="#57606a")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
@@ -100,16 +93,10 @@ def _draw(
 
 
 def _bars(axis: Any, result: Result) -> None:
+    names, values = zip(*bars(result), strict=True)
+    drawn = axis.barh(names, values, color=list(map(_color, names)))
+    axis.bar_label(drawn, labels=[f"{value:,.0f}" for value in values], padding=3, fontsize=8)
     figure, name = headline(result)
-    found = bars(result)
-    drawn = axis.barh(
-        [who for who, _ in found],
-        [value for _, value in found],
-        color=[_color(who) for who, _ in found],
-    )
-    axis.bar_label(drawn, labels=[f"{value:,.0f}" for _, value in found], padding=3, fontsize=8)
-    for label in axis.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text().startswith(OURS) else "normal")
     less = ", less is better" if figure == FIRST_P99 else ""
     axis.set_title(name + less, fontsize=9, loc="left")
     axis.margins(x=0.15)
@@ -117,31 +104,17 @@ def _bars(axis: Any, result: Result) -> None:
 
 
 def _curves(axis: Any, result: Result) -> None:
-    limit, fit, unit = 100, figures(result), result["unit"]
+    fit, unit = figures(result), result["unit"]
     for name, points in curves(result).items():
-        axis.plot(
-            *zip(*points, strict=True),
-            marker="o",
-            markersize=3,
-            linewidth=2.5 if name == OURS else 1.4,
-            zorder=3 if name == OURS else 2,
-            color=_color(name),
-            label=f"{name}: {fit[name]['most']:g}",
-        )
-    axis.axhline(limit, color="#cf222e", linewidth=1, linestyle="--")
-    axis.set(yscale="log", xlabel=f"{unit}s", ylabel="lateness p99, ms")
+        line = {"color": _color(name), "linewidth": 2.5 if name == OURS else 1.4}
+        label = f"{name}: {fit[name]['most']:g}"
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label, **line)
+    axis.axhline(LIMIT_MS, color="#cf222e", linewidth=1, linestyle="--")
+    axis.set(yscale="log", xlabel=f"{unit}s", ylabel="lateness p99, ms", title=result["title"])
     axis.set_xscale("log", base=2)
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_title(result["title"], fontsize=10)
-    axis.legend(
-        fontsize=8,
-        title=f"{unit}s within {limit:g} ms",
-        frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.13),
-        ncol=3,
-    )
+    axis.legend(fontsize=8, title=f"{unit}s within {LIMIT_MS} ms", frameon=False)
     axis.grid(alpha=0.25)
 
 

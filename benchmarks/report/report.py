@@ -25,6 +25,7 @@ from .results import (
     tally,
     targets,
     verdict,
+    when,
 )
 
 # A column of the overview, and the contenders that stand in it: each row has one of them.
@@ -89,14 +90,6 @@ def short(results: Sequence[Result]) -> list[str]:
         f"{when(results)}. {tally(results)}; each: "
         "[benchmarks/README.md](benchmarks/README.md#targets).",
     ]
-
-
-def when(results: Sequence[Result]) -> str:
-    """When and where they were measured: the newest's machine, and the oldest's date."""
-    machines = sorted((result["machine"] for result in results), key=lambda each: each["date"])
-    old, new = machines[0], machines[-1]
-    since = f"{old['date']} to " if old["date"] != new["date"] else ""
-    return f"{since}{new['date']}; {new['machine']}; mlserver {new['mlserver']}"
 
 
 def page(results: Sequence[Result]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,14 @@ def spread(result: Result, who: str, figure: str) -> tuple[float, float]:
 def is_beside_others(result: Result) -> bool:
     """Whether others than ours were measured."""
     return OURS in result["contenders"] and len(result["contenders"]) > 1
+
+
+def when(results: Sequence[Result]) -> str:
+    """When and where they were measured: the newest's machine, and the oldest's date."""
+    machines = sorted((result["machine"] for result in results), key=lambda each: each["date"])
+    old, new = machines[0], machines[-1]
+    since = f"{old['date']} to " if old["date"] != new["date"] else ""
+    return f"{since}{new['date']}; {new['machine']}; mlserver {new['mlserver']}"
 
 
 def targets(results: Iterable[Result]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -20,7 +20,8 @@ from ..inputs.text_prompt import WORDS, are_events, prompt, v2_body
 from ..inputs.triton_dialect import plain
 from ..loads.grpc_load import grpc_messages
 from ..loads.plain_load import SEED, HttpCall, wrk
-from .measured import MANY, Call, Case, Plan, Row, Target, measured
+from ..loads.samples import Target
+from .measured import MANY, Call, Case, Plan, Row, measured
 
 OFF, NEVER = "computed", "computed, cache on, no hit ever"
 HIT, MEMCACHED = "hit, in-process", "hit, memcached"
@@ -43,7 +44,8 @@ def cache(plan: Plan) -> list[Row]:
         rows += measured(plan, _starts(address, 0), [_text("no delay", 1, None, None)])
         requests, right = frame_requests("jpeg-model"), partial(is_right_answer, plain, "drawn")
         again: Call = (grpc_messages, requests, right, IN_FLIGHT)
-        calls = {OFF: again, NEVER: (*again, 1, True, True), HIT: again, MEMCACHED: again}
+        hit = (*again, 1, True, False, False, 2)
+        calls = {OFF: again, NEVER: (*again, 1, True, True), HIT: hit, MEMCACHED: hit}
         title = f"cache, JPEG 640x480, gRPC stream, {IN_FLIGHT} in flight"
         case = Case(title, "frame", calls, _targets(FRAME_TARGET, COST_TARGET), OFF)
         return rows + measured(plan, _starts(address, 0), [case], shared=True)
@@ -53,7 +55,7 @@ def _text(pace: str, clients: int, hits: float | None, cost: float | None = COST
     def call(cache: str, **parameters: int) -> Call:
         right, body = partial(are_events, prompt(), cache=cache), v2_body(prompt(), **parameters)
         path = "/v2/models/text-model/generate_stream"
-        return (wrk, HttpCall(path, body, right, WORDS), clients)
+        return (wrk, HttpCall(path, body, right, WORDS, remembered=cache == "hit"), clients)
 
     calls = {
         OFF: call(""),

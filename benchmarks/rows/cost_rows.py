@@ -5,12 +5,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from tests.certificates import Authority
+
 from ..contenders.contenders import ROOT, ours
 from ..contenders.peer_servers import Start
-from ..inputs.certificate import make_certificate
 from ..inputs.text_prompt import are_events, prompt, v2_body
 from ..loads.plain_load import HttpCall, wrk
-from .measured import MANY, RATE, SERVER_TIME, Case, Plan, Row, Target, measured
+from ..loads.samples import Target
+from .measured import MANY, RATE, SERVER_TIME, Case, Plan, Row, measured
 
 OPEN, GUARDED, SECURED = "open, unmeasured", "keys + metrics", "TLS"
 CLIENTS = 8
@@ -22,7 +24,9 @@ def costs(plan: Plan) -> list[Row]:
     """Responses a second over SSE, and CPU time a response."""
     folder = plan.folder / "costs"
     folder.mkdir()
-    certificate, private_key = make_certificate(folder)
+    authority = Authority()
+    ca = authority.write(folder / "ca.pem")
+    certificate, private_key = authority.server().write(folder, "server")
     key = _new_key(folder / "keys.json")
     keys = {"auth": {"keys_file": str(folder / "keys.json")}}
     tls = {"tls": {"certificate": str(certificate), "key": str(private_key)}}
@@ -52,7 +56,7 @@ def costs(plan: Plan) -> list[Row]:
         )
         title = f"costs, SSE, {title}, {CLIENTS} clients"
         found.append(Case(title, "response", calls, targets, OPEN))
-    secured = call(prompt(), certificate=str(certificate))
+    secured = call(prompt(), certificate=str(ca))
     for count in (1, MANY):
         title = f"costs, SSE, 200 words over TLS, {count} client{'s' if count > 1 else ''}"
         calls = {OPEN: (wrk, call(prompt()), count), SECURED: (wrk, secured, count)}

@@ -30,9 +30,9 @@ from ..inputs.triton_dialect import plain, unwrapped
 from ..loads.event_stream import form
 from ..loads.grpc_load import grpc_messages
 from ..loads.plain_load import GrpcCall, HttpCall, h2load, wrk
-from ..loads.samples import Sample
+from ..loads.samples import Sample, Target
 from .codec_loop import measure_loop
-from .measured import RATE, Call, Case, Plan, Row, Target, measured
+from .measured import RATE, Call, Case, Plan, Row, measured
 
 LOOP, TWO_LOOPS = "bare cv2 loop, 1 thread", "bare cv2 loop, 2 threads"
 # A rate as it would be if the client took none of the two cores.

@@ -3,7 +3,8 @@ targets beside whoever was measured."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..contenders.process import ContenderError
 from ..contenders.started import reason, started
 from ..loads.load_process import LoadProcess
 from ..loads.plain_load import missing
-from ..loads.samples import Ratio, Sample, alternate, ratio, spreads
+from ..loads.samples import Ratio, Sample, Target, alternate, ratio, spreads
 
 RATE = "responses_per_second"
 FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"
@@ -59,18 +60,6 @@ class Plan:
 
     def shows(self, who: str) -> bool:
         return not self.beside or any(part in who for part in self.beside)
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is asked of a contender beside another; without a bound the ratio is only shown."""
-
-    over: str
-    at_least: float | None = None
-    at_most: float | None = None
-    figure: str = RATE
-    of: str = OURS
-    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,15 +132,15 @@ def measured(
     Args:
         shared: server and client share all cores.
     """
-    wanted = [case for case in cases if plan.wants(case.title)]
-    names = {who for case in wanted for who in _wanted(plan, case)}
-    server_cores, client_cores = (
-        (plan.all_cores, plan.all_cores) if shared else (plan.server_cores, plan.client_cores)
-    )
-    if not names:
-        return [_row(plan, case, {}, {}, shared) for case in wanted]
-    folder = plan.folder / "".join(c if c.isalnum() else "-" for c in wanted[0].title)
+    wanted = [_possible(plan, case) for case in cases if plan.wants(case.title)]
+    if not wanted:
+        return []
+    names = {who for case in wanted for who in case.calls}
     needed = {name: start for name, start in starts.items() if name in names}
+    server_cores, client_cores = plan.server_cores, plan.client_cores
+    if shared:
+        server_cores = client_cores = plan.all_cores
+    folder = plan.folder / "".join(c if c.isalnum() else "-" for c in wanted[0].title)
     with (
         started(needed, folder, server_cores, wanted[0].again) as (servers, absent),
         LoadProcess(client_cores) as load,
@@ -163,59 +152,30 @@ def measured(
                 return case.adjust(function(plan.seconds, *given))
             return case.adjust(load.measure(servers[who], function, plan.seconds, *given))
 
-        def windows(case: Case) -> dict[str, Callable[[], Sample]]:
-            return {
-                who: lambda who=who: window(case, who)  # type: ignore[misc]
-                for who in _wanted(plan, case)
-                if who in servers or who not in starts
-            }
+        rows = []
+        for case in wanted:
+            gone = {who: why for who, why in absent.items() if who in case.calls}
+            windows = {who: partial(window, case, who) for who in case.calls if who not in gone}
+            cores = (SHARED if shared else PINNED) + case.note
+            rows.append(measure_row(case, cores, plan.rounds, windows, gone))
+        return rows
 
-        return [_row(plan, case, windows(case), absent, shared) for case in wanted]
 
-
-def _wanted(plan: Plan, case: Case) -> list[str]:
-    """The contenders that can be asked here."""
-    if missing_program(case, case.again):
-        return []
+def _possible(plan: Plan, case: Case) -> Case:
+    """The case with the contenders that are wanted, and can be asked here."""
     kept = {case.again, *(target.of for target in case.targets)}
-    return [
-        who
-        for who in case.calls
-        if (who in kept or plan.shows(who)) and not missing_program(case, who)
-    ]
-
-
-def missing_program(case: Case, who: str) -> str:
-    name = case.calls[who][0].__name__
-    return missing(name) if name in ("wrk", "h2load") else ""
-
-
-def _row(
-    plan: Plan,
-    case: Case,
-    windows: Mapping[str, Callable[[], Sample]],
-    absent: Mapping[str, str],
-    shared: bool,
-) -> Row:
-    gone = {who: why for who, why in absent.items() if who in case.calls} | dict(case.cannot)
-    gone |= {who: why for who in case.calls if (why := missing_program(case, who))}
-    cores = (SHARED if shared else PINNED) + case.note
-    if case.again not in windows:
-        return Row(case.title, case.unit, cores, {}, (), gone)
-    return measure_row(
-        case.title, case.unit, cores, plan.rounds, windows, case.targets, gone, case.again
-    )
+    calls = {who: call for who, call in case.calls.items() if who in kept or plan.shows(who)}
+    gone = {who: why for who, call in calls.items() if (why := missing(call[0].__name__))}
+    calls = {} if case.again in gone else {who: calls[who] for who in calls if who not in gone}
+    return replace(case, calls=calls, cannot={**case.cannot, **gone})
 
 
 def measure_row(
-    title: str,
-    unit: str,
+    case: Case,
     cores: str,
     rounds: int,
-    contenders: Mapping[str, Callable[[], Sample]],
-    targets: Iterable[Target],
+    windows: Mapping[str, Callable[[], Sample]],
     absent: Mapping[str, str],
-    again: str = OURS,
 ) -> Row:
     """Measure one row; a peer that answers wrongly leaves it, the one that it is compared with ends
     the run.
@@ -223,22 +183,15 @@ def measure_row(
     Raises:
         ContenderError: that one cannot be measured.
     """
-    gone = dict(absent)
+    gone = {**case.cannot, **absent}
 
     def fails(name: str, error: ContenderError) -> None:
-        if name == again:
+        if name == case.again:
             raise error
         gone[name] = reason(error)
 
-    print(title, file=sys.stderr)
-    samples = alternate(rounds, contenders, fails, again)
-    return Row(title, unit, cores, samples, ratios(samples, targets), gone)
-
-
-def ratios(samples: Mapping[str, Sequence[Sample]], targets: Iterable[Target]) -> tuple[Ratio, ...]:
-    """Those whose two contenders were both measured."""
-    return tuple(
-        ratio(samples, each.of, each.over, each.figure, each.at_least, each.at_most, each.later)
-        for each in targets
-        if each.of in samples and each.over in samples
-    )
+    print(case.title, file=sys.stderr)
+    samples = alternate(rounds, windows, fails, case.again)
+    both = [each for each in case.targets if each.of in samples and each.over in samples]
+    ratios = tuple(ratio(samples, each) for each in both)
+    return Row(case.title, case.unit, cores, samples, ratios, gone)

@@ -26,8 +26,8 @@ from ..loads.event_stream import form, post
 from ..loads.load_process import LoadProcess
 from ..loads.pace import Paced, find_most
 from ..loads.paced_links import grpc_requests, paced_window
-from ..loads.samples import Sample
-from .measured import SHARED, Plan, Row, Target, measure_row
+from ..loads.samples import Sample, Target
+from .measured import SHARED, Case, Plan, Row, measure_row
 
 FPS, TOKENS_A_SECOND = 25.0, 30.0
 LIMIT_SECONDS = 0.1
@@ -130,8 +130,8 @@ def _row(
 
         targets = [Target(who, at_least=1.0, figure="most") for who in asked if who != OURS]
         finders = {who: finder(who) for who in running}
-        unit = "camera" if rate == FPS else "stream"
-        row = measure_row(title, unit, SHARED, plan.rounds, finders, targets, absent)
+        case = Case(title, "camera" if rate == FPS else "stream", {}, targets)
+        row = measure_row(case, SHARED, plan.rounds, finders, absent)
     tried: dict[str, list[Any]] = {who: [asdict(each) for each in runs[who]] for who in row.samples}
     return replace(row, runs=tried)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..contenders.contenders import OURS, STOCK, ours, stock
 from ..contenders.peer_servers import Start
 from ..contenders.process import memory
-from ..loads.samples import Sample
-from .measured import Case, Plan, Row, Target, measured
+from ..loads.samples import Sample, Target
+from .measured import Case, Plan, Row, measured
 
 ALL, NONE = f"{OURS}, all models", f"{STOCK}, no model"
 READY, MEMORY = "ready_ms", "memory_mib"

@@ -31,7 +31,8 @@ from ..inputs.text_prompt import (
 )
 from ..inputs.triton_dialect import plain
 from ..loads.plain_load import GrpcCall, HttpCall, h2load, wrk
-from .measured import MANY, PER_CPU, Call, Case, Plan, Row, Target, measured
+from ..loads.samples import Target
+from .measured import MANY, PER_CPU, Call, Case, Plan, Row, measured
 
 MODEL, WORD = "stock-text", "word"
 METRICS = {"metrics_endpoint": "/metrics"}

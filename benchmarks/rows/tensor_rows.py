@@ -23,7 +23,8 @@ from ..inputs.triton_dialect import plain, unwrapped
 from ..loads.event_stream import form
 from ..loads.grpc_load import grpc_messages
 from ..loads.plain_load import GrpcCall, HttpCall, h2load, wrk
-from .measured import Call, Case, Plan, Row, Target, measured
+from ..loads.samples import Target
+from .measured import Call, Case, Plan, Row, measured
 
 MODEL = "tensor"
 MODES = {"lockstep": 1, "8 in flight": 8}

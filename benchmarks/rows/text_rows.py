@@ -29,7 +29,8 @@ from ..inputs.text_prompt import (
 from ..inputs.triton_dialect import plain, unwrapped
 from ..loads.first_load import grpc_first, sse_first
 from ..loads.plain_load import GrpcCall, HttpCall, h2load, wrk
-from .measured import FIRST_P99, MANY, SERVER_TIME, Call, Case, Plan, Row, Target, measured
+from ..loads.samples import Target
+from .measured import FIRST_P99, MANY, SERVER_TIME, Call, Case, Plan, Row, measured
 
 SSE_PATHS = {
     TRITON: "/v2/models/text/generate_stream",

@@ -10,7 +10,8 @@ from ..inputs.triton_dialect import plain, unwrapped
 from ..loads.first_load import grpc_first, sse_first
 from ..loads.grpc_load import grpc_messages
 from ..loads.plain_load import GrpcCall, h2load
-from .measured import FIRST_P50, SERVER_TIME, Call, Case, Plan, Row, Target, measured
+from ..loads.samples import Target
+from .measured import FIRST_P50, SERVER_TIME, Call, Case, Plan, Row, measured
 from .text_rows import sse_calls
 
 WORKERS = f"{OURS}, 2 workers"

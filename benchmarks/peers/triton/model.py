@@ -1,32 +1,27 @@
 """All of Triton's models, on its Python backend; a model's name chooses what is done.
 
-Those that stream, and `burn`, `jpeg` and `tensor`, are decoupled: they send what they answer.
+All but `echo` are decoupled: they send what they answer.
 """
 
 import asyncio
-import time
 
-import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
-QUALITY = 95
-ROUNDS = 100_000
+import work
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        cv2.setNumThreads(1)
         self.execute = getattr(self, args["model_name"])
 
     def echo(self, requests):
-        return [pb_utils.InferenceResponse([tensor("output", prompt(each))]) for each in requests]
+        return [pb_utils.InferenceResponse([text(prompt(each))]) for each in requests]
 
     def text(self, requests):
         for request in requests:
             sender = request.get_response_sender()
-            for index, word in enumerate(prompt(request).decode().split(" ")):
-                send(sender, tensor("output", (f" {word}" if index else word).encode()))
+            for word in work.words(prompt(request).decode()):
+                sender.send(pb_utils.InferenceResponse([text(word.encode())]))
             end(sender)
 
     async def ticker(self, requests):
@@ -34,55 +29,42 @@ class TritonPythonModel:
         await asyncio.gather(*map(self.ticks, requests))
 
     async def ticks(self, request):
-        begun = time.perf_counter()
         sender = request.get_response_sender()
-        rate, count = prompt(request).decode().split()
-        for index in range(int(count)):
-            await asyncio.sleep(max(0, begun + index / float(rate) - time.perf_counter()))
-            send(sender, tensor("output", b" token"))
+        async for word in work.ticks(prompt(request).decode()):
+            sender.send(pb_utils.InferenceResponse([text(word.encode())]))
         end(sender)
 
     def burn(self, requests):
         for request in requests:
-            total = 0
-            for number in range(ROUNDS):
-                total += number & 3
-            answer(request, tensor("output", prompt(request)))
+            work.burn()
+            end(request.get_response_sender(), text(prompt(request)))
 
     def jpeg(self, requests):
         for request in requests:
-            data = np.frombuffer(element(request, "image"), np.uint8)
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-            answer(request, tensor("output_image", coded))
+            coded = work.recoded(array(request, "image")[0])
+            end(request.get_response_sender(), text(coded, "output_image"))
 
     def tensor(self, requests):
         for request in requests:
-            elements = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1)
-            answer(request, pb_utils.Tensor("ends", elements[[0, elements.size // 2, -1]]))
+            ends = pb_utils.Tensor("ends", work.ends(array(request, "image")))
+            end(request.get_response_sender(), ends)
 
 
-def element(request, name):
-    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0]
+def array(request, name):
+    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
 
 
 def prompt(request):
-    return element(request, "prompt")
+    return array(request, "prompt")[0]
 
 
-def tensor(name, data):
+def text(data, name="output"):
     return pb_utils.Tensor(name, np.array([data], np.object_))
 
 
-def send(sender, output):
-    sender.send(pb_utils.InferenceResponse([output]))
-
-
-def end(sender):
-    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
-
-def answer(request, output):
-    request.get_response_sender().send(
-        pb_utils.InferenceResponse([output]), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-    )
+def end(sender, *last):
+    final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    if last:
+        sender.send(pb_utils.InferenceResponse(list(last)), flags=final)
+    else:
+        sender.send(flags=final)
