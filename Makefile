@@ -127,7 +127,7 @@ test-aids: $(VENV)/.test-aids
 
 $(VENV)/.test-aids: | setup
 	@command -v apt-get > /dev/null || { touch $@; exit 0; }; \
-	for aid in memcached perf-analyzer; do \
+	for aid in memcached perf-analyzer load-programs; do \
 		echo "Getting $$aid for the tests (some seconds) ..."; \
 		timeout $(AID_SECONDS) $(MAKE) --no-print-directory $$aid > $(VENV)/$$aid.log 2>&1 || \
 			echo "$$aid cannot be had here, its tests will skip; see $(VENV)/$$aid.log"; \

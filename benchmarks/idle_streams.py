@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .contenders.contenders import ours
 from .contenders.process import Contender, resident, usage
 from .inputs.text_prompt import v2_body
 from .loads.event_stream import JSON, EventStream, post
+from .loads.load_process import AnswerError
 from .report.machine import describe
 
 KIB = 1024
@@ -34,8 +36,8 @@ WARM = 20
 
 async def open_streams(
     port: int, tls: ssl.SSLContext | None, encoding: str, pauses: list[float]
-) -> tuple[list[EventStream], list[list[float]]]:
-    """Streams that begin after a pause each, and when each of their events came."""
+) -> tuple[AsyncExitStack, list[list[float]]]:
+    """Streams that begin after a pause each: what ends them, and when each of their events came."""
     request = post(
         "/v2/models/ticker/generate_stream",
         v2_body(f"{1 / PERIOD_SECONDS:g} 1000000"),
@@ -44,14 +46,22 @@ async def open_streams(
     )
     streams = [await EventStream.connect("127.0.0.1", port, tls) for _ in pauses]
     times: list[list[float]] = [[] for _ in streams]
+    stack = AsyncExitStack()
     begun = time.perf_counter()
     for stream, pause, seen in zip(streams, pauses, times, strict=True):
         await asyncio.sleep(begun + pause - time.perf_counter())
         # Compressed events cannot be told apart; what comes together is one, a second.
         stream.on_data = lambda seen=seen: seen.append(time.perf_counter())  # type: ignore[misc]
-        asyncio.ensure_future(stream.ask(request)).add_done_callback(lambda done: done.exception())
+        asking = asyncio.create_task(stream.ask(request))
+        stack.push_async_callback(ended, asking)
+        stack.callback(stream.close)
     await asyncio.sleep(2 * PERIOD_SECONDS + 1)
-    return streams, times
+    return stack, times
+
+
+async def ended(asking: "asyncio.Task[bytes]") -> None:
+    with suppress(AnswerError):  # it was hung up
+        await asking
 
 
 async def measure(
@@ -67,7 +77,7 @@ async def measure(
     warm, _ = await open_streams(service.http, tls, encoding, [0.0] * WARM)
     base = resident(pid)
     pauses = [0.0 if at_once else PERIOD_SECONDS * index / count for index in range(count)]
-    streams, times = await open_streams(service.http, tls, encoding, pauses)
+    opened, times = await open_streams(service.http, tls, encoding, pauses)
     if not all(times):
         raise click.ClickException("a stream has not begun")
     for seen in times:
@@ -76,8 +86,8 @@ async def measure(
     await asyncio.sleep(seconds)
     used = usage(pid).since(before).cpu_seconds / (time.perf_counter() - begun)
     each = (resident(pid) - base) / count
-    for stream in warm + streams:
-        stream.close()
+    await opened.aclose()
+    await warm.aclose()
     late = [
         max(0.0, later - earlier - PERIOD_SECONDS)
         for seen in times

@@ -89,7 +89,9 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
         (backend / part.name).symlink_to(part)
     copied = folder / "models" / model
     (copied / "1").mkdir(parents=True)
-    shutil.copy(PEERS / "triton" / "model.py", copied / "1")
+    # Its stub has a Python path of its own, on which the model's folder is.
+    for file in (PEERS / "triton" / "model.py", PEERS / "work.py"):
+        shutil.copy(file, copied / "1")
     config = (PEERS / "triton" / "models" / f"{model}.pbtxt").read_text()
     (copied / "config.pbtxt").write_text(config.replace("count: 1", f"count: {instances}"))
     ports = http, grpc = free_ports(2)

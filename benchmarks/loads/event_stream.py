@@ -107,7 +107,8 @@ class EventStream(asyncio.Protocol):
         return self._transport.is_closing()
 
     def close(self) -> None:
-        self._transport.close()
+        """Hang up; over TLS too, without a word."""
+        self._transport.abort()
 
     # asyncio's side
 
