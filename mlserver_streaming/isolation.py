@@ -33,6 +33,9 @@ from typing import Any, ClassVar
 from mlserver import MLModel
 from mlserver.settings import ModelSettings
 
+# Of what an import in another thread may disturb.
+TRIES = 5
+
 
 def make_model(model_settings: ModelSettings) -> MLModel:
     """A model of the class that its settings name; takes the place of MLServer's initialiser.
@@ -101,7 +104,7 @@ class ModelFolder:
     def anew(self) -> Iterator[None]:
         """Forget the folder's modules, so that they are imported anew. Where that fails, all is as
         it was before."""
-        importlib.invalidate_caches()
+        _invalidate_caches()
         self._names = {top: name for top, name in self._names.items() if name}
         before, loading = self._take_modules(), ModelFolder.loading
         # On the path meanwhile, as with MLServer: a library may import by a name as text.
@@ -123,7 +126,7 @@ class ModelFolder:
         found = {
             name: module
             # A copy: another model may be importing a library in a thread.
-            for name, module in list(sys.modules.items())
+            for name, module in sys.modules.copy().items()
             if isinstance(getattr(module, "__loader__", None), FolderLoader)
             and module.__loader__.folder is self  # type: ignore[union-attr]
         }
@@ -174,6 +177,15 @@ class ModelFolder:
         # `import a.b` binds a.
         importlib.import_module(own)
         return sys.modules[self.name_of(name.partition(".")[0]) or name]
+
+
+def _invalidate_caches() -> None:
+    """As importlib's, which goes through a table that an import in another thread may change."""
+    for _ in range(TRIES - 1):
+        with suppress(RuntimeError):
+            importlib.invalidate_caches()
+            return
+    importlib.invalidate_caches()
 
 
 class FolderLoader(SourceFileLoader):

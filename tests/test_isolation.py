@@ -1,5 +1,6 @@
 """Each model folder has its modules to itself."""
 
+import importlib
 import json
 import pickle
 import sys
@@ -242,3 +243,18 @@ def test_what_is_not_there_is_an_error(
 ) -> None:
     with pytest.raises(error):
         make_model(put(tmp_path / "a", implementation, model=MODEL, helper=""))
+
+
+def test_an_import_in_another_thread_does_not_disturb_the_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """importlib goes through a table of its own that changes meanwhile; now and then it says so."""
+    disturbed = [RuntimeError("dictionary changed size during iteration"), None]
+
+    def invalidate_caches() -> None:
+        if disturbed and (error := disturbed.pop(0)):
+            raise error
+
+    monkeypatch.setattr(importlib, "invalidate_caches", invalidate_caches)
+    assert said(make_model(put(tmp_path / "a", model=MODEL, helper="WORD = 1"))) == 1
+    assert not disturbed

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import MLServerError
 from ..rest.answer import cut_off, send_answer
 from ..rest.events import EventStreamResponse
+from ..streams.headers import fields_of
 
 
 class WrittenEventsResponse(EventStreamResponse):
@@ -67,6 +68,7 @@ class WholeResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._call:
-                await send_answer(send, [self._content], self._kind, self._named, self._touch)
+                fields = [*fields_of(self._named), (b"content-type", self._kind.encode())]
+                await send_answer(scope, receive, send, [self._content], fields, self._touch)
         except MLServerError:
             await cut_off(scope, send)

@@ -32,11 +32,10 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         BadRequestError: its compression is damaged, or it has an encoding we do not know.
         ClientDisconnect: the client went away.
     """
-    too_large = TooLargeError(f"The request body is larger than {limit} bytes; send less at once.")
     declared = request.headers.get("content-length", "")
     # As many zeros may stand before it as a header is long: more digits than Python reads.
     if declared.isdecimal() and int(declared.lstrip("0")[:MOST_DIGITS] or 0) > limit:
-        raise too_large
+        raise _too_large(limit)
     answering = answer_to(request.scope)
     body = answering.take_body() if answering is not None else None
     if body is None:
@@ -45,14 +44,25 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         async for chunk in request.stream():
             received.write(chunk)
             if received.tell() > limit:
-                raise too_large
+                raise _too_large(limit)
         body = received.getvalue()
     elif len(body) > limit:
-        raise too_large
+        raise _too_large(limit)
     encoding = _coding(request)
     if encoding is None:
         return body
-    return await in_turns(_inflated(body, encoding, limit, too_large))
+    return await in_turns(_inflated(body, encoding, limit))
+
+
+def is_here(request: Request) -> bool:
+    """Whether a body is read without a turn for others."""
+    answering = answer_to(request.scope)
+    has_come = answering is not None and answering.has_body
+    return has_come and "content-encoding" not in request.headers
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"The request body is larger than {limit} bytes; send less at once.")
 
 
 def _coding(request: Request) -> str | None:
@@ -74,7 +84,7 @@ def _coding(request: Request) -> str | None:
     )
 
 
-def _inflated(body: bytes, encoding: str, limit: int, too_large: TooLargeError) -> Steps[bytes]:
+def _inflated(body: bytes, encoding: str, limit: int) -> Steps[bytes]:
     """Gzip may have members, one after another (RFC 1952, 2.2); what they hold is one body."""
     whole, plain, read = memoryview(body), BytesIO(), 0
     try:
@@ -87,7 +97,7 @@ def _inflated(body: bytes, encoding: str, limit: int, too_large: TooLargeError) 
                 read += len(piece) - len(member.unconsumed_tail) - len(member.unused_data)
                 size = READ_BYTES
                 if plain.tell() > limit:
-                    raise too_large
+                    raise _too_large(limit)
                 if not piece and not written and not member.eof:
                     raise BadRequestError(f"The request body's {encoding} is cut off.")
                 if plain.tell() >= COPIED_BYTES:

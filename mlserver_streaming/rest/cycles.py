@@ -5,16 +5,19 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from ..streams.headers import KEPT_NAMES
+from ..streams.headers import KEPT_NAMES, Field
 
 # What would end a field, or begin another (RFC 9110, 5.1 and 5.5).
 NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# The fields that say how a message travels.
+OF_THE_MESSAGE = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 # The key in an ASGI scope's extensions of the answer under way.
 ANSWER = "mlserver_streaming.answer"
 
@@ -24,17 +27,26 @@ class Cycle(RequestResponseCycle):
 
     Attributes:
         on_hang_up: called, once, when the client goes before it has the whole answer.
+        status: the answer's; 0 as long as there is none.
+        written: when the last piece of it was, by `perf_counter`.
     """
 
     on_hang_up: Callable[[], None] | None = None
+    status = 0
+    written = 0.0
     _is_disconnected = False
     _head: bytes | None = None
     _has_chunks = _has_length = True
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the request's body is all here."""
+        return not (self.more_body or self.waiting_for_100_continue or self._is_disconnected)
+
     def take_body(self) -> bytes | None:
         """The request's body, if it is all here: what `receive` would give, with nothing to wait
         for. None where it is not."""
-        if self.more_body or self.waiting_for_100_continue or self.disconnected:
+        if not self.has_body:
             return None
         body, self.body = bytes(self.body), bytearray()
         self.flow.resume_reading()
@@ -46,12 +58,14 @@ class Cycle(RequestResponseCycle):
         that comes in the same turn of the loop."""
         kind = message["type"]
         if not self.response_started and kind == "http.response.start":
-            self._head = self._written_head(message["status"], message.get("headers", ()))
+            self.status = message["status"]
+            self._head = self._written_head(self.status, message.get("headers", ()))
             asyncio.get_running_loop().call_soon(self._begin)
             return
-        if self.flow.write_paused and not self.disconnected:
+        if self.flow.write_paused and not self._is_disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        self.written = perf_counter()
+        if self._is_disconnected:
             return
         if kind != "http.response.body" or self._head is None or self.response_complete:
             raise RuntimeError(f"'{kind}' cannot come now in this answer.")
@@ -73,6 +87,29 @@ class Cycle(RequestResponseCycle):
             return
         if self.expected_content_length != 0:
             raise RuntimeError("The answer is shorter than its Content-Length.")
+        self._end()
+
+    def answer(self, fields: Iterable[Field], body: bytes) -> bool:
+        """Send a whole answer, and at once: what two `send` do. Not where one must wait to write.
+
+        Args:
+            fields: its headers, its Content-Length and a name in lower case each.
+
+        Returns:
+            Whether it is sent, or there is nobody to send it to.
+        """
+        if self.flow.write_paused or self.response_started:
+            return False
+        self.status = 200
+        head = self._written_head(200, fields)
+        self.written = perf_counter()
+        if not self._is_disconnected:
+            self._head = head
+            self.transport.write(self._taken_head() + body)
+            self._end()
+        return True
+
+    def _end(self) -> None:
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
@@ -93,19 +130,23 @@ class Cycle(RequestResponseCycle):
         head = [STATUS_LINE[status]]
         closes = False
         self.chunked_encoding = None
+        values = []
         for given, value in (*self.default_headers, *headers):
             name = _field_name(given)
-            if NOT_IN_VALUES.search(value):
-                raise RuntimeError(f"The header {name!r} has a value that cannot be sent.")
-            if name == b"content-length" and self.chunked_encoding is None:
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"transfer-encoding" and value.lower() == b"chunked":
-                self.expected_content_length = 0
-                self.chunked_encoding = True
-            elif name == b"connection":
-                closes = b"close" in [token.strip() for token in value.lower().split(b",")]
+            if name in OF_THE_MESSAGE:
+                if name == b"connection":
+                    closes = b"close" in [token.strip() for token in value.lower().split(b",")]
+                elif name == b"content-length":
+                    if self.chunked_encoding is None:
+                        self.expected_content_length = int(value)
+                        self.chunked_encoding = False
+                elif value.lower() == b"chunked":
+                    self.expected_content_length = 0
+                    self.chunked_encoding = True
+            values.append(value)
             head.append(b"%b: %b\r\n" % (name, value))
+        if NOT_IN_VALUES.search(b" ".join(values)):
+            raise RuntimeError("A header has a value that cannot be sent.")
         if closes:
             self.keep_alive = False
         elif not self.keep_alive:
@@ -166,3 +207,8 @@ class RefusingCycle(Cycle):
         if self.waiting_for_100_continue:
             self.keep_alive = False
         await super().send(message)
+
+    def answer(self, fields: Iterable[Field], body: bytes) -> bool:
+        if self.waiting_for_100_continue:
+            self.keep_alive = False
+        return super().answer(fields, body)

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from urllib.parse import quote
+from typing import NamedTuple
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, MetadataTensor
@@ -29,7 +28,7 @@ from ..watch.metrics import Figures
 from . import binary
 from .answer import cut_off, send_answer
 from .binary import BinaryOutputs
-from .body import read_body
+from .body import is_here, read_body
 from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
@@ -40,7 +39,7 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 # The calls that take the flat form too.
 GENERATE_CALLS = ("generate", "generate_stream")
 JSON_TYPE = "application/json"
-PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+ID_FIELD, LENGTH_FIELD = REQUEST_ID.encode(), binary.HEADER.lower().encode()
 
 
 class Asked(Request):
@@ -65,15 +64,19 @@ class _Call:
         await self._answer(Asked(scope, receive), send)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request as it came over REST, and how its responses are to be written."""
+class Question(NamedTuple):
+    """A request as it came over REST, and how its responses are to be written.
+
+    Attributes:
+        waited: whether other tasks have had a turn since `model` was looked up.
+    """
 
     payload: InferenceRequest
     model: MLModel
     answers: Answers
     outputs: BinaryOutputs | None
     figures: Figures
+    waited: bool
 
 
 class InferenceEndpoints:
@@ -104,18 +107,21 @@ class InferenceEndpoints:
         try:
             async with self._open(request) as call:
                 question = await self._question(request, name, version)
+                model = question.model
                 parts: Sequence[bytes | memoryview] = ()
                 with stop_on_hang_up(request.receive, request.scope) as watching:
-                    response = await self._data_plane.infer(
-                        question.payload, name, version, with_headers=False
-                    )
-                    said = self._data_plane.headers_to(response, question.model)
-                    headers = {**_printable(said), **request_id(call)}
+                    if question.waited:
+                        model = await self._data_plane.model(name, version)
+                    response = await self._data_plane.answer(question.payload, model)
+                    fields = self._data_plane.fields_to(response, model)
+                    if call.request_id:
+                        fields = [field for field in fields if field[0] != ID_FIELD]
+                        fields.append((ID_FIELD, call.request_id.encode()))
                     kind = JSON_TYPE
                     if question.outputs is not None:
                         written = question.outputs.written(response)
                         parts, json_length = await in_turns(written)
-                        headers[binary.HEADER] = str(json_length)
+                        fields.append((LENGTH_FIELD, b"%d" % json_length))
                         kind = binary.MEDIA_TYPE
                     elif (body := question.answers.encode(response)) is not None:
                         parts = (body,)
@@ -126,8 +132,17 @@ class InferenceEndpoints:
                     question.figures.sent.inc(size)
                 if not watching.hung_up:
                     has_begun = True
+                    fields.append((b"content-type", kind.encode()))
                     # The call goes on until its answer is sent.
-                    await send_answer(send, parts, kind, headers, call.touch)
+                    await send_answer(
+                        request.scope,
+                        request.receive,
+                        send,
+                        parts,
+                        fields,
+                        call.touch,
+                        self._gzip,
+                    )
         except MLServerError:
             if not has_begun:
                 raise
@@ -173,6 +188,7 @@ class InferenceEndpoints:
         # Before the body is read: an unknown model is not worth its bytes.
         model = await self._data_plane.model(name, version)
         limits = self._data_plane.streaming.limits
+        waits = not is_here(request)
         body = await read_body(request, limits.request_bytes)
         came = asyncio.get_running_loop().time()
         may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
@@ -182,7 +198,8 @@ class InferenceEndpoints:
             limits,
             (model.inputs or []) if may_be_flat else None,
         )
-        if len(body) < SMALL_BODY_BYTES:
+        waits = waits or len(body) >= SMALL_BODY_BYTES
+        if not waits:
             payload, outputs, answers = finish(reading)
         else:
             payload, outputs, answers = await unless_hung_up(
@@ -195,8 +212,8 @@ class InferenceEndpoints:
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
         if answers is not None:
-            return Question(payload, model, answers, None, figures)
-        return Question(payload, model, JSON, outputs if outputs.any else None, figures)
+            return Question(payload, model, answers, None, figures, waits)
+        return Question(payload, model, JSON, outputs if outputs.any else None, figures, waits)
 
 
 def _read(
@@ -224,14 +241,6 @@ def _read(
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
-
-
-def _printable(headers: dict[str, str]) -> dict[str, str]:
-    """A response's headers; any text is made fit to be one."""
-    return {
-        name: value if value.isascii() and value.isprintable() else quote(value, PRINTABLE)
-        for name, value in headers.items()
-    }
 
 
 def request_id(call: Call) -> dict[str, str]:

@@ -28,6 +28,7 @@ from ..streams.calls import REQUEST_ID, fit_id, returned_id
 from ..streams.data_plane import StreamingDataPlane
 from ..watch import stream_log
 from . import openapi
+from .answer import GZIP_LEVEL
 from .auth import protect
 from .body import CODINGS
 from .dialect import Dialect, dialect_of
@@ -42,11 +43,9 @@ from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
 MAX_ERROR_CHARACTERS = 1000
-# Responses are compressed on the event loop. For 1x3x640x640 numbers as JSON that takes 0.2 s; at
-# level 9, which MLServer takes, every stream would stand still for 3.6 s and save a tenth.
-GZIP_LEVEL = 1
 # Streams end all the time: a client that was refused one need not wait long.
 RETRY_AFTER = {"Retry-After": "1"}
+INFERENCE_CALLS = (*UNARY_CALLS, *STREAM_CALLS)
 # What a status is to come with.
 HEADERS = {
     415: {"Accept-Encoding": ", ".join(CODINGS)},  # RFC 9110, 15.5.16
@@ -175,7 +174,7 @@ class StreamingRESTServer(RESTServer):
 
 
 class AnswerGZipMiddleware(GZipMiddleware):
-    """Compresses answers; event streams compress themselves. Other dialects' answers may be either.
+    """Compresses answers; those to inference see to it themselves. Other dialects' may be either.
 
     Starlette makes a compressor for each request and keeps it as long as the response lasts: 90 KiB
     for each stream, never used.
@@ -183,7 +182,7 @@ class AnswerGZipMiddleware(GZipMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (
-            scope["path"].rpartition("/")[2] in STREAM_CALLS or dialect_of(scope)
+            scope["path"].rpartition("/")[2] in INFERENCE_CALLS or dialect_of(scope)
         ):
             await self.app(scope, receive, send)
         else:

@@ -17,10 +17,13 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette_exporter import PrometheusMiddleware
 
+from ..access.authenticator import Authenticator
+from ..watch.adding import Observed, value_of
 from .auth import MODELS, AuthMiddleware
+from .cycles import answer_to
 
 ErrorHandlers = Mapping[Any, Callable[[Request, Any], Awaitable[Response]]]
 VERSIONS = "versions"
@@ -39,25 +42,25 @@ class ShortWay:
         """
         self._app = app
         self._calls: dict[str, ASGIApp] = {}
-        wrappers: list[Callable[[ASGIApp], ASGIApp]] = []
         exporter: PrometheusMiddleware | None = None
+        authenticator: Authenticator | None = None
         for middleware in app.user_middleware:
             kind: Any = middleware.cls
             arguments: dict[str, Any] = dict(middleware.kwargs)
             if kind is PrometheusMiddleware:
                 exporter = PrometheusMiddleware(app, **arguments)
-            elif kind is AuthMiddleware or issubclass(kind, GZipMiddleware):
-                wrappers.append(_wrapper(kind, arguments))
-            else:
+            elif kind is AuthMiddleware:
+                authenticator = arguments["authenticator"]
+            elif not issubclass(kind, GZipMiddleware):  # the calls see to that themselves
                 return
         for name, answer in calls.items():
             counted: ASGIApp = _Counted(name, answer, exporter, errors)
-            for wrap in reversed(wrappers):
-                counted = wrap(counted)
+            if authenticator is not None:
+                counted = AuthMiddleware(counted, authenticator)
             self._calls[name] = counted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
+        if scope["type"] == "http" and scope["method"] == "POST" and answer_to(scope):
             path: str = scope["path"].removeprefix(scope.get("root_path", ""))
             if path.startswith(MODELS):
                 segments = path[len(MODELS) :].split("/")
@@ -66,10 +69,6 @@ class ShortWay:
                     await answer(scope, receive, send)
                     return
         await self._app(scope, receive, send)
-
-
-def _wrapper(kind: Any, arguments: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
-    return lambda app: kind(app, **arguments)
 
 
 def _set_model(scope: Scope, segments: list[str]) -> bool:
@@ -102,47 +101,35 @@ class _Counted:
         self._handles: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._in_progress: Any = None
         if exporter is not None:
-            self._in_progress = exporter.requests_in_progress.labels("POST", exporter.app_name)
+            in_progress = exporter.requests_in_progress.labels("POST", exporter.app_name)
+            self._in_progress = value_of(in_progress)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begin = end = perf_counter()
-        status = 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status, end
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                end = perf_counter()
-            await send(message)
-
+        cycle = answer_to(scope)
+        assert cycle is not None
+        begin = perf_counter()
         if self._in_progress is not None:
-            self._in_progress.inc()
-        try:
-            await self._answered(scope, receive, watched, lambda: bool(status))
-        except Exception:
-            status = 500
-            raise
-        finally:
-            if self._in_progress is not None:
-                self._in_progress.dec()
-                requests, seconds = self._of(scope, status or CLIENT_CLOSED_REQUEST)
-                requests.inc()
-                seconds.observe(end - begin)
-
-    async def _answered(
-        self, scope: Scope, receive: Receive, send: Send, has_begun: Callable[[], bool]
-    ) -> None:
+            self._in_progress.inc(1)
+        failed = 0
         try:
             await self._answer(scope, receive, send)
         except Exception as error:
-            if has_begun():
+            if cycle.status:
+                failed = 500
                 raise
             kind = next(kind for kind in self._errors if isinstance(error, kind))
             response = await self._errors[kind](Request(scope, receive), error)
             await response(scope, receive, send)
             if kind is Exception:  # unforeseen: the server logs it
+                failed = 500
                 raise
+        finally:
+            if self._in_progress is not None:
+                self._in_progress.inc(-1)
+                status = failed or cycle.status or CLIENT_CLOSED_REQUEST
+                requests, seconds = self._of(scope, status)
+                requests.inc(1)
+                seconds.observe(max(0.0, cycle.written - begin))
 
     def _of(self, scope: Scope, status: int) -> tuple[Any, Any]:
         which = len(scope["path_params"]) - 1
@@ -151,7 +138,7 @@ class _Counted:
             assert self._exporter is not None
             labels = ("POST", self._paths[which], status, self._exporter.app_name)
             found = self._handles[which, status] = (
-                self._exporter.request_count.labels(*labels),
-                self._exporter.request_time.labels(*labels),
+                value_of(self._exporter.request_count.labels(*labels)),
+                Observed(self._exporter.request_time.labels(*labels)),
             )
         return found

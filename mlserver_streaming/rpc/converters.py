@@ -224,26 +224,20 @@ def encode_parameters(target: Mapping[str, pb.InferParameter], parameters: Param
             write_value(target[name], value)
 
 
-def encode_response(
-    response: InferenceResponse, raw: bool, parameters: Mapping[str, Any] | None = None
-) -> bytes:
+def encode_response(response: InferenceResponse, raw: bool, parameters: bytes = b"") -> bytes:
     """The serialised ModelInferResponse, its tensors raw or as typed contents.
 
     Args:
-        parameters: more parameters for the response.
+        parameters: more parameters for the response, as `encoded_parameters` has them.
     """
     # Put together from serialised parts, which protobuf allows: those that a stream repeats are
     # kept, and large tensors are copied once.
     request_id = response.id or ""
     head = _head if len(request_id) <= KEPT_ID_CHARACTERS else _head.__wrapped__
     parts: list[Any] = [head(response.model_name, response.model_version or "", request_id)]
-    if response.parameters is not None or parameters:
-        message = pb.ModelInferResponse()
-        if response.parameters is not None:
-            encode_parameters(message.parameters, response.parameters)
-        if parameters:
-            encode_parameters(message.parameters, Parameters(**parameters))
-        parts.append(message.SerializeToString())
+    if response.parameters is not None:
+        parts.append(encoded_parameters(response.parameters))
+    parts.append(parameters)
     # Raw is all or nothing.
     datatypes = [_datatype(output) for output in response.outputs]
     raw = raw or not ONLY_RAW.isdisjoint(datatypes)
@@ -262,8 +256,15 @@ def encode_response(
     return b"".join(parts)
 
 
+def encoded_parameters(parameters: Parameters) -> bytes:
+    """A serialised ModelInferResponse with nothing but parameters."""
+    message = pb.ModelInferResponse()
+    encode_parameters(message.parameters, parameters)
+    return message.SerializeToString()
+
+
 def response_parts(
-    response: InferenceResponse, raw: bool, parameters: Mapping[str, Any] | None = None
+    response: InferenceResponse, raw: bool, parameters: bytes = b""
 ) -> Steps[list[Buffer]]:
     """As `encode_response`, in parts; arrays are not copied."""
     if not is_large(response):

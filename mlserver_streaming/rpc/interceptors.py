@@ -17,6 +17,8 @@ from mlserver.grpc.interceptors import PromServerInterceptor
 from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
 from py_grpc_prometheus.grpc_utils import split_method_call
 
+from ..watch.adding import Observed, value_of
+
 STREAM_STREAM, UNARY = "BIDI_STREAMING", "UNARY"
 
 
@@ -69,15 +71,19 @@ class StreamMetrics(PromServerInterceptor):
         kind = STREAM_STREAM if streams else UNARY
         metrics = self._interceptor._metrics
         labels = {"grpc_type": kind, "grpc_service": service, "grpc_method": method}
-        started = metrics["grpc_server_started_counter"].labels(**labels)
-        seconds = metrics["grpc_server_handled_histogram"].labels(**labels)
+        started = value_of(metrics["grpc_server_started_counter"].labels(**labels))
+        seconds = Observed(metrics["grpc_server_handled_histogram"].labels(**labels))
+        ended = self._interceptor._grpc_server_handled_total_counter
+        handled: dict[grpc.StatusCode, Any] = {}
         received = sent = None
         if streams:
-            received = metrics["grpc_server_stream_msg_received"].labels(**labels).inc
-            sent = metrics["grpc_server_stream_msg_sent"].labels(**labels).inc
+            received, sent = (
+                partial(value_of(metrics[f"grpc_server_stream_msg_{way}"].labels(**labels)).inc, 1)
+                for way in ("received", "sent")
+            )
 
         async def counted(asked: Any, context: Any) -> Any:
-            started.inc()
+            started.inc(1)
             begun = perf_counter()
             code = grpc.StatusCode.CANCELLED
             try:
@@ -92,9 +98,9 @@ class StreamMetrics(PromServerInterceptor):
                 code = self._compute_status_code(context)
                 raise
             finally:
-                self._interceptor.increase_grpc_server_handled_total_counter(
-                    kind, service, method, code.name
-                )
+                if code not in handled:
+                    handled[code] = value_of(ended.labels(**labels, grpc_code=code.name))
+                handled[code].inc(1)
                 seconds.observe(perf_counter() - begun)
 
         return counted

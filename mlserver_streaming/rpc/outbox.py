@@ -8,11 +8,8 @@ them is warm in the processor, and then written one after another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sized
-from typing import Any, Protocol
-
-from mlserver import MLModel
-from mlserver.types import InferenceResponse
+from collections.abc import Awaitable, Callable, Sized
+from typing import Any
 
 from ..streams.deadlines import undisturbed
 from ..streams.turnstile import Turnstile
@@ -21,56 +18,31 @@ from ..streams.turnstile import Turnstile
 READY_MESSAGES, READY_BYTES = 16, 64 * 1024
 
 
-class Wire(Protocol):
-    """Where a stream's messages go."""
-
-    def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Any:
-        """The message for a response, its tensors raw or not, of a model if there is such a one;
-        something that has a length.
-
-        Raises:
-            TooLargeError: it is larger than a message may be.
-        """
-
-    async def encode_large(
-        self, response: InferenceResponse, raw: bool, model: MLModel | None
-    ) -> Any:
-        """The same for a response that may be large: it takes turns."""
-
-    def failed(self, model: MLModel) -> None:
-        """One of a model's requests has failed on its way out."""
-
-    async def write(self, message: Any) -> None:
-        """Send a message; returns when the wire took it."""
-
-
 class Outbox:
     """One model's messages. Those of all models of a stream take turns, `writing` is their lock."""
 
-    def __init__(self, wire: Wire, writing: asyncio.Lock, turnstile: Turnstile, limit: int):
+    def __init__(
+        self,
+        write: Callable[[Any], Awaitable[None]],
+        writing: asyncio.Lock,
+        turnstile: Turnstile,
+        limit: int,
+    ):
         """
         Args:
+            write: sends a message; returns when the wire took it.
             limit: messages that may be ready; not more than READY_MESSAGES are.
         """
         self._limit = min(limit, READY_MESSAGES)
-        self._wire = wire
+        self._write = write
         self._writing = writing
         self._turnstile = turnstile
         self._messages: list[Sized] = []
         self._bytes = 0
         self._begun = False
 
-    def add(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bool:
-        """Have a small response written; whether it is time to: the first waits for no other."""
-        return self._add(self._wire.encode(response, raw, model))
-
-    async def add_large(
-        self, response: InferenceResponse, raw: bool, model: MLModel | None
-    ) -> bool:
-        """The same for one that may be large."""
-        return self._add(await self._wire.encode_large(response, raw, model))
-
-    def _add(self, message: Sized) -> bool:
+    def put(self, message: Sized) -> bool:
+        """Have a message written; whether it is time to: the first waits for no other."""
         self._messages.append(message)
         self._bytes += len(message)
         return not self._begun or len(self._messages) >= self._limit or self._bytes >= READY_BYTES
@@ -86,4 +58,4 @@ class Outbox:
                     if self._begun and not self._turnstile.is_open():
                         await self._turnstile.turn()
                     self._begun = True
-                    await self._wire.write(message)
+                    await self._write(message)

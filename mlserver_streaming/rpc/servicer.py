@@ -69,9 +69,7 @@ class StreamingServicer(InferenceServicer):
             model = await self._data_plane.model(request.model_name, request.model_version)
             figures = self._figures(model)
             figures.received.inc(len(message))
-            response = await self._data_plane.infer(
-                request.payload, request.model_name, request.model_version, with_headers=False
-            )
+            response = await self._data_plane.answer(request.payload, model)
             send_headers(self._data_plane.headers_to(response, model), context, call)
             if is_large(response):
                 reply = await in_turns(encoded(response, request.raw, self.bound))
@@ -186,7 +184,7 @@ class _Wire:
         return self._counted(message, model)
 
     def failed(self, model: MLModel) -> None:
-        self._servicer._figures(model).errors.inc()
+        self._servicer._figures(model).errors.inc(1)
 
     def _counted(self, message: bytes, model: MLModel | None) -> bytes:
         if model is not None:

@@ -12,7 +12,7 @@ the wire: it begins when those before it have been read, and what comes after it
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -27,7 +27,7 @@ from ..streams.deadlines import timeout_seconds, within
 from ..streams.pauses import with_pauses
 from ..tensors.json_codec import is_large
 from .converters import DecodedRequest
-from .outbox import Outbox, Wire
+from .outbox import Outbox
 from .reading import Reading
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
@@ -35,6 +35,29 @@ REQUESTS_AHEAD = 2
 # When the first answer of a stream is a failure: how long to wait for the client to say whether
 # it has more to ask. A client that has not is told by the stream's status.
 SOLE_REQUEST_SECONDS = 0.25
+
+
+class Wire(Protocol):
+    """Where a stream's messages go."""
+
+    def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Any:
+        """The message for a response, its tensors raw or not, of a model if there is such a one;
+        something that has a length.
+
+        Raises:
+            TooLargeError: it is larger than a message may be.
+        """
+
+    async def encode_large(
+        self, response: InferenceResponse, raw: bool, model: MLModel | None
+    ) -> Any:
+        """The same for a response that may be large: it takes turns."""
+
+    def failed(self, model: MLModel) -> None:
+        """One of a model's requests has failed on its way out."""
+
+    async def write(self, message: Any) -> None:
+        """Send a message; returns when the wire took it."""
 
 
 class ModelEnded(Exception):
@@ -235,17 +258,17 @@ class Substreams:
         try:
             async for response in responses:
                 if held is not None:
-                    outbox.add(held, raw, model)  # a failure has no outputs
+                    outbox.put(self._wire.encode(held, raw, model))  # a failure has no outputs
                     held = None
                 elif not self._wrote and failure_of(response) and await self._is_sole():
                     held = response
                     continue
                 wrote, self._wrote = self._wrote, True
                 try:
-                    due = (
-                        await outbox.add_large(response, raw, model)
+                    message = (
+                        await self._wire.encode_large(response, raw, model)
                         if is_large(response)
-                        else outbox.add(response, raw, model)
+                        else self._wire.encode(response, raw, model)
                     )
                 except TooLargeError as error:
                     self._wire.failed(model)
@@ -253,8 +276,8 @@ class Substreams:
                     if not wrote and await self._is_sole():
                         held = failure
                         continue
-                    due = outbox.add(failure, raw, model)
-                if due:
+                    message = self._wire.encode(failure, raw, model)
+                if outbox.put(message):
                     await outbox.flush()
         except Exception:
             await outbox.flush()
@@ -265,7 +288,7 @@ class Substreams:
 
     def _outbox(self) -> Outbox:
         limit = self._data_plane.streaming.limits.buffered_responses
-        return Outbox(self._wire, self._writing, self._data_plane.calls.turnstile, limit)
+        return Outbox(self._wire.write, self._writing, self._data_plane.calls.turnstile, limit)
 
     def _is_only(self) -> bool:
         """Whether all that was asked goes to one model, in one stream."""
@@ -283,7 +306,7 @@ class Substreams:
     async def _write(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> None:
         self._wrote = True
         outbox = self._outbox()
-        outbox.add(response, raw, model)
+        outbox.put(self._wire.encode(response, raw, model))
         await outbox.flush()
 
 

@@ -135,7 +135,6 @@ class Calls:
         self._metrics = metrics
         self._open: set[Call] = set()
         self._none_open = asyncio.Event()
-        self._none_open.set()
         self._watcher: asyncio.Task[None] | None = None
 
     def open(
@@ -185,6 +184,8 @@ class Calls:
         if self.draining:
             seconds = 0
         self.draining = True
+        if not self._open:
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._none_open.wait()
@@ -197,7 +198,6 @@ class Calls:
         """A call is there; the slot that it is to have."""
         self.turnstile.arrived()
         self._open.add(call)
-        self._none_open.clear()
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
         return self._limits.call(callers.current().identity)
@@ -206,7 +206,7 @@ class Calls:
         """It is gone."""
         call.close()
         self._open.discard(call)
-        if not self._open:
+        if self.draining and not self._open:
             self._none_open.set()
 
     def refused(self, protocol: str, reason: str) -> None:

@@ -38,12 +38,13 @@ from ..errors import (
     shown,
 )
 from ..settings import StreamingSettings
+from ..watch.adding import Observed, value_of
 from ..watch.metrics import StreamMetrics
 from ..watch.statistics import Served
 from . import answers
 from .calls import Calls
 from .event_headers import EventHeaders
-from .headers import headers_of
+from .headers import Field, fields_of, headers_of
 from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
@@ -101,22 +102,24 @@ class StreamingDataPlane(DataPlane):
         await self.calls.drain(self.streaming.drain_seconds)
 
     async def infer(
-        self,
-        payload: InferenceRequest,
-        name: str,
-        version: str | None = None,
-        with_headers: bool = True,
+        self, payload: InferenceRequest, name: str, version: str | None = None
     ) -> InferenceResponse:
-        """One request, one response; a stream-only model's responses are collected into one.
+        """One request, one response; a stream-only model's responses are collected into one."""
+        model = await self.model(name, version)
+        response = await self.answer(payload, model)
+        self._inference_middleware.response_middleware(response, model.settings)
+        return response
+
+    async def answer(self, payload: InferenceRequest, model: MLModel) -> InferenceResponse:
+        """As `infer`, but for the response's headers: `headers_to` and `fields_to` tell them.
 
         Args:
-            with_headers: give the response its headers; else `headers_to` tells them.
+            model: as `model` gave it in this turn of the event loop: in another it may be unloaded.
         """
-        model = await self.model(name, version)
         requests = Requests(answers.One(payload), self, model)
         with self._serving(model, requests):
             payload = requests.read(payload)
-            async with self.calls.model(name):
+            async with self.calls.model(model.name):
                 response: InferenceResponse = await self._predicted(model, payload)
             if error := failure_of(response):
                 raise error
@@ -125,8 +128,6 @@ class StreamingDataPlane(DataPlane):
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
-            if with_headers:
-                self._inference_middleware.response_middleware(response, model.settings)
             return response
 
     async def infer_stream(
@@ -250,12 +251,17 @@ class StreamingDataPlane(DataPlane):
             parameters.headers.update(self._event_headers(model).of_request(request.id))
 
     def headers_to(self, response: InferenceResponse, model: MLModel) -> dict[str, str]:
-        """The headers that leave with an answer of `infer` that has not got them."""
-        parameters = response.parameters
-        if parameters is None or parameters.headers is None:
+        """The headers that leave with an answer of `answer`."""
+        if not _has_headers(response):
             return self._event_headers(model).of_response(response.id or "")
         self._inference_middleware.response_middleware(response, model.settings)
         return headers_of(response)
+
+    def fields_to(self, response: InferenceResponse, model: MLModel) -> list[Field]:
+        """The same as HTTP has them."""
+        if not _has_headers(response):
+            return self._event_headers(model).fields_of_response(response.id or "")
+        return fields_of(self.headers_to(response, model))
 
     def _event_headers(self, model: MLModel) -> EventHeaders:
         found = self._events.get(model.name)
@@ -290,11 +296,17 @@ class StreamingDataPlane(DataPlane):
         if found is None:
             labels = {"model": model.name, "version": model.version or ""}
             found = self._served[key] = Served(
-                duration=self._ModelInferRequestDuration.labels(**labels),
-                success=self._ModelInferRequestSuccess.labels(**labels),
-                failure=self._ModelInferRequestFailure.labels(**labels),
+                duration=Observed(self._ModelInferRequestDuration.labels(**labels)),
+                success=value_of(self._ModelInferRequestSuccess.labels(**labels)),
+                failure=value_of(self._ModelInferRequestFailure.labels(**labels)),
             )
         return found
+
+
+def _has_headers(response: InferenceResponse) -> bool:
+    """Whether a model gave its response headers of its own."""
+    parameters = response.parameters
+    return parameters is not None and parameters.headers is not None
 
 
 class _Serving:
@@ -330,9 +342,9 @@ class _Serving:
         served.duration.observe(took / 1e9)
         served.count(took, requests.count, requests.failed + (error is not None))
         if error is None:
-            served.success.inc()
+            served.success.inc(1)
         elif isinstance(error, Exception):
-            served.failure.inc()
+            served.failure.inc(1)
             if not isinstance(error, MLServerError):
                 request_id = requests.last_id or generate_uuid()
                 logger.exception(

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from .headers import MAX_HEADER_CHARACTERS, headers_of
+from .headers import MAX_HEADER_CHARACTERS, Field, fields_of, headers_of, printable
 
 # With the longest of their names.
 MAX_ID_CHARACTERS = MAX_HEADER_CHARACTERS - len("Ce-Requestid")
@@ -47,13 +47,19 @@ class EventHeaders:
         """What leaves with a response; an id that is too long for a header does not."""
         return self._response.fit(request_id)
 
+    def fields_of_response(self, request_id: str) -> list[Field]:
+        """The same as HTTP has them."""
+        return self._response.fields(request_id)
+
 
 class _Template:
-    __slots__ = ("_ids", "_said")
+    __slots__ = ("_fields", "_id_fields", "_ids", "_said")
 
     def __init__(self, headers: dict[str, str]):
         self._said = headers
         self._ids = [name for name, value in headers.items() if value == PLACE]
+        self._fields = fields_of({n: v for n, v in headers.items() if n not in self._ids})
+        self._id_fields = [name.lower().encode() for name in self._ids]
 
     def filled(self, request_id: str) -> dict[str, str]:
         found = self._said.copy()
@@ -66,3 +72,11 @@ class _Template:
         if len(request_id) <= MAX_ID_CHARACTERS:
             return self.filled(request_id)
         return {name: value for name, value in self._said.items() if name not in self._ids}
+
+    def fields(self, request_id: str) -> list[Field]:
+        """As `fit`, as HTTP has them."""
+        found = self._fields.copy()
+        if len(request_id) <= MAX_ID_CHARACTERS:
+            written = printable(request_id).encode()
+            found += [(name, written) for name in self._id_fields]
+        return found

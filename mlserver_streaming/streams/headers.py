@@ -5,7 +5,9 @@ with more, after the model has run.
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import quote
 
 from mlserver.types import InferenceResponse
 from mlserver.utils import extract_headers
@@ -25,6 +27,12 @@ OF_THE_WIRE = frozenset(
         *("transfer-encoding", "upgrade", "user-agent"),
     }
 )
+
+
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+Field = tuple[bytes, bytes]
+"""A header as HTTP has it: its name in lower case, and its value."""
 
 
 @lru_cache(KEPT_NAMES)
@@ -47,3 +55,13 @@ def headers_of(response: InferenceResponse) -> dict[str, str]:
             found[name] = text
             size += length
     return found
+
+
+def fields_of(headers: Mapping[str, str]) -> list[Field]:
+    """Headers as HTTP has them; any text is made fit to be one."""
+    return [(name.lower().encode(), printable(text).encode()) for name, text in headers.items()]
+
+
+def printable(text: str) -> str:
+    """A text that may stand in a header: as it is where it can."""
+    return text if text.isascii() and text.isprintable() else quote(text, PRINTABLE)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 from mlserver import MLModel
 from mlserver.logging import logger
@@ -18,7 +17,7 @@ class InUse:
     def __init__(self) -> None:
         self._streams: dict[MLModel, int] = {}
         # What to do, besides, when a model is unloaded.
-        self._met: WeakKeyDictionary[MLModel, list[Callable[[], None]]] = WeakKeyDictionary()
+        self._met: dict[MLModel, list[Callable[[], None]]] = {}
         self._idle: dict[MLModel, asyncio.Event] = {}
         self._unloading: set[asyncio.Task[None]] = set()
 
@@ -53,6 +52,7 @@ class InUse:
         unload = model.unload
 
         async def unload_now() -> bool:
+            self._met.pop(model, None)
             for each in then:
                 each()
             return await unload()

@@ -69,6 +69,7 @@ class Slots(asyncio.Semaphore):
 
     def __init__(self, number: int, of_what: str):
         super().__init__(number)
+        self.number = number
         self.of_what = of_what
         self.users = 0
 
@@ -125,7 +126,8 @@ class Hold:
         for each in self._wanted:
             slots = each.found()
             try:
-                if slots.locked():
+                # As many want one as there are: nobody waits, and one is free for each.
+                if slots.users > slots.number:
                     await self._limits.wait(slots, self._may_wait)
                 else:
                     await slots.acquire()

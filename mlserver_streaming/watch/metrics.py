@@ -11,6 +11,8 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from .adding import Observed, value_of
+
 LABELS = ("model_name", "model_version", "protocol")
 # From a token (1 ms) to a long job (minutes).
 SECONDS = (
@@ -128,24 +130,23 @@ class Figures:
     )
 
     def __init__(self, metrics: StreamMetrics, labels: tuple[str, str, str]):
-        self.active = metrics.active.labels(*labels)
-        self.first_response = metrics.first_response.labels(*labels)
-        self.interval = metrics.interval.labels(*labels)
-        self.duration = metrics.duration.labels(*labels)
-        self.requests = metrics.requests.labels(*labels)
-        self.responses = metrics.responses.labels(*labels)
-        self.errors = metrics.request_errors.labels(*labels)
-        self.received = metrics.bytes.labels(*labels, "in")
-        self.sent = metrics.bytes.labels(*labels, "out")
+        self.active = value_of(metrics.active.labels(*labels))
+        self.first_response = Observed(metrics.first_response.labels(*labels))
+        self.interval = Observed(metrics.interval.labels(*labels))
+        self.duration = Observed(metrics.duration.labels(*labels))
+        self.requests = value_of(metrics.requests.labels(*labels))
+        self.responses = value_of(metrics.responses.labels(*labels))
+        self.errors = value_of(metrics.request_errors.labels(*labels))
+        self.received = value_of(metrics.bytes.labels(*labels, "in"))
+        self.sent = value_of(metrics.bytes.labels(*labels, "out"))
         # From 0 on: Prometheus's rate() sees no growth in a counter whose first value is 1.
-        self.ended = {reason: metrics.ended.labels(*labels, reason) for reason in REASONS}
+        self.ended = {reason: value_of(metrics.ended.labels(*labels, reason)) for reason in REASONS}
 
 
 class MeasuredStream:
     """One stream's figures, kept here and handed over now and then.
 
-    A response costs a clock reading and a search in a tuple; the collectors' own `observe` takes
-    a lock and looks at each bucket in turn.
+    A response costs a clock reading and a search in a tuple; to observe it takes two locks.
     """
 
     __slots__ = (
@@ -178,7 +179,7 @@ class MeasuredStream:
         self._seconds = 0.0
         self._requests_told = 0
         self.errors = self.responses = 0
-        figures.active.inc()
+        figures.active.inc(1)
 
     def responded(self) -> bool:
         """A response was given; whether it is the first."""
@@ -197,7 +198,7 @@ class MeasuredStream:
     def failed(self) -> None:
         """One of its requests failed, and the stream goes on."""
         self.errors += 1
-        self._figures.errors.inc()
+        self._figures.errors.inc(1)
 
     def hand_over(self) -> None:
         """Let the collectors know what has happened since the last time."""
@@ -207,12 +208,8 @@ class MeasuredStream:
         if not self._ahead:
             return
         self._figures.responses.inc(self._ahead)
-        # The client library observes one value at a time only; this is its own addition, in bulk.
-        histogram = self._figures.interval
-        histogram._sum.inc(self._seconds)
-        for bucket, count in zip(histogram._buckets, self._counts, strict=True):
-            if count:
-                bucket.inc(count)
+        if self.responses > 1:
+            self._figures.interval.observe_many(self._counts, self._seconds)
         self._ahead, self._seconds = 0, 0.0
         self._counts = [0] * (len(SECONDS) + 1)
 
@@ -222,7 +219,7 @@ class MeasuredStream:
         self._forget(self)
         self.hand_over()
         figures = self._figures
-        figures.active.dec()
+        figures.active.inc(-1)
         figures.duration.observe(seconds)
-        figures.ended[reason].inc()
+        figures.ended[reason].inc(1)
         return seconds

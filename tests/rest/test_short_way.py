@@ -1,6 +1,7 @@
 """The short way of the inference calls: the same door, counts and errors as the app's own way."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette_exporter import PrometheusMiddleware
 
 from mlserver_streaming.errors import InternalError, MLServerError, TooLargeError
+from mlserver_streaming.rest.cycles import ANSWER
 from mlserver_streaming.rest.short_way import ShortWay
 
 PATH = "/v2/models/{model_name}/infer"
@@ -60,11 +62,13 @@ def app(calls, request):
 async def asked(way, path, method="POST", root_path=""):
     """The statuses and the body of what is sent."""
     sent = []
+    cycle = SimpleNamespace(status=0, written=0.0)  # our server's
 
     async def receive():
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message):
+        cycle.status = cycle.status or message["status"]
         sent.append(message)
 
     scope = {
@@ -74,6 +78,7 @@ async def asked(way, path, method="POST", root_path=""):
         "root_path": root_path,
         "query_string": b"",
         "headers": [(b"host", b"a")],
+        "extensions": {ANSWER: {"cycle": cycle}},
     }
     failure = None
     try:

@@ -160,3 +160,63 @@ async def test_a_context_variable_lasts_from_the_first_step_to_the_last() -> Non
     await anext(answers)
     await answers.aclose()
     assert current.get() == "none"
+
+
+async def test_what_a_model_waits_for_is_cancelled_with_it() -> None:
+    """As it would be in a task of its own: a call that it left behind would go on for nobody."""
+    closed: Closed = []
+
+    async def inner() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.append("inner")
+
+    async def asking() -> AsyncGenerator[str, None]:
+        yield "only"
+        try:
+            await asyncio.create_task(inner())
+        finally:
+            closed.append("outer")
+
+    for turns in (0, 2, 20):  # before, while and after the next step is tried
+        closed.clear()
+        reader = asyncio.create_task(flagged(asking()))
+        for _ in range(1 + turns):
+            await asyncio.sleep(0)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert closed in (["inner", "outer"], ["outer"])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    answers = with_final(asking())
+    await anext(answers)
+    closed.clear()
+    await answers.aclose()
+    assert closed == ["inner", "outer"]
+
+
+async def test_a_cancellation_while_it_closes_is_not_lost() -> None:
+    closing = asyncio.Event()
+
+    async def slow() -> AsyncGenerator[str, None]:
+        yield "only"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closing.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async def read() -> None:
+        answers = with_final(slow())
+        await anext(answers)
+        await answers.aclose()
+        await asyncio.Event().wait()
+
+    reader = asyncio.create_task(read())
+    await closing.wait()
+    reader.cancel()
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await reader

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from mlserver_streaming.watch import metrics as module
+from mlserver_streaming.watch.adding import Observed
 from mlserver_streaming.watch.metrics import REASONS, SECONDS, StreamMetrics
 
 LABELS = {"model_name": "m", "model_version": "", "protocol": "rest"}
@@ -103,9 +104,9 @@ def test_intervals_handed_over_in_bulk_are_as_if_observed_one_by_one(intervals: 
         Histogram(name, "", buckets=SECONDS, registry=registry) for name in ("expected", "bulk")
     )
     figures = SimpleNamespace(
-        interval=bulk,
+        interval=Observed(bulk),
         **{
-            name: SimpleNamespace(inc=lambda *n: None, dec=lambda: None, observe=lambda n: None)
+            name: SimpleNamespace(inc=lambda n: None, observe=lambda n: None)
             for name in ("active", "first_response", "responses", "requests")
         },
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from mlserver import MLModel
 from mlserver.logging import logger
-from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from mlserver.utils import generate_uuid, insert_headers
 
 from ...access.authenticator import without_secrets
@@ -23,15 +23,24 @@ from ...errors import InternalError, MLServerError, TooLargeError, failure_of
 from ...streams import calls
 from ...streams.answers import One, is_decoupled
 from ...streams.calls import TRITON
-from ...streams.deadlines import timeout_seconds, undisturbed, within
+from ...streams.deadlines import timeout_seconds, within
 from ...streams.finals import with_final
 from ...streams.model_registry import UNVERSIONED
+from ...streams.pauses import with_pauses
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
-from ..converters import DecodedRequest, decode, encode_response, named, response_parts
+from ..converters import (
+    DecodedRequest,
+    decode,
+    encode_response,
+    encoded_parameters,
+    named,
+    response_parts,
+)
 from ..errors import abort, answers_errors, write
+from ..outbox import Outbox
 from ..servicer import StreamingServicer, metadata_of
 from .messages import (
     DATA_TYPES,
@@ -44,6 +53,7 @@ from .messages import (
 )
 
 if TYPE_CHECKING:
+    from ...watch.metrics import Figures
     from ...watch.statistics import Served
     from ..servicer import Context
 
@@ -51,6 +61,10 @@ FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
 # Call metadata that asks for a real status, and so the stream's end, at its first error.
 STRICT_ERRORS = "triton_grpc_error"
+# The parameter of a response that says so, as it is written.
+FINALS = {
+    final: encoded_parameters(Parameters.model_validate({FINAL: final})) for final in (False, True)
+}
 # Of ModelStreamInferResponse.
 INFER_RESPONSE_TAG = tag(2, 2)
 
@@ -122,6 +136,7 @@ class _TritonStream:
         limits = servicer._data_plane.streaming.limits
         self.slots = asyncio.Semaphore(limits.buffered_responses)
         self._servicer = servicer
+        self._data_plane = servicer._data_plane
         self._headers = headers
         self._context = context
         self._strict = strict
@@ -130,46 +145,78 @@ class _TritonStream:
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
         try:
-            request = await in_turns(decode(message, self._servicer._data_plane.streaming.limits))
+            request = await in_turns(decode(message, self._data_plane.streaming.limits))
             insert_headers(request.payload, dict(self._headers))
             async with within(timeout_seconds(request.payload)):
                 await self._respond(request, len(message))
         except MLServerError as error:
-            await self._fail(*named(message), error, final=True)
+            await self._fail(message, error)
         except Exception:
-            name, version, request_id = named(message)
-            internal = InternalError(request_id or generate_uuid())
+            internal = InternalError(named(message)[2] or generate_uuid())
             logger.exception("Triton stream: %s", internal)
-            await self._fail(name, version, request_id, internal, final=True)
+            await self._fail(message, internal)
         finally:
             self.slots.release()
 
+    async def _fail(self, message: bytes, error: MLServerError) -> None:
+        """Answer a request with its failure, and nothing after that."""
+        outbox = self._outbox()
+        outbox.put(self._failed(*named(message), error, final=True))
+        await outbox.flush()
+
     async def _respond(self, request: DecodedRequest, size: int) -> None:
         name, version, payload = request.model_name, request.model_version, request.payload
-        model = await self._servicer._data_plane.model(name, version)
+        model = await self._data_plane.model(name, version)
         figures = self._servicer._figures(model)
         figures.received.inc(size)
-        responses = self._servicer._data_plane.infer_stream(One(payload), name, version)
-        final = False
+        # Each message is waited for until the wire took it: turns enough.
+        responses = self._data_plane.infer_stream(One(payload), name, version, take_turns=False)
+        outbox = self._outbox()
         async with aclosing(with_final(responses)) as answers:
+            gathering = self._gather(answers, outbox, request, figures)
+            await with_pauses(gathering, outbox.flush)
+
+    async def _gather(
+        self,
+        answers: AsyncIterator[tuple[InferenceResponse, bool]],
+        outbox: Outbox,
+        request: DecodedRequest,
+        figures: Figures,
+    ) -> None:
+        """Have all responses written, and an empty one where the last was not known for it."""
+        name, version, payload = request.model_name, request.model_version, request.payload
+        final = False
+        try:
             async for response, final in answers:
-                if error := failure_of(response):
-                    await self._fail(name, version, payload.id or "", error, final)
-                    continue
-                try:
-                    figures.sent.inc(await self._send(response, request.raw, final))
-                except TooLargeError as too_large:
-                    figures.errors.inc()
-                    await self._fail(name, version, payload.id or "", too_large, final)
+                error: MLServerError | None = failure_of(response)
+                if error is None:
+                    try:
+                        message = await self._encoded(response, request.raw, final)
+                        figures.sent.inc(len(message))
+                    except TooLargeError as too_large:
+                        figures.errors.inc(1)
+                        error = too_large
+                if error is not None:
+                    message = self._failed(name, version, payload.id or "", error, final)
+                if outbox.put(message):
+                    await outbox.flush()
+        except Exception:
+            await outbox.flush()
+            raise
         if not final and _wants_empty_final(payload):
             empty = InferenceResponse.model_construct(
                 model_name=name, model_version=version, id=payload.id, outputs=[]
             )
-            await self._write(infer_response=encode_response(empty, request.raw, {FINAL: True}))
+            outbox.put(_message(encode_response(empty, request.raw, FINALS[True])))
+        await outbox.flush()
 
-    async def _fail(
+    def _outbox(self) -> Outbox:
+        limit = self._data_plane.streaming.limits.buffered_responses
+        return Outbox(self.write, self._writing, self._data_plane.calls.turnstile, limit)
+
+    def _failed(
         self, name: str, version: str, request_id: str, error: MLServerError, final: bool
-    ) -> None:
+    ) -> bytes:
         if self._strict:
             if call := calls.current():
                 call.failed = True
@@ -177,40 +224,36 @@ class _TritonStream:
         failed = InferenceResponse.model_construct(
             model_name=name, model_version=version, id=request_id, outputs=[]
         )
-        await self._write(
-            error_message=str(error),
-            infer_response=encode_response(failed, False, {FINAL: final}),
-        )
+        whole: bytes = ModelStreamInferResponse(
+            error_message=str(error), infer_response=encode_response(failed, False, FINALS[final])
+        ).SerializeToString()
+        return whole
 
-    async def _send(self, response: InferenceResponse, raw: bool, final: bool) -> int:
-        """Write a response; the bytes that it has.
+    async def _encoded(self, response: InferenceResponse, raw: bool, final: bool) -> bytes:
+        """A response's message.
 
         Raises:
-            TooLargeError: more than a message may have.
+            TooLargeError: it has more bytes than a message may have.
         """
         if not is_large(response):
-            message = encode_response(response, raw, {FINAL: final})
+            message = encode_response(response, raw, FINALS[final])
             self._servicer.bound.check(len(message))
-            await self._write(infer_response=message)
-            return len(message)
+            return _message(message)
         # Put together by hand: protobuf would copy it twice more.
-        parts = await in_turns(response_parts(response, raw, {FINAL: final}))
+        parts = await in_turns(response_parts(response, raw, FINALS[final]))
         size = sum(map(len, parts))
         self._servicer.bound.check(size)
-        await self._write_message(
-            await in_turns(gathered([INFER_RESPONSE_TAG + varint(size), *parts]))
-        )
-        return size
+        return await in_turns(gathered([INFER_RESPONSE_TAG + varint(size), *parts]))
 
-    async def _write(self, **fields: Any) -> None:
-        await self._write_message(ModelStreamInferResponse(**fields).SerializeToString())
-
-    async def _write_message(self, message: bytes) -> None:
-        async with self._writing:
-            with undisturbed():
-                await write(self._context, message)
+    async def write(self, message: bytes) -> None:
+        await write(self._context, message)
         if call := calls.current():
             call.touch()
+
+
+def _message(response: bytes) -> bytes:
+    """A ModelStreamInferResponse with nothing but a response."""
+    return b"".join((INFER_RESPONSE_TAG, varint(len(response)), response))
 
 
 def _wants_empty_final(payload: InferenceRequest) -> bool:
