@@ -97,8 +97,8 @@ def _bars(axis: Any, result: Result) -> None:
     drawn = axis.barh(names, values, color=list(map(_color, names)))
     axis.bar_label(drawn, labels=[f"{value:,.0f}" for value in values], padding=3, fontsize=8)
     figure, name = headline(result)
-    less = ", less is better" if figure == FIRST_P99 else ""
-    axis.set_title(name + less, fontsize=9, loc="left")
+    less = "\n(less is better)" if figure == FIRST_P99 else ""
+    axis.set_title(name.replace(", each its own model", "") + less, fontsize=8, loc="left")
     axis.margins(x=0.15)
     axis.get_xaxis().set_visible(False)
 
@@ -114,7 +114,8 @@ def _curves(axis: Any, result: Result) -> None:
     axis.set_xscale("log", base=2)
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.legend(fontsize=8, title=f"{unit}s within {LIMIT_MS} ms", frameon=False)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncol": 3, "frameon": False}
+    axis.legend(fontsize=8, title=f"{unit}s within {LIMIT_MS} ms", **below)
     axis.grid(alpha=0.25)
 
 
