@@ -155,6 +155,7 @@ class Camera:
     """Frames at a fixed rate, whether anybody takes them or not."""
 
     fps, frame_count, live = Fraction(SOURCE_FPS), None, True
+    pixel_aspect = Fraction(1)
 
     def __init__(self, images: Sequence[Any], seconds: float):
         self._images, self._count = images, round(seconds * SOURCE_FPS)
