@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,9 +200,9 @@ async def _asked(target: Target, call: HttpCall) -> int:
     stream = await EventStream.connect("127.0.0.1", target.http, tls)
     body = call.body.replace(str(SEED).encode(), str(time.time_ns() // 1000).encode())
     request = post(call.path, body, call.content_type, call.headers)
-    for _ in range(1 + call.remembered):
-        answer = await stream.ask(request, whole=True)
-    stream.close()
+    with closing(stream):
+        for _ in range(1 + call.remembered):
+            answer = await stream.ask(request, whole=True)
     if not call.is_right(answer):
         raise AnswerError(f"a wrong answer: {answer[:300]!r}")
     return stream.size
