@@ -32,7 +32,7 @@ UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_IND
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
 .PHONY: setup wheel ready-to-serve install-serving smoke image image-test demo serve serve-replicas scale-test \
-	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached haproxy lock clean
+	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached haproxy load-programs lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -164,7 +164,7 @@ test-aids: $(VENV)/.test-aids
 
 $(VENV)/.test-aids: | setup
 	@command -v apt-get > /dev/null || { touch $@; exit 0; }; \
-	for aid in memcached perf-analyzer haproxy; do \
+	for aid in memcached perf-analyzer haproxy load-programs; do \
 		echo "Getting $$aid for the tests (some seconds) ..."; \
 		timeout $(AID_SECONDS) $(MAKE) --no-print-directory $$aid > $(VENV)/$$aid.log 2>&1 || \
 			echo "$$aid cannot be had here, its tests will skip; see $(VENV)/$$aid.log"; \
@@ -215,6 +215,16 @@ haproxy:
 	} >&2
 	@PATH=$$PATH:/usr/sbin; haproxy -v | head -1
 
+# What loads the plain rows of the benchmarks; Debian only, and only root may install it. Without
+# them the rows say so.
+load-programs:
+	@command -v wrk > /dev/null && command -v h2load > /dev/null || { \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="apt-get install --yes --quiet=2 --no-install-recommends wrk nghttp2-client"; \
+		$$install || { apt-get update --quiet=2 && $$install; }; \
+	} >&2
+	@command -v wrk h2load
+
 # What a user would pick instead, each in an environment of its own, some 1.6 GB in all; Triton's
 # must be of the system's Python 3.11. One that cannot be had is named in the results and fails
 # nothing.
@@ -229,12 +239,13 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 
-# Some fourteen minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
+# Some twenty minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
 # that the README and benchmarks/README.md show.
 bench: setup peers
+	-@$(MAKE) --no-print-directory load-programs
 	$(BIN)/python -m benchmarks --publish
 
-# A smoke run of two minutes, no limit asserted, with whichever peers are installed already.
+# A smoke run of some minutes, no limit asserted, with whichever peers are installed already.
 bench-quick: setup
 	$(BIN)/python -m benchmarks --quick --results results/bench-quick
 

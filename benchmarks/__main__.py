@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +11,22 @@ import click
 
 from .contenders.contenders import HERE
 from .contenders.process import ContenderError
-from .report import machine, plots, report
+from .report import machine, report
 from .report.publish import publish
+from .report.results import write
 from .rows.cache_rows import cache
 from .rows.cost_rows import costs
 from .rows.jpeg_rows import jpeg
+from .rows.measured import Plan, Row
 from .rows.paced_rows import paced
-from .rows.rows import AnyRow, Plan, RowMaker
 from .rows.shared_memory_rows import shared_memory
+from .rows.start_rows import start
 from .rows.stock_model_rows import stock_model
 from .rows.tensor_rows import tensor_rows
-from .rows.text_rows import fairness, text
+from .rows.text_rows import text
 from .rows.worker_rows import workers
 
-WORKLOADS: dict[str, RowMaker] = {
+WORKLOADS: dict[str, Callable[[Plan], list[Row]]] = {
     "stock-model": stock_model,
     "text": text,
     "jpeg": jpeg,
@@ -33,76 +35,65 @@ WORKLOADS: dict[str, RowMaker] = {
     "costs": costs,
     "cache": cache,
     "workers": workers,
+    "start": start,
     "paced": paced,
 }
-# A part of text, for those in a hurry.
-PARTS: dict[str, RowMaker] = {"fairness": fairness}
-QUICK_ROUNDS, QUICK_SECONDS = 1, 0.2
-QUICK_PACED_SECONDS, QUICK_STREAMS = 0.5, 2
 
 
 @click.command()
-@click.argument("workloads", nargs=-1, type=click.Choice([*WORKLOADS, *PARTS, "all"]))
+@click.argument("workloads", nargs=-1, type=click.Choice([*WORKLOADS, "all"]))
+@click.option("--row", default="", help="Only rows whose title has this in it.")
+@click.option("--beside", multiple=True, help="Only contenders with this in their names; several.")
 @click.option("--rounds", default=3, show_default=True, help="Windows of each contender.")
 @click.option("--seconds", default=0.7, show_default=True, help="Length of a window.")
+@click.option("--quick", is_flag=True, help="One short window: its figures mean little.")
 @click.option(
-    "--quick", is_flag=True, help="A smoke run: one short window, its figures mean little."
-)
-@click.option(
-    "--publish",
-    "published",
-    is_flag=True,
-    help="Renew the tables and plots of the README and of benchmarks/README.md too.",
+    "--publish", "published", is_flag=True, help="Renew the READMEs' tables and plots too."
 )
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
-    default=HERE / "results",
-    help="Where table.md and the JSON files go. [default: benchmarks/results]",
+    help="Where a JSON file a row goes. [default: none are written; with --publish "
+    "benchmarks/results]",
 )
 def main(
     workloads: tuple[str, ...],
+    row: str,
+    beside: tuple[str, ...],
     rounds: int,
     seconds: float,
     quick: bool,
     published: bool,
-    results: Path,
+    results: Path | None,
 ) -> None:
     """Measure the service beside what a user would pick instead: WORKLOADS, or all of them.
 
-    Every contender is a process of its own on the loopback; one load generator drives them in
-    turn and checks every answer.
+    Every contender is a process of its own on the loopback; they are measured in turn, ours beside
+    each other, and a ratio is the median of those of windows side by side.
     """
     if quick:
-        rounds, seconds = QUICK_ROUNDS, QUICK_SECONDS
+        rounds, seconds = 1, 0.2
     wanted = WORKLOADS if not workloads or "all" in workloads else dict.fromkeys(workloads)
     cores = sorted(os.sched_getaffinity(0))
     found = machine.describe()
-    begun = time.monotonic()
-    rows: list[AnyRow] = []
+    rows = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        plan = Plan(rounds, seconds, Path(folder), {cores[0]}, {cores[-1]})
+        plan = Plan(rounds, seconds, Path(folder), {cores[0]}, {cores[-1]}, row=row, beside=beside)
         if quick:
-            plan = replace(plan, paced_seconds=QUICK_PACED_SECONDS, most_streams=QUICK_STREAMS)
+            plan = replace(plan, paced_seconds=0.5, most_streams=2)
         for name in wanted:
             click.echo(f"measuring {name} ...", err=True)
             try:
-                rows += (WORKLOADS | PARTS)[name](plan)
+                rows += [each.as_dict(found) for each in WORKLOADS[name](plan)]
             except ContenderError as error:
                 sys.exit(f"{name}: {error}")
-    how = (
-        f"{rounds} round{'s' if rounds > 1 else ''} of {seconds:g} s a contender, alternating, "
-        f"{time.monotonic() - begun:.0f} s in all"
-    )
+    click.echo(report.table(rows))
     if published:
-        for stale in results.glob("*.json"):
-            stale.unlink()
-    table = report.write(rows, found, how, results)
-    click.echo(table)
-    if published:
-        publish(rows, found, how, table)
-    else:
-        plots.draw(rows, found, results)
+        results = results or HERE / "results"
+    if results:
+        write(rows, results)
+    if published and results:
+        publish(results)
 
 
 if __name__ == "__main__":

@@ -7,31 +7,124 @@ streams of tokens that a reader expects 30 times a second; how late do the answe
     python -m benchmarks.load tokens --wire sse --parameter delay=0.03 --rate 30 --find
 """
 
+import base64
 import json
-import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from functools import wraps
+from typing import Any, BinaryIO, TextIO, TypeVar
 from urllib.parse import quote
 
 import click
 import uvloop
 
 from clients.address import join_address
-from clients.command import reported
+from clients.command import option, reported, server_options
+from clients.credentials import Credentials
 from clients.grpc_channel import channel_credentials
-from clients.tls import hang_up_hint, tls_error
+from clients.grpc_messages import Parameter
+from clients.tls import Tls, hang_up_hint, tls_error
 
 from .contenders.process import ContenderError
 from .inputs.frames import frames as sample_frames
 from .inputs.text_prompt import prompt as sample_prompt
-from .load_options import MAX_STREAMS, Wanted, load_options
+from .loads.event_stream import JSON, post
 from .loads.pace import Pace, Paced, find_most
-from .loads.paced_links import GrpcLink, SseLink
+from .loads.paced_links import GrpcLink, HttpLink, grpc_requests
 from .loads.paced_load import Link, run_paced
-from .loads.paced_requests import as_text, flat_body, grpc_requests, http_request, v2_body
 from .report.paced_table import as_table
+
+# What each wire is, and the port that it has where none is named.
+PORTS = {"grpc": 8081, "triton": 8001, "sse": 8080, "generate": 8080}
+WIRES = (
+    "grpc: ModelStreamInfer as MLServer has it; triton: the same in Triton's dialect; "
+    "sse: generate_stream with a V2 body; generate: with the flat body of Triton's"
+)
+MAX_STREAMS = 10_000
+POSITIVE = click.FloatRange(min=0, min_open=True)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What both commands take: the server, the pace, and what to print."""
+
+    wire: str
+    host: str
+    port: int
+    model: str
+    tensor: str
+    parameters: dict[str, Parameter]
+    tls: Tls | None
+    credentials: Credentials
+    rate: float
+    seconds: float
+    streams: int
+    find: bool
+    limit_ms: float
+    output: TextIO | None
+
+    @property
+    def address(self) -> str:
+        return join_address(self.host, self.port)
+
+
+def parameter(
+    _: click.Context, __: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Parameter]:
+    """NAME=VALUE, the value as JSON has it where it can be read so, else a text."""
+    found: dict[str, Parameter] = {}
+    for each in given:
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = value if isinstance(value, str | int | float | bool) else text
+    return found
+
+
+def load_options(
+    *, model: str, tensor: str, rate: float, wire: str
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The options that both commands have; the command gets them as one Wanted."""
+    several: dict[str, Any] = {"multiple": True, "callback": parameter}
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        server_options(port=PORTS, model=model),
+        option("--wire", type=click.Choice(list(PORTS)), default=wire, help=f"{WIRES}."),
+        option("--input", "tensor", default=tensor, help="Name of the model's input."),
+        option(
+            "--parameter", "parameters", **several, help="Request parameter NAME=VALUE; several."
+        ),
+        option("--rate", default=rate, type=POSITIVE, help="Items a second of each stream."),
+        option("--seconds", default=10.0, type=click.FloatRange(0.1, 86_400), help="Of a run."),
+        option(
+            "--streams",
+            default=1,
+            type=click.IntRange(1, MAX_STREAMS),
+            help="Streams at once; with --find, the first number to try.",
+        ),
+        option("--find", is_flag=True, help="Find how many fit within the limit."),
+        option("--limit", "limit_ms", default=100.0, type=POSITIVE, help="Of p99 lateness, in ms."),
+        option("--json", "output", type=click.File("w", lazy=True), help="Also write JSON here."),
+    ]
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def decorated(*, timeout: float, wire: str, port: int | None, **given: Any) -> R:
+            del timeout  # an answer that has not come by the end of a run counts as missing
+            names = Wanted.__dataclass_fields__
+            mine = {name: given.pop(name) for name in list(given) if name in names}
+            return command(Wanted(wire=wire, port=port or PORTS[wire], **mine), **given)
+
+        for add in reversed(options):
+            decorated = add(decorated)
+        return decorated
+
+    return decorate
 
 
 @click.group()
@@ -50,96 +143,74 @@ def main() -> None:
     "--file",
     "files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.File("rb"),
     help="An image, sent as it is; may be repeated. [default: a 640x480 sample scene]",
 )
-def frames(wanted: Wanted, files: tuple[Path, ...]) -> None:
+def frames(wanted: Wanted, files: tuple[BinaryIO, ...]) -> None:
     """Streams of frames, each due RATE times a second: cameras, or any other items."""
-    elements = [read_file(path) for path in files] or list(sample_frames())
-    finish(wanted, lambda: frame_link(wanted, elements))
+    elements = [file.read() for file in files] or list(sample_frames())
+    finish(wanted, elements, tokens=False)
 
 
 @main.command()
 @load_options(model="text-model", tensor="prompt", rate=30.0, wire="sse")
 @click.option("--prompt", help="What to ask. [default: 200 words]")
-@click.option(
-    "--file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with the prompt.",
-)
-def tokens(wanted: Wanted, prompt: str | None, file: Path | None) -> None:
+@click.option("--file", type=click.File(errors="replace"), help="A file with the prompt.")
+def tokens(wanted: Wanted, prompt: str | None, file: TextIO | None) -> None:
     """Streams of tokens, expected RATE times a second from the first token on.
 
     The wait for the first token is reported by itself. A stream that ends begins again.
     """
     if prompt is not None and file is not None:
         raise click.UsageError("--prompt and --file exclude each other")
-    text = read_file(file).decode(errors="replace") if file else prompt or sample_prompt()
-    finish(wanted, lambda: token_link(wanted, text))
+    text = file.read() if file else prompt or sample_prompt()
+    finish(wanted, [text.encode()], tokens=True)
 
 
-def read_file(path: Path) -> bytes:
+def link(wanted: Wanted, elements: list[bytes], tokens: bool) -> Link:
+    """One camera, or one reader."""
+    if wanted.wire in ("grpc", "triton"):
+        requests = grpc_requests(wanted.model, wanted.tensor, elements, wanted.parameters)
+        return GrpcLink(
+            wanted.address,
+            requests,
+            wanted.wire == "triton",
+            tokens,
+            None if wanted.tls is None else channel_credentials(wanted.tls),
+            wanted.credentials.metadata(),
+        )
+    context = None if wanted.tls is None else wanted.tls.context()
+    requests = [http_request(wanted, element) for element in elements]
+    return HttpLink(wanted.host, wanted.port, requests, tokens, context)
+
+
+def http_request(wanted: Wanted, element: bytes) -> bytes:
+    """An element in a V2 body or in Triton's flat one: its text, or its base64."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from error
-
-
-def frame_link(wanted: Wanted, elements: list[bytes]) -> Link:
-    """One camera."""
-    if wanted.wire in ("grpc", "triton"):
-        requests = grpc_requests(wanted.model, wanted.input, elements, wanted.parameters)
-        return grpc_link(wanted, requests, tokens=False)
-    return sse_link(wanted, [http(wanted, element) for element in elements], tokens=False)
-
-
-def token_link(wanted: Wanted, prompt: str) -> Link:
-    """One reader."""
-    if wanted.wire in ("grpc", "triton"):
-        requests = grpc_requests(wanted.model, wanted.input, [prompt.encode()], wanted.parameters)
-        return grpc_link(wanted, requests, tokens=True)
-    return sse_link(wanted, [http(wanted, prompt.encode())], tokens=True)
-
-
-def grpc_link(wanted: Wanted, requests: list[bytes], tokens: bool) -> GrpcLink:
-    credentials = None if wanted.tls is None else channel_credentials(wanted.tls)
-    return GrpcLink(
-        join_address(wanted.host, wanted.port),
-        requests,
-        wrapped=wanted.wire == "triton",
-        tokens=tokens,
-        credentials=credentials,
-        metadata=wanted.credentials.metadata(),
-    )
-
-
-def sse_link(wanted: Wanted, requests: list[bytes], tokens: bool) -> SseLink:
-    context: ssl.SSLContext | None = None if wanted.tls is None else wanted.tls.context()
-    return SseLink(wanted.host, wanted.port, requests, tokens, context)
-
-
-def http(wanted: Wanted, element: bytes) -> bytes:
-    text, is_base64 = as_text(element)
-    if wanted.wire == "sse":
-        body = v2_body(wanted.input, text, is_base64, wanted.parameters)
-    else:
-        body = flat_body(wanted.input, text, wanted.parameters)
+        text, kind = element.decode(), "str"
+    except UnicodeDecodeError:
+        text, kind = base64.b64encode(element).decode(), "base64"
+    tensor = {"name": wanted.tensor, "datatype": "BYTES", "shape": [1], "data": [text]}
+    found: dict[str, Any] = {"inputs": [{**tensor, "parameters": {"content_type": kind}}]}
+    if wanted.wire == "generate":
+        found = {wanted.tensor: text}
+    body = json.dumps({**found, "parameters": wanted.parameters}).encode()
     path = f"/v2/models/{quote(wanted.model, safe='')}/generate_stream"
-    address = join_address(wanted.host, wanted.port)
-    return http_request(path, address, body, wanted.credentials.headers())
+    headers = {"Accept": "text/event-stream", **wanted.credentials.headers()}
+    return post(path, body, JSON, headers, wanted.address)
 
 
-def finish(wanted: Wanted, link: Callable[[], Link]) -> None:
+def finish(wanted: Wanted, elements: list[bytes], tokens: bool) -> None:
     """Run what is wanted, print the table, write the JSON; exit status 1 where nothing fits."""
     runs: list[Paced] = []
 
     def run(streams: int) -> bool:
         pace = Pace(streams, wanted.rate, wanted.seconds, min(1.0, wanted.seconds / 2))
-        links = [link() for _ in range(streams)]
+        links = [link(wanted, elements, tokens) for _ in range(streams)]
         runs.append(uvloop.run(run_paced(links, pace, "first")))
         if wanted.find:
             click.echo(f"{streams} streams: p99 {1e3 * runs[-1].late_p99:.1f} ms late", err=True)
-        return runs[-1].fits(wanted.limit)
+        return runs[-1].fits(wanted.limit_ms / 1e3)
 
     most: int | None = None
     with reported():
@@ -152,36 +223,29 @@ def finish(wanted: Wanted, link: Callable[[], Link]) -> None:
             raise click.ClickException(explained(wanted, error)) from error
     click.echo(as_table(runs))
     if most is not None:
-        click.echo(
-            f"\n{most} streams at {wanted.rate:g}/s fit before p99 lateness passes "
-            f"{wanted.limit_ms:g} ms."
-        )
+        late = f"before p99 lateness passes {wanted.limit_ms:g} ms"
+        click.echo(f"\n{most} streams at {wanted.rate:g}/s fit {late}.")
     if wanted.output:
         found = {
             "model": wanted.model,
             "wire": wanted.wire,
-            "limit_seconds": wanted.limit,
+            "limit_seconds": wanted.limit_ms / 1e3,
             "most": most,
             "runs": [asdict(run) for run in runs],
         }
-        try:
-            Path(wanted.output).write_text(json.dumps(found, indent=1) + "\n")
-        except OSError as error:
-            raise click.ClickException(
-                f"{wanted.output} cannot be written: {error.strerror}"
-            ) from error
+        wanted.output.write(json.dumps(found, indent=1) + "\n")
     if all(run.errors and not run.answered for run in runs):
         sys.exit(1)
 
 
 def explained(wanted: Wanted, error: Exception) -> str:
     """Why nothing can be measured, in one sentence."""
-    address = join_address(wanted.host, wanted.port)
-    if (fault := tls_error(str(error), address)) is not None:
+    if (fault := tls_error(str(error), wanted.address)) is not None:
         return str(fault)
     # gRPC keeps the reason to itself.
     hint = hang_up_hint(wanted.tls) if isinstance(error, ContenderError) else ""
-    return f"{address} cannot be measured: {getattr(error, 'strerror', None) or error}{hint}"
+    why = getattr(error, "strerror", None) or error
+    return f"{wanted.address} cannot be measured: {why}{hint}"
 
 
 if __name__ == "__main__":

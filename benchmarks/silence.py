@@ -9,7 +9,6 @@ for a core is left out of the silence, the number in brackets has it.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -24,12 +23,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import grpc
 
-from tests.live.conftest import make_folder
-from tests.live.service import ROOT, Service
+from clients.server_process import answers_ok
 
-from .inputs.worst_requests import GRPC, MOST_BYTES, REST, STREAM, Worst, worst_requests
+from .contenders.contenders import ROOT, change_model, ours
+from .contenders.process import Contender
+from .inputs.worst_requests import MOST_BYTES, REST, TRITON, Worst, worst_requests
 from .report.machine import describe
 
 MIB = 1024 * 1024
@@ -40,14 +41,13 @@ LEAST_BODY = 4 * MIB
 # Before a request and after its answer: what it leaves behind is its own, too.
 REST_SECONDS = 0.3
 IDLE_SECONDS = 3.0
-QUICK_BYTES = MIB
-SERVICE = "/inference.GRPCInferenceService/"
+OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 class Watch:
     """A process that asks for health (loads/health_watch.py)."""
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Contender):
         ports = map(str, (service.http, service.grpc, service.process.pid))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.loads.health_watch", *ports],
@@ -98,14 +98,8 @@ class Seen:
         )
 
 
-def ask(service: Service, kind: Worst, body: bytes, limit: float) -> str:
-    """Send a request and read its answer; its status, with the beginning of an error."""
-    if kind.wire == REST:
-        return _ask_rest(service, kind, body, limit)
-    return _ask_grpc(service, kind, body, limit)
-
-
-def _ask_rest(service: Service, kind: Worst, body: bytes, limit: float) -> str:
+def ask_rest(service: Contender, kind: Worst, body: bytes, limit: float) -> str:
+    """Send a request and read its answer; its status."""
     connection = http.client.HTTPConnection("127.0.0.1", service.http, timeout=limit)
     try:
         with suppress(BrokenPipeError, ConnectionResetError):  # answered before it was all sent
@@ -122,57 +116,39 @@ def _ask_rest(service: Service, kind: Worst, body: bytes, limit: float) -> str:
         connection.close()
 
 
-def _ask_grpc(service: Service, kind: Worst, body: bytes, limit: float) -> str:
-    address = service.grpc_address if kind.wire == GRPC else service.triton_address
-    with grpc.insecure_channel(address, OPTIONS) as channel:
+def ask_grpc(service: Contender, kind: Worst, body: bytes, limit: float) -> str:
+    """The same over gRPC, where a unary call is a stream of one message each way."""
+    port = service.triton if kind.wire == TRITON else service.grpc
+    with grpc.insecure_channel(f"127.0.0.1:{port}", OPTIONS) as channel:
+        call: Any = channel.stream_stream(f"/inference.GRPCInferenceService/{kind.call}")
         try:
-            if kind.call == STREAM:
-                stream: Any = channel.stream_stream(SERVICE + STREAM)
-                for _ in stream(iter([body]), timeout=limit):
-                    pass
-            else:
-                unary: Any = channel.unary_unary(SERVICE + kind.call)
-                unary(body, timeout=limit)
+            for _ in call(iter([body]), timeout=limit):
+                pass
         except grpc.RpcError as error:
             return str(error.code().name)
     return "OK"
 
 
-OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-
-
 @contextmanager
-def serving(scratch: Path) -> Iterator[tuple[Service, Watch]]:
+def serving(folder: Path) -> Iterator[tuple[Contender, Watch]]:
     """The project's service, with models that give back what they get, and a watch on it."""
-    folder = make_folder(scratch / f"service-{time.monotonic_ns()}")
-    models = folder / "model-settings"
-    shutil.copytree(Path(__file__).with_name("models") / "echo", models / "echo")
-    for name, source in (("echo-cached", models / "echo"), ("text-cached", models / "text-model")):
-        shutil.copytree(source, models / name)
-        settings = models / name / "model-settings.json"
-        whole = json.loads(settings.read_text())
-        settings.write_text(json.dumps({**whole, "name": name, "cache_enabled": True}))
-    with Service(folder, folder / "server.log") as service:
+    service = ours(folder, set(range(1024)), "echo")
+    for name, source in (("echo-cached", "echo"), ("text-cached", "text-model")):
+        models = folder / "model-settings"
+        shutil.copytree(models / source, models / name)
+        change_model(folder, name, {"name": name, "cache_enabled": True})
+    with service:
         watch = Watch(service)
         try:
             time.sleep(REST_SECONDS)
             yield service, watch
         finally:
             watch.close()
-            if not answers(service):
-                service.process.kill()
 
 
-def answers(service: Service) -> bool:
+def answers(service: Contender) -> bool:
     """Whether a service is there for others again."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.http, timeout=1)
-    try:
-        connection.request("GET", "/v2/health/live")
-        return bool(connection.getresponse().status == 200)
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return answers_ok(f"http://127.0.0.1:{service.http}/v2/health/live")
 
 
 def idle(watch: Watch) -> float:
@@ -182,25 +158,23 @@ def idle(watch: Watch) -> float:
     return watch.seen()["silence"]
 
 
-def measure(service: Service, watch: Watch, kind: Worst, limit: float, repeats: int) -> Seen:
+def measure(service: Contender, watch: Watch, kind: Worst, limit: float, repeats: int) -> Seen:
     """Send one request, several times; what the machine does besides is not always there, so the
     shortest silence counts, and the first growth."""
     body = kind.body()
-    seen = [_measure(service, watch, kind, body, limit)]
+    seen = [measure_once(service, watch, kind, body, limit)]
     while len(seen) < repeats and answers(service):
-        seen.append(_measure(service, watch, kind, body, limit))
-    return replace(
-        seen[0], silence=min(each.silence for each in seen), own=min(each.own for each in seen)
-    )
+        seen.append(measure_once(service, watch, kind, body, limit))
+    silence, own = min(each.silence for each in seen), min(each.own for each in seen)
+    return replace(seen[0], silence=silence, own=own)
 
 
-def _measure(service: Service, watch: Watch, kind: Worst, body: bytes, limit: float) -> Seen:
+def measure_once(service: Contender, watch: Watch, kind: Worst, body: bytes, limit: float) -> Seen:
     time.sleep(REST_SECONDS)
     watch.seen()
     time.sleep(REST_SECONDS)
-    before = watch.seen()
-    begun = time.perf_counter()
-    status = ask(service, kind, body, limit)
+    before, begun = watch.seen(), time.perf_counter()
+    status = (ask_rest if kind.wire == REST else ask_grpc)(service, kind, body, limit)
     seconds = time.perf_counter() - begun
     time.sleep(REST_SECONDS)
     seen = watch.seen()
@@ -211,39 +185,37 @@ def _measure(service: Service, watch: Watch, kind: Worst, body: bytes, limit: fl
 def run(kinds: list[Worst], limit: float, repeats: int) -> list[Seen]:
     """Send them all; a service that one of them has stopped is replaced."""
     found: list[Seen] = []
-    left = list(kinds)
-    with tempfile.TemporaryDirectory() as scratch:
-        while left:
-            with serving(Path(scratch)) as (service, watch):
-                print(f"nothing at all: silence {idle(watch) * 1e3:.0f} ms", flush=True)
-                while left:
-                    found.append(measure(service, watch, left.pop(0), limit, repeats))
-                    print(found[-1], flush=True)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
+        while len(found) < len(kinds):
+            with serving(Path(scratch) / f"service-{len(found)}") as (service, watch):
+                click.echo(f"nothing at all: silence {idle(watch) * 1e3:.0f} ms")
+                for kind in kinds[len(found) :]:
+                    found.append(measure(service, watch, kind, limit, repeats))
+                    click.echo(found[-1])
                     if not answers(service):
                         break
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small requests, nothing asserted")
-    parser.add_argument("--limit", type=float, default=30.0, help="seconds for each answer")
-    parser.add_argument("--repeats", type=int, default=1, help="of each; the least counts")
-    parser.add_argument("--only", default="", help="kinds whose name has this in it")
-    chosen = parser.parse_args()
-    kinds = worst_requests(QUICK_BYTES if chosen.quick else MOST_BYTES)
-    kinds = [kind for kind in kinds if chosen.only in kind.name]
-    print(", ".join(f"{name} {value}" for name, value in describe().items()))
-    found = run(kinds, chosen.limit, chosen.repeats)
+@click.command()
+@click.option("--quick", is_flag=True, help="Small requests, nothing asserted.")
+@click.option("--limit", default=30.0, show_default=True, help="Seconds for each answer.")
+@click.option("--repeats", default=1, show_default=True, help="Of each; the least counts.")
+@click.option("--only", default="", help="Kinds whose name has this in it.")
+def main(quick: bool, limit: float, repeats: int, only: str) -> None:
+    """How long the worst requests keep everybody else waiting."""
+    kinds = [kind for kind in worst_requests(MIB if quick else MOST_BYTES) if only in kind.name]
+    click.echo(", ".join(f"{name} {value}" for name, value in describe().items()))
+    found = run(kinds, limit, repeats)
     past = sum(not each.keeps for each in found)
     longest = max(each.own for each in found)
-    print(
+    click.echo(
         f"{len(found)} kinds, longest silence {longest * 1e3:.0f} ms, {past} past "
         f"{MOST_SILENCE * 1e3:.0f} ms or {MOST_MEMORY:g} times the body; load after: "
         f"{os.getloadavg()[0]:.2f}"
     )
-    return bool(past and not chosen.quick)
+    sys.exit(bool(past and not quick))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

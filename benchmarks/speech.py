@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import random
 import statistics
@@ -18,7 +17,7 @@ import tempfile
 import time
 import wave
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -31,8 +30,8 @@ from clients.speech.grpc_speech import GrpcSpeech
 from clients.speech.mode import Mode
 from clients.speech.run import run_mode
 
-from .contenders.contenders import ours
-from .contenders.process import Contender, family
+from .contenders.contenders import change_model, ours
+from .contenders.process import memory
 from .report import machine
 
 RATE, CHUNK = 16_000, 1600
@@ -77,25 +76,13 @@ def _heard_by(engine: str, clips: list[Clip], rounds: int) -> dict[str, str]:
     """The figures of a service with this engine."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         contender = ours(Path(folder), os.sched_getaffinity(0))
-        file = Path(folder, "model-settings", "speech-model", "model-settings.json")
-        settings = json.loads(file.read_text())
-        settings["parameters"]["extra"]["engine"] = engine
-        file.write_text(json.dumps(settings))
+        change_model(Path(folder), "speech-model", engine=engine)
         with contender as service:
-            before = _mebibytes(service)
+            before = memory(service.process.pid)
             found = asyncio.run(_measure(service.grpc, clips, rounds))
-            found["memory MiB, first and last"] = f"{before:.0f}, {_mebibytes(service):.0f}"
+            after = memory(service.process.pid)
+            found["memory MiB, first and last"] = f"{before:.0f}, {after:.0f}"
     return found
-
-
-def _mebibytes(service: Contender) -> float:
-    """The memory of a service and its processes, what they share counted once."""
-    kib = 0
-    for pid in family(service.target.pid):
-        with suppress(OSError):  # it has just ended
-            shares = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            kib += sum(int(line.split()[1]) for line in shares if line.startswith("Pss:"))
-    return kib / 1024
 
 
 async def _measure(port: int, clips: list[Clip], rounds: int) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Who is measured: this project's service, stock MLServer, and a bare grpc.aio server."""
+"""This project's service and stock MLServer; by name, whoever is measured."""
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from .process import Contender
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
-MODELS = HERE / "models"
-
 # MLServer's streaming example serves with these.
 STOCK_SETTINGS: dict[str, Any] = {
     "debug": False,
@@ -25,29 +22,41 @@ STOCK_SETTINGS: dict[str, Any] = {
 SEAM = {"model_repository_implementation": "mlserver_streaming.repository.ModelSettingsRepository"}
 # One FP32 1x3x640x640 tensor is past gRPC's usual 4 MiB; ours takes 64 MiB as shipped.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-OURS, STOCK, BARE = "ours", "stock MLServer", "bare grpc.aio"
+OURS, STOCK = "ours", "stock MLServer"
+TRITON, LITSERVE, BENTOML, KSERVE = "Triton", "LitServe", "BentoML", "KServe"
+BY_HAND_SSE, BY_HAND_GRPC = "hand-written Starlette", "hand-written grpc.aio"
+BARE_SSE, BARE_SSE_TURNS = "bare asyncio writer", "bare asyncio writer, a turn each event"
 
 
-def ours(folder: Path, cores: set[int], *models: str, **changed: Any) -> Contender:
+def ours(
+    folder: Path, cores: set[int], *models: str, everything: bool = False, **changed: Any
+) -> Contender:
     """The project as it is shipped, metrics and gzip on, its text without a delay.
-
-    Its language model is left out: it has threads of its own, and benchmarks/language.py.
 
     Args:
         folder: a fresh one, for the copies of settings and models.
         models: folders of benchmarks/models to serve beside the project's own.
-        changed: settings that are not as shipped.
+        everything: its language model too, which has threads of its own (benchmarks/language.py).
+        changed: settings that are not as shipped; `streaming` is merged into its block.
     """
     copied = folder / "model-settings"
-    shutil.copytree(ROOT / "model-settings", copied, ignore=shutil.ignore_patterns("language"))
-    text = copied / "text-model" / "model-settings.json"
-    settings = json.loads(text.read_text())
-    settings["parameters"]["extra"]["delay"] = 0
-    text.write_text(json.dumps(settings))
+    left_out = shutil.ignore_patterns(*([] if everything else ["language"]))
+    shutil.copytree(ROOT / "model-settings", copied, ignore=left_out)
+    change_model(folder, "text-model", delay=0)
     shipped = json.loads((ROOT / "settings.json").read_text())
-    (folder / "settings.json").write_text(json.dumps(shipped | changed))
-    tls = "tls" in changed.get("streaming", {})
-    return _mlserver(folder, copied, models, cores, tls, PYTHONPATH=str(ROOT))
+    streaming = changed.pop("streaming", {})
+    whole = shipped | changed | {"streaming": shipped["streaming"] | streaming}
+    (folder / "settings.json").write_text(json.dumps(whole))
+    return _mlserver(folder, copied, models, cores, str(ROOT), "tls" in streaming)
+
+
+def change_model(folder: Path, model: str, settings: Any = None, /, **extra: Any) -> None:
+    """Change the settings of a model of `ours` before it starts; `extra` are the runtime's own."""
+    file = folder / "model-settings" / model / "model-settings.json"
+    whole = json.loads(file.read_text()) | (settings or {})
+    if extra:
+        whole["parameters"]["extra"] |= extra
+    file.write_text(json.dumps(whole))
 
 
 def stock(
@@ -58,32 +67,13 @@ def stock(
 
     Args:
         httptools: whether uvicorn has its C parser, which MLServer does not install.
-        changed: settings that are not the example's.
+        changed: settings that are not the example's; SEAM adds this project's one.
     """
-    path = "" if httptools else str(HERE / "without_httptools")
-    return _plain(folder, cores, models, changed, path)
-
-
-def with_seam(folder: Path, cores: set[int], *models: str, **changed: Any) -> Contender:
-    """`stock` with this project's one setting, and no model of its own."""
-    return _plain(folder, cores, models, SEAM | changed, str(ROOT))
-
-
-def _plain(
-    folder: Path, cores: set[int], models: tuple[str, ...], changed: dict[str, Any], path: str
-) -> Contender:
     settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES} | changed
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings))
-    return _mlserver(folder, folder, models, cores, tls=False, PYTHONPATH=path)
-
-
-def bare(folder: Path, cores: set[int]) -> Contender:
-    """A grpc.aio server that only reads the tensor: see bare_tensor_server.py."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "benchmarks.contenders.bare_tensor_server", str(port)]
-    return Contender(command, folder, {"PYTHONPATH": str(ROOT)}, (0, port), cores)
+    path = str(ROOT) if httptools else f"{HERE / 'without_httptools'}:{ROOT}"
+    return _mlserver(folder, folder, models, cores, path)
 
 
 def _mlserver(
@@ -91,10 +81,11 @@ def _mlserver(
     models_folder: Path,
     models: tuple[str, ...],
     cores: set[int],
-    tls: bool,
-    **environment: str,
+    path: str,
+    tls: bool = False,
 ) -> Contender:
     for model in models:
-        shutil.copytree(MODELS / model, models_folder / model)
-    ports = http, grpc, _, _ = free_ports(4)
-    return Contender(COMMAND, folder, on_ports(*ports) | environment, (http, grpc), cores, tls=tls)
+        shutil.copytree(HERE / "models" / model, models_folder / model)
+    ports = http, grpc, _, triton = free_ports(4)
+    environment = on_ports(*ports) | {"PYTHONPATH": path}
+    return Contender(COMMAND, folder, environment, (http, grpc, triton), cores, tls=tls)

@@ -44,6 +44,7 @@ class Target:
     pid: int
     http: int
     grpc: int
+    triton: int = 0
 
 
 class Contender(ServerProcess):
@@ -51,12 +52,15 @@ class Contender(ServerProcess):
     answer, and ends them all. Raises ContenderError.
 
     Attributes:
-        http, grpc: its ports on the loopback; 0 is none.
+        http, grpc, triton: its ports on the loopback; 0 is none. Triton's dialect is on the third,
+            where there is one.
         tls: whether its HTTP port speaks TLS.
         ready_path: what its HTTP port answers with 200 once its models are loaded; empty where an
             open port is all there is to wait for.
     """
 
+    # Several start at once, each with workers of its own.
+    ready_s = 180.0
     # Triton needs two to put its shared memory away.
     stop_s = 3.0
 
@@ -65,12 +69,13 @@ class Contender(ServerProcess):
         command: Sequence[str],
         folder: Path,
         environment: Mapping[str, str],
-        ports: tuple[int, int],
+        ports: tuple[int, ...],
         cores: set[int],
         ready_path: str = "/v2/health/ready",
         tls: bool = False,
     ):
-        self.http, self.grpc = ports
+        self.http, self.grpc, *triton = ports
+        self.triton = triton[0] if triton else self.grpc
         self.ready_path, self.tls = ready_path, tls
         self._cores = cores
         # glibc's thresholds are a result of this benchmark, never an input to it.
@@ -107,7 +112,7 @@ class Contender(ServerProcess):
 
     @property
     def target(self) -> Target:
-        return Target(self.process.pid, self.http, self.grpc)
+        return Target(self.process.pid, self.http, self.grpc, self.triton)
 
     def stop(self) -> int:
         """End it soon: MLServer's own goodbye takes five seconds and is nobody's result."""
@@ -151,6 +156,25 @@ def usage(pid: int) -> Usage:
             faults += int(_fields(Path(f"/proc/{each}/stat"))[7])
             seconds += time.clock_gettime(~each << 3 | CPU_CLOCK)
     return Usage(seconds, faults)
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process's memory (proc(5), VmRSS); 0 where it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def memory(pid: int) -> float:
+    """MiB of a contender and its workers, what they share counted once (proc(5), Pss)."""
+    kib = 0
+    for each in family(pid):
+        with suppress(OSError):  # it has just ended
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib / 1024
 
 
 def _fields(stat: Path) -> list[str]:

@@ -1,13 +1,13 @@
 """The contenders of a row, started together; a peer that will not start is named."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from .peer_servers import Start
 from .process import Contender, ContenderError
 
-Start = Callable[[Path, set[int]], Contender]
 MAX_REASON = 160
 
 
@@ -41,7 +41,7 @@ def started(
     def stop(contender: Contender) -> None:
         contender.__exit__(None, None, None)
 
-    with ThreadPoolExecutor(len(starts)) as pool, ExitStack() as stack:
+    with ThreadPoolExecutor(len(starts) or 1) as pool, ExitStack() as stack:
         # All at once too: each takes its seconds.
         stack.callback(lambda: list(pool.map(stop, entered)))
         found = dict(zip(starts, pool.map(start, starts), strict=True))

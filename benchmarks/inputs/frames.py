@@ -1,7 +1,8 @@
 """640x480 JPEG frames of about 94 KB, the requests that carry them, and what answers must hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,49 +13,59 @@ from clients.grpc_messages import bytes_request
 
 WIDTH, HEIGHT, QUALITY = 640, 480, 95
 COUNT = 16
-# Texture and grain, tuned so that a frame at quality 95 has the 94 KB of a camera's.
-TEXTURE_SIGMA, TEXTURE, GRAIN = 2.5, 60.0, 2.0
+# Texture's scale and strength, and grain in the light, tuned so that a frame at quality 95 has the
+# 94 KB of a camera's; in the dark, where grain is all there is, 100 KB.
+Scene = Literal["drawn", "noisy"]
+SCENES = {"drawn": (2.5, 60.0, 2.0), "noisy": (2.5, 0.0, 3.4)}
 # Grey levels, in the mean, that coding a frame once more may change.
 MAX_MEAN_CHANGE = 3.0
 
 
 @cache
-def frames() -> tuple[bytes, ...]:
-    """Frames of a textured scene that moves; the same ones every time."""
+def frames(scene: Scene = "drawn") -> tuple[bytes, ...]:
+    """Frames of a textured scene that moves, or of a noisy one; the same ones every time."""
+    sigma, strength, grain_levels = SCENES[scene]
     random = np.random.default_rng(7)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     light = np.dstack(
         [90 + 70 * np.sin(x / 70), 110 + 60 * np.cos(y / 50), 120 + 50 * np.sin((x + y) / 90)]
     )
     texture = cv2.GaussianBlur(
-        random.normal(0, 1, (HEIGHT, WIDTH, 3)).astype(np.float32), (0, 0), TEXTURE_SIGMA
+        random.normal(0, 1, (HEIGHT, WIDTH, 3)).astype(np.float32), (0, 0), sigma
     )
     coded = []
     for index in range(COUNT):
-        grain = random.normal(0, GRAIN, (HEIGHT, WIDTH, 1))
-        scene = np.roll(light + TEXTURE * texture, 8 * index, axis=1) + grain
-        image = np.clip(scene, 0, 255).astype(np.uint8)
+        grain = random.normal(0, grain_levels, (HEIGHT, WIDTH, 1))
+        image = np.roll(light + strength * texture, 8 * index, axis=1) + grain
+        image = np.clip(image, 0, 255).astype(np.uint8)
         coded.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
     return tuple(coded)
 
 
-def frame_requests(model: str) -> list[bytes]:
+def frame_requests(model: str, scene: Scene = "drawn") -> list[bytes]:
     """A serialised ModelInferRequest a frame."""
     return [
         bytes_request(frame, model=model, request_id="0", tensor="image").SerializeToString()
-        for frame in frames()
+        for frame in frames(scene)
     ]
 
 
-def is_right_answer(unwrap: Callable[[bytes], bytes], index: int, message: bytes) -> bool:
+def is_right_answer(
+    unwrap: Callable[[bytes], bytes], scene: Scene, index: int, message: bytes
+) -> bool:
     """Whether a response holds frame `index` again."""
     raw = pb.ModelInferResponse.FromString(unwrap(message)).raw_output_contents
-    return bool(raw) and is_right_frame(index, raw[0][4:])
+    return bool(raw) and is_right_frame(scene, index, raw[0][4:])
 
 
-def is_right_frame(index: int, jpeg: bytes) -> bool:
+def is_first_message(scene: Scene, messages: Sequence[bytes]) -> bool:
+    """Whether the one response holds frame 0."""
+    return is_right_answer(lambda message: message, scene, 0, *messages)
+
+
+def is_right_frame(scene: Scene, index: int, jpeg: bytes) -> bool:
     """Whether a JPEG shows frame `index`."""
-    image, frame = decoded(jpeg), decoded(frames()[index])
+    image, frame = decoded(jpeg), decoded(frames(scene)[index])
     return image.shape == frame.shape and bool(
         np.abs(image.astype(np.int16) - frame).mean() < MAX_MEAN_CHANGE
     )

@@ -1,8 +1,85 @@
-"""The prompt of the text rows: words as long as English ones are."""
+"""A text to ask for, in each server's form, and whether an answer holds it again."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlserver.grpc import dataplane_pb2 as pb
 
 WORDS = 200
 
 
 def prompt(count: int = WORDS) -> str:
-    """`count` words."""
+    """`count` words, as long as English ones are."""
     return " ".join(("What", "is", "the", "capital", "of", "France")[n % 6] for n in range(count))
+
+
+def v2_body(text: str, **parameters: object) -> bytes:
+    """A V2 request in JSON; `parameters` are the request's."""
+    tensor = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": [text]}
+    return json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+
+
+def flat_body(text: str) -> bytes:
+    """As servers have it that take inputs by name."""
+    return json.dumps({"prompt": text}).encode()
+
+
+def message(model: str, text: str) -> bytes:
+    """A serialised ModelInferRequest, its tensor typed."""
+    contents = pb.InferTensorContents(bytes_contents=[text.encode()])
+    tensor = pb.ModelInferRequest.InferInputTensor(
+        name="prompt", datatype="BYTES", shape=[1], contents=contents
+    )
+    return pb.ModelInferRequest(model_name=model, id="0", inputs=[tensor]).SerializeToString()
+
+
+def holds(text: str, body: bytes) -> bool:
+    """Whether a unary answer has it, in JSON or plain."""
+    return text.encode() in body
+
+
+def is_answer(text: str, body: bytes) -> bool:
+    """Whether a V2 response in JSON has it again."""
+    same: bool = json.loads(body)["outputs"][0]["data"] == [text]
+    return same
+
+
+def are_events(text: str, body: bytes, cache: str = "") -> bool:
+    """Whether a body's events have it again, a word each.
+
+    Args:
+        cache: what each event's parameter `cache` must say, where it says something.
+    """
+    *blocks, rest = body.decode().split("\n\n")
+    events = [json.loads(each.removeprefix("data: ")) for each in blocks]
+    ways = {(each.get("parameters") or {}).get("cache", "") for each in events}
+    return not rest and list(map(_word, events)) == pieces(text) and ways == {cache}
+
+
+def _word(event: Any) -> str:
+    """Of a V2 response, or in the flat form of Triton's generate extension."""
+    return str(event["outputs"][0]["data"][0] if "outputs" in event else event["output"])
+
+
+def are_messages(unwrap: Callable[[bytes], bytes], text: str, messages: Sequence[bytes]) -> bool:
+    """Whether responses have it again, a word each."""
+    return [word(unwrap(each)) for each in messages if unwrap(each)] == pieces(text)
+
+
+def is_message(unwrap: Callable[[bytes], bytes], text: str, messages: Sequence[bytes]) -> bool:
+    """Whether the one response has it again."""
+    return [word(unwrap(each)) for each in messages] == [text]
+
+
+def word(response: bytes) -> str:
+    """The text of a response, raw as Triton gives it or typed."""
+    found = pb.ModelInferResponse.FromString(response)
+    if found.raw_output_contents:
+        return found.raw_output_contents[0][4:].decode()
+    return found.outputs[0].contents.bytes_contents[0].decode()
+
+
+def pieces(text: str) -> list[str]:
+    """The words as they are answered, each but the first with the space before it."""
+    return [f" {word}" if index else word for index, word in enumerate(text.split(" "))]

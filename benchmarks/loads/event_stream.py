@@ -1,20 +1,50 @@
-"""Server-sent events as they arrive, over a bare socket and httptools: cheap enough for a thousand
-streams on one core, and strict about errors."""
+"""HTTP over a bare socket and httptools: cheap enough for a thousand streams on one core, strict
+about errors. Server-sent events are told as they come."""
 
 import asyncio
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import httptools
 
-from .load_window import AnswerError
+from .load_process import AnswerError
 
 OK = 200
 ERROR_EVENT = b"event: error"
 # An error's body, read to say what went wrong.
 MAX_ERROR_BYTES = 64 * 1024
+JSON = "application/json"
+BOUNDARY = b"----a-boundary-that-no-jpeg-holds"
+
+
+def post(
+    path: str,
+    body: bytes,
+    content_type: str = JSON,
+    headers: Mapping[str, str] | None = None,
+    host: str = "localhost",
+) -> bytes:
+    """A whole request."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {host}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in (headers or {}).items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def form(data: bytes) -> tuple[bytes, str]:
+    """A form's body that holds one file, named `file`; and its content type."""
+    head = (
+        b'Content-Disposition: form-data; name="file"; filename="file"\r\n'
+        b"Content-Type: application/octet-stream"
+    )
+    body = b"--%b\r\n%b\r\n\r\n%b\r\n--%b--\r\n" % (BOUNDARY, head, data, BOUNDARY)
+    return body, f"multipart/form-data; boundary={BOUNDARY.decode()}"
 
 
 class EventSplitter:
@@ -36,36 +66,49 @@ def _is_field(line: bytes) -> bool:
 class EventStream(asyncio.Protocol):
     """One keep-alive connection; one request on it at a time.
 
-    Each event of an answer goes to `on_event` as it comes.
+    Attributes:
+        on_event: told of each event of an answer as it comes; None where nobody listens.
+        on_data: told whenever bytes of an answer come.
+        size: bytes that the last answer took on the wire.
     """
 
     def __init__(self) -> None:
-        self.on_event: Callable[[], None] = lambda: None
+        self.on_event: Callable[[], None] | None = None
+        self.on_data: Callable[[], None] = lambda: None
+        self.size = 0
         self._done: asyncio.Future[None] | None = None
 
     @classmethod
-    async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None) -> "EventStream":
+    async def connect(
+        cls, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> "EventStream":
         loop = asyncio.get_running_loop()
         return (await loop.create_connection(cls, host, port, ssl=tls))[1]
 
-    async def ask(self, request: bytes) -> None:
+    async def ask(self, request: bytes, whole: bool = False) -> bytes:
         """Send a request and wait for its answer's end.
+
+        Args:
+            whole: keep the body, and give it back.
 
         Raises:
             AnswerError: the answer is an error, holds one, or is cut.
         """
         self._parser = httptools.HttpResponseParser(self)
-        self._splitter, self._body = EventSplitter(), b""
+        self._splitter, self._body, self._whole = EventSplitter(), b"", whole
+        self.size = 0
         self._done = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         await self._done
+        return self._body
 
     @property
     def is_closed(self) -> bool:
         return self._transport.is_closing()
 
     def close(self) -> None:
-        self._transport.close()
+        """Hang up; over TLS too, without a word."""
+        self._transport.abort()
 
     # asyncio's side
 
@@ -76,6 +119,8 @@ class EventStream(asyncio.Protocol):
         self._end(AnswerError("the server cut the connection"))
 
     def data_received(self, data: bytes) -> None:
+        self.size += len(data)
+        self.on_data()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -86,12 +131,14 @@ class EventStream(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._parser.get_status_code() != OK:
             self._body = (self._body + body)[:MAX_ERROR_BYTES]
-            return
-        for event in self._splitter.feed(body):
-            if ERROR_EVENT in event:
-                self._end(AnswerError(error_text(event.partition(b"data:")[2])))
-            else:
-                self.on_event()
+        elif self._whole:
+            self._body += body
+        elif self.on_event is not None:
+            for event in self._splitter.feed(body):
+                if ERROR_EVENT in event:
+                    self._end(AnswerError(error_text(event.partition(b"data:")[2])))
+                elif self.on_event is not None:
+                    self.on_event()
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()

@@ -3,7 +3,7 @@
 `python -m benchmarks.loads.health_watch HTTP_PORT GRPC_PORT PID`: each line that it reads begins a
 new watch, and is answered with a line of JSON about the one before: the longest silence of each
 edge in seconds, an answer that is still out included; the same without what both processes waited
-for a core, which is other programs' doing; and the least and the most resident memory.
+for a core, which is other programs' doing; and the most resident memory.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ from typing import Any
 
 import grpc
 
+from ..contenders.process import resident
+
 PERIOD_SECONDS = 0.02
 MEMORY_SECONDS = 0.005
 # An edge that is silent for longer is asked again on another connection.
 PATIENCE_SECONDS = 300.0
-LIVE = "/inference.GRPCInferenceService/ServerLive"
-KIB = 1024
 
 
 class Watched:
     """One edge: how long its answers took since the watch began."""
 
     def __init__(self, ask: Callable[[], None], pid: int):
-        self._ask = ask
-        self._pid = pid
+        self._ask, self._pid = ask, pid
         self._longest = self._own = 0.0
         self._asked: float | None = None
         self._lock = threading.Lock()
@@ -58,15 +57,13 @@ class Watched:
                 self._ask()
             except (OSError, http.client.HTTPException, grpc.RpcError):
                 time.sleep(PERIOD_SECONDS)
-            with self._lock:
-                took = time.perf_counter() - begun
-                self._longest, self._asked = max(self._longest, took), None
-            after = self._waited()
+            took, after = time.perf_counter() - begun, self._waited()
             # Of the service's threads the one that waited longest: they hand an answer on.
             theirs = max(after[t] - before.get(t, 0.0) for t in after if t)
             own = took - theirs - (after[0] - before[0])
             with self._lock:
-                self._own = max(self._own, own)
+                self._longest, self._own = max(self._longest, took), max(self._own, own)
+                self._asked = None
             time.sleep(max(0.0, PERIOD_SECONDS - took))
 
     def _waited(self) -> dict[int, float]:
@@ -93,28 +90,18 @@ class Memory:
     """A process's resident memory since the watch began."""
 
     def __init__(self, pid: int):
-        self._status = Path(f"/proc/{pid}/status")
-        self._least = self._most = self._now()
+        self._pid, self._most = pid, resident(pid)
         threading.Thread(target=self._run, daemon=True).start()
 
-    def range(self) -> tuple[int, int]:
-        """The least and the most of the watch that ends here."""
-        found = self._least, self._most
-        self._least = self._most = self._now()
+    def most(self) -> int:
+        """The most of the watch that ends here."""
+        found, self._most = self._most, resident(self._pid)
         return found
 
     def _run(self) -> None:
         while True:
-            now = self._now()
-            self._least, self._most = min(self._least, now), max(self._most, now)
+            self._most = max(self._most, resident(self._pid))
             time.sleep(MEMORY_SECONDS)
-
-    def _now(self) -> int:
-        try:
-            lines = self._status.read_text().splitlines()
-        except OSError:
-            return 0
-        return next((int(each.split()[1]) * KIB for each in lines if each.startswith("VmRSS")), 0)
 
 
 def over_rest(port: int) -> Callable[[], None]:
@@ -135,12 +122,8 @@ def over_rest(port: int) -> Callable[[], None]:
 def over_grpc(port: int) -> Callable[[], None]:
     """Ask the gRPC edge whether it is live."""
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-    live: Any = channel.unary_unary(LIVE)
-
-    def ask() -> None:
-        live(b"", timeout=PATIENCE_SECONDS)
-
-    return ask
+    live: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+    return lambda: live(b"", timeout=PATIENCE_SECONDS) and None
 
 
 def main() -> None:
@@ -148,11 +131,8 @@ def main() -> None:
     edges = [Watched(over_rest(http_port), pid), Watched(over_grpc(grpc_port), pid)]
     memory = Memory(pid)
     for _ in sys.stdin:
-        least, most = memory.range()
-        silences = [edge.longest() for edge in edges]
-        silence, own = max(each[0] for each in silences), max(each[1] for each in silences)
-        found = {"silence": silence, "own": own, "least": least, "most": most}
-        print(json.dumps(found), flush=True)
+        silence, own = (max(each) for each in zip(*(edge.longest() for edge in edges), strict=True))
+        print(json.dumps({"silence": silence, "own": own, "most": memory.most()}), flush=True)
 
 
 if __name__ == "__main__":

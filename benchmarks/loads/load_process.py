@@ -1,16 +1,26 @@
-"""The load generator in a process of its own, on its own cores."""
+"""The load generator in a process of its own, on its own cores; and its clock, the same for every
+protocol, so that every client is charged for what it costs."""
 
+import asyncio
 import multiprocessing
 import os
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
-from types import TracebackType
+from functools import cache
 from typing import Any, Self, TypeVar
 
-from ..contenders.process import Contender
-from .load_window import run
+import grpc
+import uvloop
+
+from ..contenders.process import Contender, ContenderError, usage
+from .samples import Sample, sample
 
 Found = TypeVar("Found")
+
+
+class AnswerError(ContenderError):
+    """A server's answer is not what it should be; its speed is then nobody's concern."""
 
 
 class LoadProcess:
@@ -30,12 +40,7 @@ class LoadProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def measure(
@@ -48,3 +53,60 @@ class LoadProcess:
         """
         found: Found = self._pool.submit(run, load, contender.target, *arguments).result()
         return found
+
+
+class Tally:
+    """Counts what the streams of one window receive."""
+
+    def __init__(self, pid: int, seconds: float):
+        """
+        Args:
+            pid: the server's process, whose use of CPU and memory is counted too.
+            seconds: how long streams may begin.
+        """
+        self.responses = self.received_bytes = 0
+        self.first_seconds: list[float] = []
+        self._pid, self._server = pid, usage(pid)
+        self._cpu, self._begun = time.process_time(), time.perf_counter()
+        self._until = self._begun + seconds
+
+    def is_open(self) -> bool:
+        """Whether another stream may begin; one that has begun is always finished."""
+        return time.perf_counter() < self._until
+
+    def close(self) -> Sample:
+        seconds, cpu = time.perf_counter() - self._begun, time.process_time() - self._cpu
+        server = usage(self._pid).since(self._server)
+        return sample(self.responses, seconds, self.received_bytes, cpu, server, self.first_seconds)
+
+
+@cache
+def _runner() -> asyncio.Runner:
+    """One loop for all windows: grpc.aio still has events for a loop that is closed."""
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def run(measure: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """Run one window.
+
+    Raises:
+        ContenderError: whatever went wrong, in words: other errors, gRPC's for one, may not
+            survive the way back to the parent process.
+    """
+
+    async def main() -> Any:
+        try:
+            return await measure(*arguments)
+        except ContenderError:
+            raise
+        except grpc.aio.AioRpcError as error:
+            raise ContenderError(f"{error.code().name}: {error.details()}") from None
+        except Exception as error:
+            raise ContenderError(f"{type(error).__name__}: {error}") from None
+        finally:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    return _runner().run(main())

@@ -1,24 +1,66 @@
-"""The ways to a server that paced streams go: gRPC streams, server-sent events, unary HTTP."""
+"""The ways to a server that paced streams go: gRPC streams, server-sent events, unary calls."""
 
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from mlserver.grpc import dataplane_pb2 as pb
 
-from ..contenders.contenders import MAX_MESSAGE_BYTES
-from .event_stream import EventStream
-from .grpc_load import STREAM, UNARY
-from .http_load import HttpConnection
-from .load_window import AnswerError
-from .paced_load import Watch
-from .triton_dialect import split_reply
+from clients.grpc_messages import Parameter, bytes_request
 
-Metadata = Sequence[tuple[str, str]]
+from ..contenders.process import Target
+from ..inputs.triton_dialect import split_reply
+from .event_stream import EventStream
+from .grpc_load import STREAM
+from .load_process import AnswerError
+from .pace import Pace, Paced
+from .paced_load import Link, Watch, run_paced
+from .plain_load import OPTIONS, SERVICE
+
 CONNECT_SECONDS = 10.0
+# All streams begin within this time.
+RAMP_SECONDS = 0.5
+
+
+def grpc_requests(
+    model: str, tensor: str, elements: Sequence[bytes], parameters: Mapping[str, Parameter]
+) -> list[bytes]:
+    """A serialised ModelInferRequest for each element, raw, a BYTES tensor of one; its id is its
+    place."""
+    return [
+        bytes_request(
+            element, model=model, request_id=str(index), tensor=tensor, parameters=parameters
+        ).SerializeToString()
+        for index, element in enumerate(elements)
+    ]
+
+
+async def paced_window(
+    target: Target, wire: str, requests: Sequence[bytes], streams: int, rate: float, seconds: float
+) -> Paced:
+    """One run against a contender, in the load process: `streams` streams at `rate`, timed from
+    their requests on.
+
+    Args:
+        wire: grpc, triton, unary and http take a request an item; with tokens after its name one
+            request is answered with a stream of them.
+    """
+    wire, _, tokens = wire.partition(" ")
+    address = f"127.0.0.1:{target.grpc}"
+
+    def link() -> Link:
+        if wire == "unary":
+            return UnaryLink(address, requests)
+        if wire in ("grpc", "triton"):
+            return GrpcLink(address, requests, wire == "triton", bool(tokens))
+        return HttpLink("127.0.0.1", target.http, requests, bool(tokens), events=bool(tokens))
+
+    links = [link() for _ in range(streams)]
+    return await run_paced(links, Pace(streams, rate, seconds, min(RAMP_SECONDS, seconds / 2)))
 
 
 class GrpcLink:
@@ -37,7 +79,7 @@ class GrpcLink:
         wrapped: bool = False,
         tokens: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
-        metadata: Metadata = (),
+        metadata: Sequence[tuple[str, str]] = (),
     ):
         self._target, self._requests = target, requests
         self._wrapped, self._tokens = wrapped, tokens
@@ -111,7 +153,10 @@ class GrpcLink:
         """A reply's error, empty where there is none, and its id."""
         error = ""
         if self._wrapped:
-            error, message = split_reply(message)
+            try:
+                error, message = split_reply(message)
+            except DecodeError:
+                message = b""
             if not message:
                 # What stands first in MLServer's reply, the model's name, is an error here.
                 error += " (the reply may be in MLServer's dialect, --wire grpc)"
@@ -131,11 +176,7 @@ async def connected(
     Raises:
         AnswerError: nobody answers there.
     """
-    options = [
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
+    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
     if credentials is None:
         channel = grpc.aio.insecure_channel(target, options=options)
     else:
@@ -148,76 +189,6 @@ async def connected(
     return channel
 
 
-class SseLink:
-    """One HTTP connection whose answers are streams of events.
-
-    Args:
-        requests: whole HTTP requests; sent in turn.
-        tokens: each answer is a stream of tokens; else each request is an item, answered by an
-            event.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        requests: Sequence[bytes],
-        tokens: bool,
-        tls: ssl.SSLContext | None = None,
-    ):
-        self._host, self._port, self._tls = host, port, tls
-        self._requests, self._tokens = requests, tokens
-
-    async def open(self) -> None:
-        self._stream = await EventStream.connect(self._host, self._port, self._tls)
-
-    async def drive(self, watch: Watch) -> None:
-        if self._tokens:
-            self._stream.on_event = watch.token
-            while watch.is_open():
-                await self._reopen()
-                await watch.ask()
-                await self._stream.ask(self._requests[0])
-                watch.ended()
-            return
-        index = 0
-        while await watch.next_due(index):
-            await self._reopen()
-            await self._stream.ask(self._requests[index % len(self._requests)])
-            watch.answered(index)
-            index += 1
-
-    async def close(self) -> None:
-        self._stream.close()
-
-    async def _reopen(self) -> None:
-        """Some servers close the connection after an answer."""
-        if self._stream.is_closed:
-            handler = self._stream.on_event
-            await self.open()
-            self._stream.on_event = handler
-
-
-class HttpLink:
-    """One HTTP connection, a call an item: for peers without streams of requests."""
-
-    def __init__(self, port: int, requests: Sequence[bytes]):
-        self._connection, self._requests = HttpConnection(port), requests
-
-    async def open(self) -> None:
-        await self._connection.open()
-
-    async def drive(self, watch: Watch) -> None:
-        index = 0
-        while await watch.next_due(index):
-            await self._connection.ask(self._requests[index % len(self._requests)])
-            watch.answered(index)
-            index += 1
-
-    async def close(self) -> None:
-        self._connection.close()
-
-
 class UnaryLink:
     """Unary gRPC calls on a connection of its own, a call an item."""
 
@@ -228,7 +199,7 @@ class UnaryLink:
         self._channel = await connected(self._target)
 
     async def drive(self, watch: Watch) -> None:
-        ask: Any = self._channel.unary_unary(UNARY)
+        ask: Any = self._channel.unary_unary(f"{SERVICE}ModelInfer")
         index = 0
         while await watch.next_due(index):
             await ask(self._requests[index % len(self._requests)])
@@ -237,3 +208,48 @@ class UnaryLink:
 
     async def close(self) -> None:
         await self._channel.close(0)
+
+
+class HttpLink:
+    """One HTTP connection.
+
+    Args:
+        requests: whole HTTP requests; sent in turn.
+        tokens: each answer is a stream of tokens as events; else each request is an item, answered
+            when its answer is whole.
+        events: answers are events, which may be errors.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        requests: Sequence[bytes],
+        tokens: bool,
+        tls: ssl.SSLContext | None = None,
+        events: bool = True,
+    ):
+        self._host, self._port, self._tls = host, port, tls
+        self._requests, self._tokens, self._events = requests, tokens, events
+
+    async def open(self) -> None:
+        self._stream = await EventStream.connect(self._host, self._port, self._tls)
+
+    async def drive(self, watch: Watch) -> None:
+        index = 0
+        while watch.is_open() if self._tokens else await watch.next_due(index):
+            if self._stream.is_closed:  # some servers close the connection after an answer
+                await self.open()
+            if self._tokens:
+                await watch.ask()
+            if self._events:
+                self._stream.on_event = watch.token if self._tokens else lambda: None
+            await self._stream.ask(self._requests[index % len(self._requests)])
+            if self._tokens:
+                watch.ended()
+            else:
+                watch.answered(index)
+            index += 1
+
+    async def close(self) -> None:
+        self._stream.close()

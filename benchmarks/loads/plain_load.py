@@ -4,34 +4,54 @@ Debian's packages are wrk and nghttp2-client. Neither reads what it is answered:
 compared before each window, and from then on statuses, errors and bytes are counted.
 """
 
-import http.client
 import json
 import re
 import resource
 import shutil
+import ssl
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from ..contenders.contenders import MAX_MESSAGE_BYTES
 from ..contenders.process import Target, Usage, usage
-from .load_window import AnswerError
-from .samples import Sample
+from .event_stream import JSON, EventStream, post
+from .load_process import AnswerError
+from .samples import Sample, sample
 
 WRK, H2LOAD = "wrk", "h2load"
+HOW = "`make load-programs` installs it"
 # Both take whole seconds only.
 LEAST_SECONDS = 1
-CALL_SECONDS = 10.0
+CALL_SECONDS = 60.0
 SERVICE = "/inference.GRPCInferenceService/"
+OPTIONS = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+]
+# Stands in a body where each request has a number of its own, as long as this one.
+SEED = 4242424242424242
 # wrk's own words are rounded; its script is told the figures themselves.
 SCRIPT = """
 wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = io.open(%s, "rb"):read("*a")
+for name, value in pairs(%s) do wrk.headers[name] = value end
+local body = io.open(%s, "rb"):read("*a")
+wrk.body = body
+local seed = %d
+if seed > 0 then
+  request = function()
+    seed = seed + 1
+    return wrk.format(nil, nil, nil, (body:gsub("4242424242424242", string.format("%%.0f", seed))))
+  end
+end
 function done(summary)
   local e = summary.errors
   io.stderr:write(string.format("%%d %%d %%d %%d", summary.requests, summary.duration,
@@ -40,65 +60,93 @@ end
 """
 H2LOAD_DONE = re.compile(r"finished in ([\d.]+)(ms|s).*? (\d+) succeeded, (\d+) failed", re.S)
 H2LOAD_BYTES = re.compile(r"\((\d+)\) total,.*\((\d+)\) data")
-Check = Callable[[bytes], bool]
+# With fewer answers for each connection, what was under way at the end is no longer a trifle.
+MANY_ANSWERS = 50
 
 
-def missing(program: str) -> str:
-    """Why nothing can be measured with a program; empty where it is there."""
-    if shutil.which(program):
-        return ""
-    return f"{program} is not installed (`apt-get install wrk nghttp2-client`)"
+@dataclass(frozen=True)
+class HttpCall:
+    """What is asked over HTTP.
 
-
-async def wrk(
-    target: Target,
-    seconds: float,
-    path: str,
-    body: bytes,
-    is_right: Check,
-    connections: int,
-    responses: int = 1,
-) -> Sample:
-    """POST a JSON body over so many connections.
-
-    Args:
+    Attributes:
         is_right: whether a body is the right answer.
         responses: how many an answer holds.
+        certificate: of whom the server's is, a PEM file, where it speaks TLS.
+        remembered: ask once before the first answer counts, which a cache then has.
     """
-    answer = _posted(target.http, path, body)
-    _check(is_right, answer)
+
+    path: str
+    body: bytes
+    is_right: Callable[[bytes], bool]
+    responses: int = 1
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    certificate: str = ""
+    remembered: bool = False
+
+
+@dataclass(frozen=True)
+class GrpcCall:
+    """What is asked over gRPC: one message, answered with one or several.
+
+    Attributes:
+        is_right: whether messages are the right answer.
+        triton: ask the port that has Triton's dialect.
+    """
+
+    method: str
+    request: bytes
+    is_right: Callable[[Sequence[bytes]], bool]
+    triton: bool = False
+
+
+def missing(load: str) -> str:
+    """Why nothing can be measured with a load; empty where it is ours, or its program is there."""
+    if load not in (WRK, H2LOAD) or shutil.which(load):
+        return ""
+    return f"{load} is not installed ({HOW})"
+
+
+async def wrk(target: Target, seconds: float, call: HttpCall, connections: int) -> Sample:
+    """POST one body over so many connections."""
+    size = await _asked(target, call)
+    scheme = "https" if call.certificate else "http"
+    seed = time.time_ns() // 1000 if str(SEED).encode() in call.body else 0
     with tempfile.TemporaryDirectory(prefix="wrk-") as folder:
-        asked, script = Path(folder) / "body", Path(folder) / "script.lua"
-        asked.write_bytes(body)
-        script.write_text(SCRIPT % json.dumps(str(asked)))
+        body, script = Path(folder) / "body", Path(folder) / "script.lua"
+        body.write_bytes(call.body)
+        headers = {"Content-Type": call.content_type, **call.headers}
+        lua = ",".join(f"[{json.dumps(name)}]={json.dumps(each)}" for name, each in headers.items())
+        script.write_text(SCRIPT % ("{" + lua + "}", json.dumps(str(body)), seed))
         command = [WRK, "-t1", f"-c{connections}", f"-d{whole(seconds)}s", "-s", str(script)]
-        url = f"http://127.0.0.1:{target.http}{path}"
-        done, used = _run(target, [*command, url])
-    calls, took, size, failed = wrk_figures(done.stderr)
-    if failed or not calls or size < calls * len(answer):
-        raise AnswerError(f"wrk: {calls} answers, {size} bytes, {failed} errors")
-    return Sample(calls * responses, took, size, *used)
+        url = f"{scheme}://127.0.0.1:{target.http}{call.path}"
+        done, used = _run(target, [*command, "--timeout", f"{CALL_SECONDS:g}s", url])
+    calls, took, received, failed = wrk_figures(done.stderr)
+    answers = float(calls)
+    if calls < MANY_ANSWERS * connections:
+        answers = received / size
+    if failed or not received or abs(answers - calls) > 2 * connections:
+        raise AnswerError(f"wrk: {calls} answers, {received} bytes, {failed} errors")
+    return sample(answers * call.responses, took, received, *used)
 
 
-async def h2load(
-    target: Target, seconds: float, method: str, request: bytes, is_right: Check, at_once: int
-) -> Sample:
-    """Unary gRPC calls, so many at once on one connection."""
-    answer = _called(target.grpc, method, request)
-    _check(is_right, answer)
+async def h2load(target: Target, seconds: float, call: GrpcCall, at_once: int) -> Sample:
+    """gRPC calls, so many at once on one connection."""
+    port = target.triton if call.triton else target.grpc
+    answer = await _called(port, call)
     with tempfile.NamedTemporaryFile(prefix="h2load-") as asked:
-        asked.write(framed(request))
+        asked.write(framed(call.request))
         asked.flush()
         command = [H2LOAD, "-t1", "-c1", f"-m{at_once}", f"-D{whole(seconds)}", "-d", asked.name]
         headers = ["-H", "te: trailers", "-H", "content-type: application/grpc"]
-        url = f"http://127.0.0.1:{target.grpc}{SERVICE}{method}"
+        url = f"http://127.0.0.1:{port}{SERVICE}{call.method}"
         done, used = _run(target, [*command, *headers, url])
     calls, took, size, data, failed = h2load_figures(done.stdout)
+    answers = data / sum(len(framed(each)) for each in answer)
     # A call that failed has a 200 too, and no message.
-    others = abs(data / len(framed(answer)) - calls)
-    if failed or not calls or others > at_once:
+    if failed or not data or abs(answers - calls) > 2 * at_once:
         raise AnswerError(f"h2load: {calls} answers, {data} bytes of messages, {failed} errors")
-    return Sample(calls, took, size, *used)
+    return sample(answers * len(answer), took, size, *used)
 
 
 def whole(seconds: float) -> int:
@@ -146,25 +194,25 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _posted(port: int, path: str, body: bytes) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CALL_SECONDS)
-    try:
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        found = answer.read()
-    finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise AnswerError(f"{answer.status}: {found[:300]!r}")
-    return found
-
-
-def _called(port: int, method: str, request: bytes) -> bytes:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        ask: Any = channel.unary_unary(SERVICE + method)
-        return bytes(ask(request, timeout=CALL_SECONDS))
-
-
-def _check(is_right: Check, answer: bytes) -> None:
-    if not is_right(answer):
+async def _asked(target: Target, call: HttpCall) -> int:
+    """The bytes that an answer takes on the wire; it must be right."""
+    tls = ssl.create_default_context(cafile=call.certificate) if call.certificate else None
+    stream = await EventStream.connect("127.0.0.1", target.http, tls)
+    body = call.body.replace(str(SEED).encode(), str(time.time_ns() // 1000).encode())
+    request = post(call.path, body, call.content_type, call.headers)
+    with closing(stream):
+        for _ in range(1 + call.remembered):
+            answer = await stream.ask(request, whole=True)
+    if not call.is_right(answer):
         raise AnswerError(f"a wrong answer: {answer[:300]!r}")
+    return stream.size
+
+
+async def _called(port: int, call: GrpcCall) -> list[bytes]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
+        # A unary call is a stream of one message each way.
+        ask: Any = channel.stream_stream(SERVICE + call.method)
+        answer = [bytes(each) async for each in ask(iter([call.request]), timeout=CALL_SECONDS)]
+    if not call.is_right(answer):
+        raise AnswerError(f"a wrong answer: {answer[:3]!r}")
+    return answer

@@ -13,38 +13,44 @@ from ..contenders.process import ContenderError, Usage
 
 @dataclass(frozen=True)
 class Sample:
-    """What the load generator saw in one window, and what the server used in it.
+    """What was measured in one window, by the names that the results have.
 
     Attributes:
-        first_seconds: for each stream, the time from its request to its first response.
         turn: its place among all windows of its row.
     """
 
-    responses: int
-    seconds: float
-    received_bytes: int
-    client_cpu_seconds: float
-    server: Usage
-    first_seconds: tuple[float, ...] = ()
+    figures: Mapping[str, float]
     turn: int = 0
 
-    def figures(self) -> dict[str, float]:
-        """Every figure of this sample, by its name in the results."""
-        found = {
-            "responses_per_second": self.responses / self.seconds,
-            "bytes_per_response": self.received_bytes / self.responses,
-            "megabytes_per_second": self.received_bytes / self.seconds / 1e6,
-            "server_cpu_percent": 100 * self.server.cpu_seconds / self.seconds,
-            "client_cpu_percent": 100 * self.client_cpu_seconds / self.seconds,
-            "server_cpu_us_per_response": 1e6 * self.server.cpu_seconds / self.responses,
-            "faults_per_response": self.server.minor_faults / self.responses,
-        }
-        if self.server.cpu_seconds:
-            found["responses_per_cpu_second"] = self.responses / self.server.cpu_seconds
-        if self.first_seconds:
-            found["first_response_p50_ms"] = 1e3 * percentile(self.first_seconds, 50)
-            found["first_response_p99_ms"] = 1e3 * percentile(self.first_seconds, 99)
-        return found
+
+def sample(
+    responses: float,
+    seconds: float,
+    received_bytes: int,
+    client_cpu_seconds: float,
+    server: Usage,
+    first_seconds: Sequence[float] = (),
+) -> Sample:
+    """The figures of what a load generator saw in a window, and of what the server used in it.
+
+    Args:
+        first_seconds: for each stream, the time from its request to its first response.
+    """
+    found = {
+        "responses_per_second": responses / seconds,
+        "bytes_per_response": received_bytes / responses,
+        "megabytes_per_second": received_bytes / seconds / 1e6,
+        "server_cpu_percent": 100 * server.cpu_seconds / seconds,
+        "client_cpu_percent": 100 * client_cpu_seconds / seconds,
+        "server_cpu_us_per_response": 1e6 * server.cpu_seconds / responses,
+        "faults_per_response": server.minor_faults / responses,
+    }
+    if server.cpu_seconds:
+        found["responses_per_cpu_second"] = responses / server.cpu_seconds
+    if first_seconds:
+        found["first_response_p50_ms"] = 1e3 * percentile(first_seconds, 50)
+        found["first_response_p99_ms"] = 1e3 * percentile(first_seconds, 99)
+    return Sample(found)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -67,9 +73,25 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What is asked of a contender beside another; without a bound the ratio is only shown.
+
+    Attributes:
+        later: the difference counts, not the ratio.
+    """
+
+    over: str
+    at_least: float | None = None
+    at_most: float | None = None
+    figure: str = "responses_per_second"
+    of: str = "ours"
+    later: bool = False
+
+
+@dataclass(frozen=True)
 class Ratio:
     """One contender's figure over another's, window beside window, so that a slow moment hits
-    both."""
+    both; the target, and the part of it by which it is missed."""
 
     of: str
     over: str
@@ -82,24 +104,24 @@ class Ratio:
 
 def spreads(samples: Sequence[Sample]) -> dict[str, Spread]:
     """Each figure's spread over the samples of one contender."""
-    figures = [sample.figures() for sample in samples]
-    return {name: Spread.of([each[name] for each in figures]) for name in figures[0]}
+    names = set.intersection(*(set(sample.figures) for sample in samples))
+    return {
+        name: Spread.of([sample.figures[name] for sample in samples])
+        for name in samples[0].figures
+        if name in names
+    }
 
 
-def ratio(
-    samples: Mapping[str, Sequence[Sample]],
-    of: str,
-    over: str,
-    figure: str = "responses_per_second",
-    at_least: float | None = None,
-    at_most: float | None = None,
-) -> Ratio:
-    """The ratio of two contenders of one row, beside the target that it has, if any."""
-    found = [
-        mine.figures()[figure] / theirs.figures()[figure]
-        for mine, theirs in pairs(samples[of], samples[over])
+def ratio(samples: Mapping[str, Sequence[Sample]], asked: Target) -> Ratio:
+    """The ratio of two contenders of one row."""
+    name = asked.figure
+    pairs_of = [
+        (mine.figures[name], theirs.figures[name])
+        for mine, theirs in pairs(samples[asked.of], samples[asked.over])
     ]
-    return judged(of, over, figure, Spread.of(found), at_least, at_most)
+    if asked.later:
+        return judged(asked, "first_later_ms", [mine - theirs for mine, theirs in pairs_of])
+    return judged(asked, name, [mine / (theirs or 1.0) for mine, theirs in pairs_of])
 
 
 def pairs(some: Sequence[Sample], others: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
@@ -113,22 +135,17 @@ def pairs(some: Sequence[Sample], others: Sequence[Sample]) -> list[tuple[Sample
     return [(one, nearest(one)) for one in some]
 
 
-def judged(
-    of: str,
-    over: str,
-    figure: str,
-    spread: Spread,
-    at_least: float | None = None,
-    at_most: float | None = None,
-) -> Ratio:
-    """A ratio beside its target, and the part of the target by which it is missed."""
-    if at_least is not None:
-        missed = max(0.0, 1 - spread.median / at_least)
-        return Ratio(of, over, figure, spread, f">= {at_least:g}", not missed, missed or None)
-    if at_most is not None:
-        missed = max(0.0, spread.median / at_most - 1)
-        return Ratio(of, over, figure, spread, f"<= {at_most:g}", not missed, missed or None)
-    return Ratio(of, over, figure, spread)
+def judged(asked: Target, figure: str, values: Sequence[float]) -> Ratio:
+    """Ratios beside their target."""
+    spread = Spread.of(values)
+    words, missed = "", 0.0
+    if asked.at_least is not None:
+        words, missed = f">= {asked.at_least:g}", 1 - spread.median / asked.at_least
+    elif asked.at_most is not None:
+        words, missed = f"<= {asked.at_most:g}", spread.median / asked.at_most - 1
+    met = missed <= 0 if words else None
+    missed_by = missed if met is False else None
+    return Ratio(asked.of, asked.over, figure, spread, words, met, missed_by)
 
 
 def alternate(

@@ -18,8 +18,9 @@ from mlserver.grpc import dataplane_pb2 as pb
 from clients.shared_memory import METHOD, registration
 
 from ..contenders.process import Target
-from .grpc_load import CALL_SECONDS, OPTIONS, STREAM, read
-from .load_window import AnswerError, Tally
+from .grpc_load import CALL_SECONDS, STREAM, read
+from .load_process import AnswerError, Tally
+from .plain_load import OPTIONS
 from .samples import Sample
 
 MODEL = "echo"
@@ -36,7 +37,7 @@ class Frame:
     shape: tuple[int, ...]
 
 
-async def frames_by_socket(target: Target, frame: Frame, in_flight: int, seconds: float) -> Sample:
+async def frames_by_socket(target: Target, seconds: float, frame: Frame, in_flight: int) -> Sample:
     """Frames in raw contents, and answers out of them."""
 
     def request(slot: int) -> bytes:
@@ -51,7 +52,7 @@ async def frames_by_socket(target: Target, frame: Frame, in_flight: int, seconds
         return await _drive(channel, target, frame, request, answer, in_flight, seconds)
 
 
-async def frames_by_region(target: Target, frame: Frame, in_flight: int, seconds: float) -> Sample:
+async def frames_by_region(target: Target, seconds: float, frame: Frame, in_flight: int) -> Sample:
     """Frames in a region for each that is on the way, and answers in another."""
     size = len(frame.raw)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
@@ -109,6 +110,7 @@ async def _drive(
             sent += 1
     sample = tally.close()
     await call.done_writing()
+    await call.read()
     return sample
 
 

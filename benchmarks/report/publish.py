@@ -1,14 +1,13 @@
-"""Puts a run's tables and plots where the README shows them."""
+"""Puts the results' tables and plots where the READMEs show them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..contenders.contenders import HERE, ROOT
-from ..rows.rows import AnyRow
-from .overview import short, tally
+from . import report
 from .plots import draw
+from .results import read
 
-IMAGES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 
 
@@ -16,29 +15,14 @@ class MarkerError(ValueError):
     """A file has no place for the results."""
 
 
-def publish(
-    rows: Sequence[AnyRow], machine: Mapping[str, str], how: str, table: str, root: Path = ROOT
-) -> None:
-    """Draw the plots and renew the README's and benchmarks/README.md's results.
-
-    Args:
-        table: the whole report.
-    """
-    draw(rows, machine, root / IMAGES.relative_to(ROOT))
-    replace(root / "README.md", summary(rows, machine, how))
-    body = table.partition("\n")[2].strip()  # without its heading
-    replace(root / HERE.relative_to(ROOT) / "README.md", body.splitlines())
-
-
-def summary(rows: Sequence[AnyRow], machine: Mapping[str, str], how: str) -> list[str]:
-    """What the README shows; the targets stand in benchmarks/README.md only."""
-    return [
-        *short(rows),
-        "",
-        f"{machine['date']}; {machine['machine']}; mlserver {machine['mlserver']}; {how}. "
-        f"{tally(rows)}; each, and every row: "
-        "[benchmarks/README.md](benchmarks/README.md#targets).",
-    ]
+def publish(results: Path, root: Path = ROOT) -> None:
+    """Draw the plots, write `table.md`, and renew the README's and benchmarks/README.md's results,
+    of all the rows whose files are there."""
+    found = read(results)
+    (results / "table.md").write_text(report.table(found))
+    draw(found, root / "docs" / "images")
+    replace(root / "README.md", report.short(found))
+    replace(root / HERE.relative_to(ROOT) / "README.md", report.page(found))
 
 
 def replace(file: Path, lines: Sequence[str]) -> None:
@@ -53,3 +37,7 @@ def replace(file: Path, lines: Sequence[str]) -> None:
     if not begin or not end:
         raise MarkerError(f"{file.name} has no lines {BEGIN!r} and {END!r}")
     file.write_text("\n".join([f"{head}{BEGIN}", "", *lines, "", f"{END}{tail}"]))
+
+
+if __name__ == "__main__":
+    publish(HERE / "results")

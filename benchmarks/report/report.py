@@ -1,146 +1,152 @@
-"""Rows as a Markdown table for people and as JSON for programs."""
+"""Results as Markdown: one page of all of them, and a section a row."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from ..contenders.contender_settings import settings_table
-from ..loads.samples import Ratio, Spread, spreads
-from ..rows.rows import AnyRow, PacedRow, Row
-from . import paced_table
-from .overview import overview, tally, targets, verdict
+from ..contenders.contenders import (
+    BARE_SSE,
+    BENTOML,
+    BY_HAND_GRPC,
+    BY_HAND_SSE,
+    KSERVE,
+    LITSERVE,
+    OURS,
+    STOCK,
+    TRITON,
+)
+from ..rows.jpeg_rows import LOOP, TWO_LOOPS, WITHOUT_CLIENT
+from ..rows.measured import FIRST_P99, PER_CPU, RATE, SERVER_TIME
+from .results import (
+    README_ROWS,
+    Result,
+    figures,
+    headline,
+    is_beside_others,
+    spread,
+    tally,
+    targets,
+    verdict,
+    when,
+)
 
-# Heading of a column: the figure that it shows, and how.
-COLUMNS = {
-    "/s": ("responses_per_second", "{:,.0f}"),
-    "first p50 ms": ("first_response_p50_ms", "{:.2f}"),
-    "first p99 ms": ("first_response_p99_ms", "{:.2f}"),
-    "server CPU": ("server_cpu_percent", "{:.0f} %"),
-    "server µs": ("server_cpu_us_per_response", "{:,.1f}"),
-    "faults": ("faults_per_response", "{:.1f}"),
-    "bytes": ("bytes_per_response", "{:,.0f}"),
-    "MB/s": ("megabytes_per_second", "{:,.1f}"),
-    "client CPU": ("client_cpu_percent", "{:.0f} %"),
+# A column of the overview, and the contenders that stand in it: each row has one of them.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    OURS: (OURS,),
+    STOCK: (STOCK,),
+    TRITON: (TRITON,),
+    LITSERVE: (LITSERVE,),
+    BENTOML: (BENTOML,),
+    KSERVE: (KSERVE,),
+    "by hand": (BY_HAND_SSE, BY_HAND_GRPC),
+    "bare limit": (BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
 }
-FIGURE_NAMES = {figure: heading for heading, (figure, _) in COLUMNS.items()} | {
-    "responses_per_cpu_second": "/s of server CPU",
-    "first_later_ms": "first p50 ms, difference",
-    "most": "how many",
+# A figure of a row's section: its column's heading, and how it is shown.
+FIGURES = {
+    RATE: ("/s", "{:,.0f}"),
+    WITHOUT_CLIENT: ("/s, client's CPU left out", "{:,.0f}"),
+    "most": ("how many fit", "{:,.0f}"),
+    "late_p50_ms": ("late p50 ms", "{:.1f}"),
+    "late_p99_ms": ("late p99 ms", "{:.1f}"),
+    "client_late_p99_ms": ("client late p99 ms", "{:.1f}"),
+    "ready_ms": ("ready ms", "{:,.0f}"),
+    "memory_mib": ("memory MiB", "{:,.0f}"),
+    "first_response_p50_ms": ("first p50 ms", "{:.2f}"),
+    FIRST_P99: ("first p99 ms", "{:.2f}"),
+    "server_cpu_percent": ("server CPU", "{:.0f} %"),
+    SERVER_TIME: ("server µs", "{:,.1f}"),
+    "faults_per_response": ("faults", "{:.1f}"),
+    "bytes_per_response": ("bytes", "{:,.0f}"),
+    "megabytes_per_second": ("MB/s", "{:,.1f}"),
+    "client_cpu_percent": ("client CPU", "{:.0f} %"),
+}
+NAMES = {figure: heading for figure, (heading, _) in FIGURES.items()} | {
+    PER_CPU: "/s of server CPU",
+    "first_later_ms": "first p50, ms later",
 }
 
 
-def markdown(rows: Iterable[AnyRow], machine: Mapping[str, str], how: str) -> str:
-    """The whole report.
+def overview(results: Iterable[Result]) -> list[str]:
+    """A line a row, a column a contender."""
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    for result in filter(is_beside_others, results):
+        figure, name = headline(result)
+        seen = {who: each[figure] for who, each in figures(result).items() if figure in each}
+        cells = [_cell(seen, names) for names in COLUMNS.values()]
+        if sum(map(bool, cells)) > 1:  # rows of ours alone are elsewhere
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
-    Args:
-        how: rounds and seconds, in words.
-    """
-    lines = ["# Benchmarks", "", f"{machine['date']}; {machine['machine']}; {how}.", ""]
-    versions = [f"{name} {value}" for name, value in machine.items()]
-    lines += ["; ".join(versions[2:]) + ".", ""]
-    lines += [
-        "Medians; in brackets the lowest and the highest round. `server µs`, `faults` and "
-        "`bytes` are for each response: the server's CPU time, its page faults, what came over "
-        "the wire.",
+
+def _cell(seen: dict[str, float], names: Sequence[str]) -> str:
+    values = [seen[name] for name in names if name in seen]
+    text = f"{values[0]:,.0f}" if values else ""
+    return f"**{text}**" if text and names == (OURS,) else text
+
+
+def short(results: Sequence[Result]) -> list[str]:
+    """What the README shows; the targets stand in benchmarks/README.md only."""
+    return [
+        *overview(each for each in results if each["title"] in README_ROWS),
         "",
-        "A pinned server far below 100 % CPU had to share its core, or waited for its client; the "
-        "ratio of CPU times (`server µs`) then says more than that of the rates.",
+        f"{when(results)}. {tally(results)}; each: "
+        "[benchmarks/README.md](benchmarks/README.md#targets).",
     ]
-    rows = list(rows)
-    lines += ["", "## At a glance", "", *overview(rows)]
-    lines += ["", "## Contenders", "", *settings_table(machine)]
-    lines += ["", "## Targets", "", f"{tally(rows)}.", "", *targets(rows)]
-    for row in rows:
-        if isinstance(row, PacedRow):
-            lines += ["", f"## {row.title}", "", _paced_words(row), "", *_paced_contenders(row)]
-        else:
-            lines += ["", f"## {row.title}", "", f"A response is one {row.unit}; {row.cores}.", ""]
-            lines += _contenders(row)
-        lines += ["", "| ratio | of | median | rounds | target |", "|---|---|---|---|---|"]
-        lines += [_ratio(each) for each in row.ratios]
+
+
+def page(results: Sequence[Result]) -> list[str]:
+    """What benchmarks/README.md shows: the overview, and every target."""
+    lines = [f"{when(results)}. [Every row](results/table.md).", "", *overview(results)]
+    lines += ["", "## Targets", "", f"{tally(results)}.", ""]
+    lines += ["| workload | ratio | of | asked | seen | |", "|---|---|---|---|---:|---|"]
+    lines += [
+        f"| {title} | {each['of']} / {each['over']} | {NAMES.get(each['figure'], each['figure'])} "
+        f"| {each['target']} | {each['spread']['median']:.2f} | {verdict(each)} |"
+        for title, each in targets(results)
+    ]
+    return lines
+
+
+def table(results: Sequence[Result]) -> str:
+    """Every row."""
+    lines = [
+        "# Rows of the benchmark",
+        "",
+        "Medians; in brackets the lowest and the highest round. `server µs`, `faults` and `bytes` "
+        "are for each response: the server's CPU time, its page faults, what came over the wire.",
+    ]
+    for result in results:
+        lines += ["", f"## {result['title']}", ""]
+        lines += [f"A response is one {result['unit']}; {result['cores']}. {_versions(result)}."]
+        lines += ["", *_contenders(result)]
+        if result["ratios"]:
+            lines += ["", "| ratio | of | median | rounds | target |", "|---|---|---|---|---|"]
+        for each in result["ratios"]:
+            found = each["spread"]
+            lines.append(
+                f"| {each['of']} / {each['over']} | {NAMES.get(each['figure'], each['figure'])} "
+                f"| **{found['median']:.2f}** | {found['low']:.2f}-{found['high']:.2f} "
+                f"| {each['target']} {verdict(each)} |"
+            )
     return "\n".join(lines) + "\n"
 
 
-def _contenders(row: Row) -> list[str]:
+def _versions(result: Result) -> str:
+    machine = dict(result["machine"])
+    date, where = machine.pop("date"), machine.pop("machine")
+    return "; ".join([date, where, *(f"{name} {each}" for name, each in machine.items())])
+
+
+def _contenders(result: Result) -> list[str]:
+    seen = figures(result)
+    shown = [name for name in FIGURES if any(name in each for each in seen.values())]
     lines = [
-        "| contender | " + " | ".join(COLUMNS) + " |",
-        "|---|" + "---:|" * len(COLUMNS),
+        "| contender | " + " | ".join(FIGURES[name][0] for name in shown) + " |",
+        "|---|" + "---:|" * len(shown),
     ]
-    for name, samples in row.samples.items():
-        found = spreads(samples)
-        cells = [_cell(found.get(figure), form) for figure, form in COLUMNS.values()]
-        rate = found["responses_per_second"]
-        cells[0] += f" ({rate.low:,.0f}-{rate.high:,.0f})"
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for name, why in row.absent.items():
-        lines.append(f"| {name} | not measured: {why} |" + " |" * (len(COLUMNS) - 1))
+    for who, each in seen.items():
+        cells = [FIGURES[name][1].format(each[name]) if name in each else "" for name in shown]
+        low, high = spread(result, who, shown[0])
+        cells[0] += f" ({low:,.0f}-{high:,.0f})" if low != high else ""
+        lines.append(f"| {who} | " + " | ".join(cells) + " |")
+    for who, why in result["not measured"].items():
+        lines.append(f"| {who} | not measured: {why} |" + " |" * max(0, len(shown) - 1))
     return lines
-
-
-def _paced_words(row: PacedRow) -> str:
-    return (
-        f"How many {row.unit}s fit before p99 lateness passes {1e3 * row.limit:g} ms, to within a "
-        f"tenth; {row.cores}. The other columns are of the run with so many."
-    )
-
-
-def _paced_contenders(row: PacedRow) -> list[str]:
-    lines = [f"| contender | {row.unit}s | " + " | ".join(paced_table.COLUMNS[1:]) + " |"]
-    lines.append("|---|" + "---:|" * len(paced_table.COLUMNS))
-    blanks = " |" * (len(paced_table.COLUMNS) - 1)
-    for name, found in row.found.items():
-        cells = paced_table.cells(found.at_most)[1:] if found.at_most else []
-        rest = "".join(f" {cell} |" for cell in cells) or blanks
-        lines.append(f"| {name} | **{found.most}** |{rest}")
-    lines += [f"| {name} | not measured: {why} |{blanks}" for name, why in row.absent.items()]
-    return lines
-
-
-def _cell(spread: Spread | None, form: str) -> str:
-    return form.format(spread.median) if spread is not None else ""
-
-
-def _ratio(ratio: Ratio) -> str:
-    spread, figure = ratio.spread, FIGURE_NAMES.get(ratio.figure, ratio.figure)
-    return (
-        f"| {ratio.of} / {ratio.over} | {figure} | **{spread.median:.2f}** "
-        f"| {spread.low:.2f}-{spread.high:.2f} | {ratio.target} {verdict(ratio)} |"
-    )
-
-
-def as_json(row: AnyRow, machine: Mapping[str, str]) -> str:
-    """One row, every round of it."""
-    found: dict[str, Any] = {"title": row.title, "unit": row.unit, "cores": row.cores}
-    found["machine"] = dict(machine)
-    if isinstance(row, PacedRow):
-        found["limit_seconds"] = row.limit
-        found["contenders"] = {
-            name: {"most": each.most, "runs": [asdict(run) for run in each.runs]}
-            for name, each in row.found.items()
-        }
-    else:
-        found["contenders"] = {
-            name: {
-                "medians": {figure: each.median for figure, each in spreads(samples).items()},
-                "rounds": [sample.figures() for sample in samples],
-            }
-            for name, samples in row.samples.items()
-        }
-    found["ratios"] = [asdict(each) for each in row.ratios]
-    found["not measured"] = dict(row.absent)
-    return json.dumps(found, indent=1) + "\n"
-
-
-def write(rows: Iterable[AnyRow], machine: Mapping[str, str], how: str, folder: Path) -> str:
-    """Write `table.md` and a JSON file a row; the table."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = list(rows)
-    for row in rows:
-        name = "-".join(re.sub(r"[^a-z0-9]+", " ", row.title.lower()).split())
-        (folder / f"{name}.json").write_text(as_json(row, machine))
-    table = markdown(rows, machine, how)
-    (folder / "table.md").write_text(table)
-    return table

@@ -1,28 +1,48 @@
-"""The bare limit of the JPEG rows: decode and encode frames with cv2, no server, no wire.
+"""The bare limit of the JPEG rows: decode and encode frames with cv2, no server, no wire."""
 
-`python -m benchmarks.rows.codec_loop SECONDS THREADS [kept]` prints frames, seconds, CPU seconds
-and page faults, as JSON; `kept` raises glibc's thresholds first, as the project's jpeg-model does.
-"""
-
-import json
-import os
-import pickle
+import multiprocessing
 import resource
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 
 import cv2
 import numpy as np
 
-from ..contenders.process import Usage, on_cores
-from ..inputs.frames import QUALITY, frames
-from ..loads.samples import Sample
+from runtimes.memory import keep_freed_memory
 
-ROOT = Path(__file__).resolve().parents[2]
+from ..contenders.process import Usage, on_cores
+from ..inputs.frames import QUALITY, Scene, frames
+from ..loads.samples import Sample, sample
+
+
+def measure_loop(seconds: float, threads: int, cores: set[int], scene: Scene) -> Sample:
+    """Run it in a fresh process, as servers run; the frames are made here, since drawing them would
+    settle how that process keeps its memory."""
+    spawn = multiprocessing.get_context("spawn")
+    with on_cores(cores), ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(loop, frames(scene), seconds, threads).result()
+
+
+def loop(coded: Sequence[bytes], seconds: float, threads: int) -> Sample:
+    """Run it here, with glibc's thresholds raised as the project's jpeg-model does."""
+    keep_freed_memory()
+    cv2.setNumThreads(1)
+    counts: list[int] = []
+    before, begun = used(), time.perf_counter()
+    arguments = (begun + seconds, coded, counts)
+    workers = [threading.Thread(target=recode_until, args=arguments) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sample(sum(counts), time.perf_counter() - begun, 0, 0.0, used().since(before))
+
+
+def used() -> Usage:
+    found = resource.getrusage(resource.RUSAGE_SELF)
+    return Usage(found.ru_utime + found.ru_stime, found.ru_minflt)
 
 
 def recode_until(until: float, coded: Sequence[bytes], counts: list[int]) -> None:
@@ -35,57 +55,3 @@ def recode_until(until: float, coded: Sequence[bytes], counts: list[int]) -> Non
         cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
         done += 1
     counts.append(done)
-
-
-def loop(
-    coded: Sequence[bytes], seconds: float, threads: int, keep_memory: bool
-) -> dict[str, float]:
-    """Run it here."""
-    if keep_memory:
-        from runtimes.memory import keep_freed_memory
-
-        keep_freed_memory()
-    cv2.setNumThreads(1)
-    counts: list[int] = []
-    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    workers = [
-        threading.Thread(target=recode_until, args=(begun + seconds, coded, counts))
-        for _ in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    after, ended = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    return {
-        "frames": sum(counts),
-        "seconds": ended - begun,
-        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "minor_faults": after.ru_minflt - before.ru_minflt,
-    }
-
-
-def measure_loop(seconds: float, threads: int, keep_memory: bool, cores: set[int]) -> Sample:
-    """Run it in a fresh process, as servers run."""
-    command = [sys.executable, "-m", "benchmarks.rows.codec_loop", str(seconds), str(threads)]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
-    }
-    with on_cores(cores):
-        done = subprocess.run(
-            [*command, *(["kept"] if keep_memory else [])],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            # Made elsewhere: drawing them would settle how this process keeps its memory.
-            input=pickle.dumps(frames()),
-            capture_output=True,
-        )
-    found = json.loads(done.stdout)
-    used = Usage(found["cpu_seconds"], found["minor_faults"])
-    return Sample(found["frames"], found["seconds"], 0, 0.0, used)
-
-
-if __name__ == "__main__":
-    given = pickle.loads(sys.stdin.buffer.read())
-    print(json.dumps(loop(given, float(sys.argv[1]), int(sys.argv[2]), "kept" in sys.argv)))

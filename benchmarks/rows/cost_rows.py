@@ -1,25 +1,21 @@
 """What it costs to be fit for a network: keys and metrics on, or TLS, beside the same without."""
 
-import json
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from tests.certificates import Authority
 
 from ..contenders.contenders import ROOT, ours
-from ..contenders.started import started
-from ..inputs.certificate import make_certificate
-from ..inputs.text_prompt import prompt
-from ..loads.load_process import LoadProcess
-from ..loads.sse_load import sse_streams, text_call
-from .measured import RATE, SERVER_TIME, Target, measure_row
-from .rows import PINNED, Plan, Row
+from ..contenders.peer_servers import Start
+from ..inputs.text_prompt import are_events, prompt, v2_body
+from ..loads.plain_load import HttpCall, wrk
+from ..loads.samples import Target
+from .measured import MANY, RATE, SERVER_TIME, Case, Plan, Row, measured
 
 OPEN, GUARDED, SECURED = "open, unmeasured", "keys + metrics", "TLS"
-CLIENTS, MANY = 8, 32
-# A stream of one word is hardly more than a call: there a key costs most of all.
-PROMPTS = {"200 words": prompt(), "1 word": "What"}
+CLIENTS = 8
 KEYS_AT_LEAST = 0.9
 TLS_RATE, TLS_TIME = 0.75, 1.25
 
@@ -28,69 +24,52 @@ def costs(plan: Plan) -> list[Row]:
     """Responses a second over SSE, and CPU time a response."""
     folder = plan.folder / "costs"
     folder.mkdir()
-    certificate, private_key = make_certificate(folder)
+    authority = Authority()
+    ca = authority.write(folder / "ca.pem")
+    certificate, private_key = authority.server().write(folder, "server")
     key = _new_key(folder / "keys.json")
-    streaming = json.loads((ROOT / "settings.json").read_text())["streaming"]
-    keys = streaming | {"auth": {"keys_file": str(folder / "keys.json")}}
-    tls = streaming | {"tls": {"certificate": str(certificate), "key": str(private_key)}}
-    starts: dict[str, Any] = {
+    keys = {"auth": {"keys_file": str(folder / "keys.json")}}
+    tls = {"tls": {"certificate": str(certificate), "key": str(private_key)}}
+    starts: dict[str, Start] = {
         OPEN: partial(ours, metrics_endpoint=None),
         GUARDED: partial(ours, streaming=keys),
         SECURED: partial(ours, streaming=tls, metrics_endpoint=None),
     }
-    with (
-        started(starts, folder, plan.server_cores, OPEN) as (servers, absent),
-        LoadProcess(plan.client_cores) as load,
-    ):
 
-        def row(title: str, clients: int, calls: dict[str, Any], *targets: Target) -> Row:
-            count = f"{clients} client{'s' if clients > 1 else ''}"
-            return measure_row(
-                f"costs, SSE, {title}, {count}",
-                "response",
-                PINNED,
-                plan.rounds,
-                {
-                    who: partial(
-                        load.measure, servers[who], sse_streams, call, clients, plan.seconds, False
-                    )
-                    for who, call in calls.items()
-                    if who in servers
-                },
-                targets,
-                {who: why for who, why in absent.items() if who in calls},
-            )
+    def call(text: str, key: str = "", certificate: str = "") -> HttpCall:
+        return HttpCall(
+            "/v2/models/text-model/generate_stream",
+            v2_body(text),
+            partial(are_events, text),
+            len(text.split(" ")),
+            headers={"x-api-key": key} if key else {},
+            certificate=certificate,
+        )
 
-        rows = [
-            row(
-                title,
-                CLIENTS,
-                {
-                    OPEN: text_call("text-model", words),
-                    GUARDED: text_call("text-model", words, key),
-                },
-                Target(OPEN, KEYS_AT_LEAST if words == prompt() else None, None, RATE, GUARDED),
-                Target(OPEN, figure=SERVER_TIME, of=GUARDED),
-            )
-            for title, words in PROMPTS.items()
-        ]
-        secured = text_call("text-model", prompt(), certificate=str(certificate))
-        return rows + [
-            row(
-                "200 words over TLS",
-                clients,
-                {OPEN: text_call("text-model", prompt()), SECURED: secured},
-                Target(OPEN, at_least=TLS_RATE, of=SECURED),
-                Target(OPEN, at_most=TLS_TIME, figure=SERVER_TIME, of=SECURED),
-            )
-            for clients in (1, MANY)
-        ]
+    found = []
+    # A stream of one word is hardly more than a call: there a key costs most of all.
+    for title, text, least in (("200 words", prompt(), KEYS_AT_LEAST), ("1 word", "What", None)):
+        calls = {OPEN: (wrk, call(text), CLIENTS), GUARDED: (wrk, call(text, key), CLIENTS)}
+        targets = (
+            Target(OPEN, least, None, RATE, GUARDED),
+            Target(OPEN, figure=SERVER_TIME, of=GUARDED),
+        )
+        title = f"costs, SSE, {title}, {CLIENTS} clients"
+        found.append(Case(title, "response", calls, targets, OPEN))
+    secured = call(prompt(), certificate=str(ca))
+    for count in (1, MANY):
+        title = f"costs, SSE, 200 words over TLS, {count} client{'s' if count > 1 else ''}"
+        calls = {OPEN: (wrk, call(prompt()), count), SECURED: (wrk, secured, count)}
+        targets = (
+            Target(OPEN, at_least=TLS_RATE, of=SECURED),
+            Target(OPEN, at_most=TLS_TIME, figure=SERVER_TIME, of=SECURED),
+        )
+        found.append(Case(title, "response", calls, targets, OPEN))
+    return measured(plan, starts, found)
 
 
 def _new_key(file: Path) -> str:
     keys = (sys.executable, "-m", "mlserver_streaming.access.keys")
-    command = [*keys, "add", "bench", "--role", "infer"]
-    done = subprocess.run(
-        [*command, "--file", str(file)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    command = [*keys, "add", "bench", "--role", "infer", "--file", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]

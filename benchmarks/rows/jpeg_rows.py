@@ -1,179 +1,128 @@
 """JPEG frames 640x480, quality 95, decoded and encoded again: on one core, and on two.
 
-A fresh server for each row's group: whether a process page-faults on its frames' buffers changes
+Fresh servers for each group of rows: whether a process page-faults on its frames' buffers changes
 during its life, and that moves a frame's cost more than most of what one would measure.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from ..contenders.contenders import OURS, STOCK, ours, stock
-from ..contenders.peer_servers import (
+from ..contenders.contenders import (
     BENTOML,
     BY_HAND_GRPC,
     KSERVE,
     LITSERVE,
+    OURS,
+    STOCK,
     TRITON,
-    bentoml,
-    by_hand_grpc,
-    kserve,
-    litserve,
-    triton,
 )
-from ..contenders.started import Start, started
-from ..inputs.frames import frame_requests, frames, is_right_answer, is_right_frame
-from ..loads.grpc_load import grpc_messages, grpc_unary
-from ..loads.http_load import http_calls, post, post_file
-from ..loads.load_process import LoadProcess
-from ..loads.samples import Sample
-from ..loads.triton_dialect import plain, unwrapped
+from ..contenders.peer_servers import model_of, starts
+from ..inputs.frames import (
+    Scene,
+    frame_requests,
+    frames,
+    is_first_message,
+    is_right_answer,
+    is_right_frame,
+)
+from ..inputs.triton_dialect import plain, unwrapped
+from ..loads.event_stream import form
+from ..loads.grpc_load import grpc_messages
+from ..loads.plain_load import GrpcCall, HttpCall, h2load, wrk
+from ..loads.samples import Sample, Target
 from .codec_loop import measure_loop
-from .measured import Target, measure_row
-from .rows import PINNED, SHARED, Plan, Row
+from .measured import RATE, Call, Case, Plan, Row, measured
 
 LOOP, TWO_LOOPS = "bare cv2 loop, 1 thread", "bare cv2 loop, 2 threads"
-NOTE = (
-    "KServe: unary gRPC; LitServe, BentoML: unary HTTP, as many calls at once as others have "
-    "frames in flight"
-)
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How frames are sent."""
-
-    title: str
-    in_flight: int
-    streams: int = 1
-
-
-LOCKSTEP, IN_FLIGHT = Mode("lockstep", 1), Mode("8 in flight", 8)
-FOUR_STREAMS = Mode("4 streams", 1, streams=4)
-ONE_CORE = (
-    Target(LOOP, at_least=0.88),
-    Target(TRITON, at_least=1.3),
-    Target(STOCK),
-    Target(BY_HAND_GRPC),
-    Target(KSERVE),
-    Target(LITSERVE),
-    Target(BENTOML),
-)
-TWO_CORES = (
-    Target(LOOP),
-    Target(TRITON),
-    Target(STOCK),
-    Target(BY_HAND_GRPC),
-    Target(KSERVE),
-    Target(LITSERVE),
-    Target(BENTOML),
-)
-
-
-# For the paced cameras too.
-ON_TWO_CORES: dict[str, Start] = {
-    OURS: ours,
-    STOCK: lambda folder, cores: stock(folder, cores, "stock-jpeg"),
-    TRITON: lambda folder, cores: triton(folder, cores, "jpeg", instances=2),
-    KSERVE: kserve,
-    LITSERVE: lambda folder, cores: litserve(folder, cores, "jpeg", workers=2),
-    BENTOML: lambda folder, cores: bentoml(folder, cores, workers=2),
-    BY_HAND_GRPC: by_hand_grpc,
-}
+# A rate as it would be if the client took none of the two cores.
+WITHOUT_CLIENT = "responses_per_second_without_client"
+NOTE = ". KServe, LitServe, BentoML: unary calls, as many at once as others have frames in flight"
+PEERS = (STOCK, TRITON, BY_HAND_GRPC, KSERVE, LITSERVE, BENTOML)
+# How frames are sent: so many in flight on each of so many streams.
+MODES = {"lockstep": (1, 1), "8 in flight": (8, 1), "4 streams": (1, 4)}
 
 
 def jpeg(plan: Plan) -> list[Row]:
     """Frames a second."""
-    return [*_one_core(plan), *_two_cores(plan)]
-
-
-def _one_core(plan: Plan) -> list[Row]:
-    starts: dict[str, Start] = {
-        OURS: ours,
-        STOCK: lambda folder, cores: stock(folder, cores, "stock-jpeg"),
-        TRITON: lambda folder, cores: triton(folder, cores, "jpeg"),
-        KSERVE: kserve,
-        LITSERVE: lambda folder, cores: litserve(folder, cores, "jpeg"),
-        BENTOML: bentoml,
-        BY_HAND_GRPC: by_hand_grpc,
-    }
-    loops = {LOOP: partial(measure_loop, plan.seconds, 1, True, plan.server_cores)}
-    modes = {mode: ONE_CORE for mode in (LOCKSTEP, IN_FLIGHT, FOUR_STREAMS)}
-    return _rows(plan, "one core", starts, loops, modes, plan.server_cores, plan.client_cores)
-
-
-def _two_cores(plan: Plan) -> list[Row]:
-    cores = plan.all_cores
-    loops = {
-        LOOP: partial(measure_loop, plan.seconds, 1, True, cores),
-        TWO_LOOPS: partial(measure_loop, plan.seconds, 2, True, cores),
-    }
-    modes = {
-        IN_FLIGHT: (Target(TWO_LOOPS, at_least=0.85), *TWO_CORES),
-        FOUR_STREAMS: (Target(TWO_LOOPS), *TWO_CORES),
-    }
-    return _rows(plan, "two cores", ON_TWO_CORES, loops, modes, cores, cores)
-
-
-def _rows(
-    plan: Plan,
-    title: str,
-    starts: dict[str, Start],
-    loops: Mapping[str, Callable[[], Sample]],
-    modes: Mapping[Mode, tuple[Target, ...]],
-    cores: set[int],
-    client_cores: set[int],
-) -> list[Row]:
-    calls = _calls(in_order=title == "one core")
-    with (
-        started(starts, plan.folder / title.replace(" ", "-"), cores, OURS) as (servers, absent),
-        LoadProcess(client_cores) as load,
-    ):
-
-        def window(who: str, mode: Mode) -> Sample:
-            drive, *given = calls[who]
-            if drive is grpc_messages:
-                requests, right, ordered = given
-                given = [requests, right, mode.in_flight, plan.seconds, mode.streams, ordered]
-            else:
-                given += [mode.in_flight * mode.streams, plan.seconds]
-            found: Sample = load.measure(servers[who], drive, *given)
-            return found
-
-        def windows(mode: Mode) -> dict[str, Callable[[], Sample]]:
-            found = {who: partial(window, who, mode) for who in starts if who in servers}
-            return {**found, **loops}
-
-        where = PINNED if title == "one core" else SHARED
-        return [
-            measure_row(
-                f"JPEG 640x480, {title}, {mode.title}",
-                "frame",
-                f"{where}. {NOTE}",
-                plan.rounds,
-                windows(mode),
-                targets,
-                absent,
+    one = (Target(LOOP, at_least=0.88), Target(TRITON, at_least=1.3), *_beside(TRITON))
+    rows = measured(
+        plan,
+        starts("jpeg", OURS, *PEERS),
+        [
+            _case(f"JPEG 640x480, one core, {mode}", mode, one, {LOOP: _loop(1, plan.server_cores)})
+            for mode in MODES
+        ],
+    )
+    two = starts("jpeg", OURS, *PEERS, workers=2)
+    loops = {LOOP: _loop(1, plan.all_cores), TWO_LOOPS: _loop(2, plan.all_cores)}
+    at_least = {"8 in flight": 0.85, "4 streams": None}
+    rows += measured(
+        plan,
+        two,
+        [
+            _case(
+                f"JPEG 640x480, two cores, {mode}",
+                mode,
+                (Target(TWO_LOOPS, least), Target(LOOP), *_beside()),
+                loops,
             )
-            for mode, targets in modes.items()
-        ]
+            for mode, least in at_least.items()
+        ],
+        shared=True,
+    )
+    noisy = {LOOP: _loop(1, plan.all_cores, "noisy")}
+    targets = (Target(LOOP, at_least=1.6, figure=WITHOUT_CLIENT), Target(LOOP), *_beside())
+    title = "JPEG 640x480, noisy, two cores, 8 in flight"
+    case = _case(title, "8 in flight", targets, noisy, "noisy")
+    return rows + measured(plan, two, [case], shared=True)
 
 
-def _calls(in_order: bool) -> dict[str, tuple[Any, ...]]:
-    """What drives each contender: the load and what it needs.
+def _beside(*others: str) -> list[Target]:
+    return [Target(who) for who in PEERS if who not in others]
 
-    Args:
-        in_order: whether Triton has one instance, so that its answers keep the requests' order.
-    """
-    right = partial(is_right_answer, plain)
-    triton_right = partial(is_right_answer, unwrapped)
-    return {
-        OURS: (grpc_messages, frame_requests("jpeg-model"), right, True),
-        STOCK: (grpc_messages, frame_requests("stock-jpeg"), right, True),
-        TRITON: (grpc_messages, frame_requests("jpeg"), triton_right, in_order),
-        BY_HAND_GRPC: (grpc_messages, frame_requests("jpeg"), right, True),
-        KSERVE: (grpc_unary, frame_requests("jpeg"), right),
-        LITSERVE: (http_calls, [post_file("/predict", f) for f in frames()], is_right_frame),
-        BENTOML: (http_calls, [post("/jpeg", f) for f in frames()], is_right_frame),
+
+def _loop(threads: int, cores: set[int], scene: Scene = "drawn") -> Call:
+    return (measure_loop, threads, cores, scene)
+
+
+def _case(
+    title: str,
+    mode: str,
+    targets: tuple[Target, ...],
+    loops: Mapping[str, Call],
+    scene: Scene = "drawn",
+) -> Case:
+    in_flight, streams = MODES[mode]
+    # Triton has two instances on two cores, which need not keep the requests' order.
+    in_order = "one core" in title
+    calls: dict[str, Call] = {
+        who: (
+            grpc_messages,
+            frame_requests(model_of(who, "jpeg"), scene),
+            partial(is_right_answer, unwrapped if who == TRITON else plain, scene),
+            in_flight,
+            streams,
+            in_order or who != TRITON,
+        )
+        for who in (OURS, STOCK, TRITON, BY_HAND_GRPC)
     }
+    at_once, first = in_flight * streams, frames(scene)[0]
+    message, right = frame_requests("jpeg", scene)[0], partial(is_first_message, scene)
+    calls[KSERVE] = (h2load, GrpcCall("ModelInfer", message, right), at_once)
+    shown = partial(is_right_frame, scene, 0)
+    body, kind = form(first)
+    calls[LITSERVE] = (wrk, HttpCall("/predict", body, shown, content_type=kind), at_once)
+    raw = "application/octet-stream"
+    calls[BENTOML] = (wrk, HttpCall("/jpeg", first, shown, content_type=raw), at_once)
+    two_cores = "two cores" in title
+    adjust = without_client if two_cores else lambda sample: sample
+    return Case(title, "frame", {**calls, **loops}, targets, note=NOTE, adjust=adjust)
+
+
+def without_client(sample: Sample) -> Sample:
+    """A window of two cores with one figure more: the rate for the part of them that the client has
+    left."""
+    taken = sample.figures["client_cpu_percent"] / 200
+    rate = sample.figures[RATE] / (1 - taken)
+    return replace(sample, figures={**sample.figures, WITHOUT_CLIENT: rate})

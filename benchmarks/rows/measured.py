@@ -1,59 +1,197 @@
-"""Windows of a row's contenders in turn, and its targets beside whoever was measured."""
+"""What a row of the benchmark is, and how it is measured: windows of its contenders in turn, its
+targets beside whoever was measured."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from ..contenders.contenders import OURS
+from ..contenders.peer_servers import Start
 from ..contenders.process import ContenderError
-from ..contenders.started import reason
-from ..loads.samples import Ratio, Sample, alternate, ratio
-from .rows import Row
+from ..contenders.started import reason, started
+from ..loads.load_process import LoadProcess
+from ..loads.plain_load import missing
+from ..loads.samples import Ratio, Sample, Target, alternate, ratio, spreads
 
 RATE = "responses_per_second"
 FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"
 SERVER_TIME, PER_CPU = "server_cpu_us_per_response", "responses_per_cpu_second"
+PINNED = "server on one core, client on the other"
+SHARED = "server and client share two cores"
+MANY = 32
+# A load, and what it is given after the contender and the seconds.
+Call = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is asked of a contender beside another; without a bound the ratio is only shown."""
+class Plan:
+    """How to measure.
 
-    over: str
-    at_least: float | None = None
-    at_most: float | None = None
-    figure: str = RATE
-    of: str = OURS
+    Attributes:
+        rounds: windows of each contender; medians are taken over them.
+        seconds: length of a window.
+        folder: for the contenders' folders and logs.
+        server_cores, client_cores: one core each where a row pins them.
+        paced_seconds: length of a run of paced streams.
+        most_streams: never try more paced streams.
+        row: part of the titles of the rows that are wanted.
+        beside: parts of the names of the contenders that are wanted; none: all.
+    """
+
+    rounds: int
+    seconds: float
+    folder: Path
+    server_cores: set[int]
+    client_cores: set[int]
+    paced_seconds: float = 1.5
+    most_streams: int = 4096
+    row: str = ""
+    beside: tuple[str, ...] = ()
+
+    @property
+    def all_cores(self) -> set[int]:
+        return self.server_cores | self.client_cores
+
+    def wants(self, title: str) -> bool:
+        return self.row in title
+
+    def shows(self, who: str) -> bool:
+        return not self.beside or any(part in who for part in self.beside)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One workload: the samples of every contender, and the ratios that count.
+
+    Attributes:
+        unit: what a response is.
+        cores: where server and client ran, in words.
+        absent: who was not measured, and why.
+        runs: of paced rows, every run that was tried.
+    """
+
+    title: str
+    unit: str
+    cores: str
+    samples: Mapping[str, Sequence[Sample]]
+    ratios: tuple[Ratio, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, list[Any]] = field(default_factory=dict)
+
+    def as_dict(self, machine: Mapping[str, str]) -> dict[str, Any]:
+        """The row as it is written, every round of it."""
+        contenders = {
+            name: {
+                "medians": {figure: each.median for figure, each in spreads(samples).items()},
+                "rounds": [dict(sample.figures) for sample in samples],
+                **({"runs": self.runs[name]} if name in self.runs else {}),
+            }
+            for name, samples in self.samples.items()
+        }
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "cores": self.cores,
+            "machine": dict(machine),
+            "contenders": contenders,
+            "ratios": [asdict(each) for each in self.ratios],
+            "not measured": dict(self.absent),
+        }
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row that is to be measured.
+
+    Attributes:
+        calls: how each contender is asked; one that is no server has a function of the seconds and
+            what else stands there.
+        again: the one that the others are compared with.
+        cannot: who is not asked, and why.
+        adjust: makes of a window's figures those of the row.
+    """
+
+    title: str
+    unit: str
+    calls: Mapping[str, Call]
+    targets: Sequence[Target]
+    again: str = OURS
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    adjust: Callable[[Sample], Sample] = lambda sample: sample
+
+
+def measured(
+    plan: Plan, starts: Mapping[str, Start], cases: Iterable[Case], shared: bool = False
+) -> list[Row]:
+    """Measure the cases that the plan wants, with all their contenders running.
+
+    Args:
+        shared: server and client share all cores.
+    """
+    wanted = [_possible(plan, case) for case in cases if plan.wants(case.title)]
+    if not wanted:
+        return []
+    names = {who for case in wanted for who in case.calls}
+    needed = {name: start for name, start in starts.items() if name in names}
+    server_cores, client_cores = plan.server_cores, plan.client_cores
+    if shared:
+        server_cores = client_cores = plan.all_cores
+    folder = plan.folder / "".join(c if c.isalnum() else "-" for c in wanted[0].title)
+    with (
+        started(needed, folder, server_cores, wanted[0].again) as (servers, absent),
+        LoadProcess(client_cores) as load,
+    ):
+
+        def window(case: Case, who: str) -> Sample:
+            function, *given = case.calls[who]
+            if who not in starts:
+                return case.adjust(function(plan.seconds, *given))
+            return case.adjust(load.measure(servers[who], function, plan.seconds, *given))
+
+        rows = []
+        for case in wanted:
+            gone = {who: why for who, why in absent.items() if who in case.calls}
+            windows = {who: partial(window, case, who) for who in case.calls if who not in gone}
+            cores = (SHARED if shared else PINNED) + case.note
+            rows.append(measure_row(case, cores, plan.rounds, windows, gone))
+        return rows
+
+
+def _possible(plan: Plan, case: Case) -> Case:
+    """The case with the contenders that are wanted, and can be asked here."""
+    kept = {case.again, *(target.of for target in case.targets)}
+    calls = {who: call for who, call in case.calls.items() if who in kept or plan.shows(who)}
+    gone = {who: why for who, call in calls.items() if (why := missing(call[0].__name__))}
+    calls = {} if case.again in gone else {who: calls[who] for who in calls if who not in gone}
+    return replace(case, calls=calls, cannot={**case.cannot, **gone})
 
 
 def measure_row(
-    title: str,
-    unit: str,
+    case: Case,
     cores: str,
     rounds: int,
-    contenders: Mapping[str, Callable[[], Sample]],
-    targets: Iterable[Target],
+    windows: Mapping[str, Callable[[], Sample]],
     absent: Mapping[str, str],
 ) -> Row:
-    """Measure one row; a peer that answers wrongly leaves it, ours ends the run.
+    """Measure one row; a peer that answers wrongly leaves it, the one that it is compared with ends
+    the run.
 
     Raises:
-        ContenderError: ours cannot be measured.
+        ContenderError: that one cannot be measured.
     """
-    gone = dict(absent)
+    gone = {**case.cannot, **absent}
 
     def fails(name: str, error: ContenderError) -> None:
-        if name == OURS:
+        if name == case.again:
             raise error
         gone[name] = reason(error)
 
-    samples = alternate(rounds, contenders, fails, OURS)
-    return Row(title, unit, cores, samples, ratios(samples, targets), gone)
-
-
-def ratios(samples: Mapping[str, list[Sample]], targets: Iterable[Target]) -> tuple[Ratio, ...]:
-    """Those whose two contenders were both measured."""
-    return tuple(
-        ratio(samples, each.of, each.over, each.figure, each.at_least, each.at_most)
-        for each in targets
-        if each.of in samples and each.over in samples
-    )
+    print(case.title, file=sys.stderr)
+    samples = alternate(rounds, windows, fails, case.again)
+    both = [each for each in case.targets if each.of in samples and each.over in samples]
+    ratios = tuple(ratio(samples, each) for each in both)
+    return Row(case.title, case.unit, cores, samples, ratios, gone)

@@ -4,10 +4,9 @@
 access log, as uvicorn's deployment page has it. Events are as long as this project's.
 """
 
-import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import uvicorn
@@ -16,35 +15,24 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from benchmarks.peers import work
+
 
 def event(model: str, word: str) -> bytes:
-    response = {
-        "model_name": model,
-        "id": "0b5c5d3e-6d0a-4a0e-9a53-7f3a9c5d1e2f",
-        "outputs": [
-            {
-                "name": "output",
-                "shape": [1],
-                "datatype": "BYTES",
-                "parameters": {"content_type": "str"},
-                "data": [word],
-            }
-        ],
-    }
-    return b"data: " + orjson.dumps(response) + b"\n\n"
+    output: dict[str, Any] = {"name": "output", "shape": [1], "datatype": "BYTES"}
+    output |= {"parameters": {"content_type": "str"}, "data": [word]}
+    response = {"model_name": model, "id": "0b5c5d3e-6d0a-4a0e-9a53-7f3a9c5d1e2f"}
+    return b"data: " + orjson.dumps({**response, "outputs": [output]}) + b"\n\n"
 
 
 async def words(model: str, prompt: str) -> AsyncIterator[bytes]:
-    for index, word in enumerate(prompt.split(" ")):
-        yield event(model, f" {word}" if index else word)
+    for word in work.words(prompt):
+        yield event(model, word)
 
 
 async def ticks(model: str, prompt: str) -> AsyncIterator[bytes]:
-    begun = time.perf_counter()
-    rate, count = prompt.split()
-    for index in range(int(count)):
-        await asyncio.sleep(max(0, begun + index / float(rate) - time.perf_counter()))
-        yield event(model, " token")
+    async for word in work.ticks(prompt):
+        yield event(model, word)
 
 
 async def generate_stream(request: Request) -> Response:
@@ -66,12 +54,6 @@ app = Starlette(
 )
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    port = int(sys.argv[1])
+    fast: dict[str, Any] = {"loop": "uvloop", "http": "httptools", "access_log": False}
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", **fast)
