@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clients import grpc_client, speech_client, sse_client
-from clients.errors import ClientError, ProtocolError, TlsError, UnreachableError
+from clients.errors import ClientError, StreamCutError, TlsError, UnreachableError
 from clients.grpc_client import GrpcTextClient
 from clients.jpeg_stream import JpegStream
 from clients.server_process import ServiceError
@@ -213,7 +213,7 @@ async def test_our_clients_say_what_is_wrong(
 
     for client in clients(secure.service, None):
         error = await fault(client)
-        assert isinstance(error, ProtocolError | UnreachableError)
+        assert isinstance(error, StreamCutError | UnreachableError)
         assert "if it speaks TLS, pass --tls" in str(error)
     for client in clients(service, secure.tls):
         error = await fault(client)

@@ -158,8 +158,7 @@ class _TritonStream:
                 error: MLServerError | None = failure_of(response)
                 if error is None:
                     try:
-                        message = await self._encoded(response, request.raw, final)
-                        figures.sent.inc(len(message))
+                        message = await self._encoded(response, request.raw, final, figures)
                     except TooLargeError as too_large:
                         figures.errors.inc(1)
                         error = too_large
@@ -196,8 +195,10 @@ class _TritonStream:
         ).SerializeToString()
         return whole
 
-    async def _encoded(self, response: InferenceResponse, raw: bool, final: bool) -> bytes:
-        """A response's message.
+    async def _encoded(
+        self, response: InferenceResponse, raw: bool, final: bool, figures: Figures
+    ) -> bytes:
+        """A response's message, its bytes counted.
 
         Raises:
             TooLargeError: it has more bytes than a message may have.
@@ -205,11 +206,13 @@ class _TritonStream:
         if not is_large(response):
             message = encode_response(response, raw, FINALS[final])
             self._servicer.bound.check(len(message))
+            figures.sent.inc(len(message))
             return _message(message)
         # Put together by hand: protobuf would copy it twice more.
         parts = await in_turns(response_parts(response, raw, FINALS[final]))
         size = sum(map(len, parts))
         self._servicer.bound.check(size)
+        figures.sent.inc(size)
         return await in_turns(gathered([INFER_RESPONSE_TAG + varint(size), *parts]))
 
     async def write(self, message: bytes) -> None:
