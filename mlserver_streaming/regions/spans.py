@@ -30,6 +30,9 @@ from .region import Region
 from .regions import CallerRegions, Own
 
 REGION, OFFSET, SIZE = "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"
+OURS = {REGION, OFFSET, SIZE}
+# Tensors that are read or written in a step.
+TENSORS = 64
 
 # Places of outputs whose description is kept.
 KEPT = 1024
@@ -96,8 +99,9 @@ class Span:
         said = output.parameters
         kind = None if said is None else said.content_type
         found.parameters = _told(self.region.name, self.offset, size, kind)
-        if said is not None and said.model_extra:
-            found.parameters = Parameters(**said.model_extra, **_values(found.parameters))
+        others = {} if said is None else said.model_extra or {}
+        if others := {name: value for name, value in others.items() if name not in OURS}:
+            found.parameters = Parameters(**others, **_values(found.parameters))
         return found
 
 
@@ -156,9 +160,11 @@ def written(response: InferenceResponse, spans: Mapping[str, Span]) -> Steps[Inf
         BadRequestError: one does not fit there.
     """
     outputs = []
-    for output in response.outputs:
+    for index, output in enumerate(response.outputs):
         span = spans.get(output.name)
         outputs.append(output if span is None else (yield from span.written(output)))
+        if index % TENSORS == TENSORS - 1:
+            yield
     return messages.response(
         response.model_name, response.model_version, response.id, outputs, response.parameters
     )

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from ..errors import BadRequestError
 from ..regions.peers import is_local
 from ..regions.regions import CallerRegions, Own, Regions, no_cuda, no_cuda_region
-from ..regions.spans import REGION, Span, check_bytes
+from ..regions.spans import REGION, TENSORS, Span, check_bytes
 from ..settings import LimitSettings
 from ..tensors.json_requests import parse_json
 from ..tensors.steps import Steps
@@ -102,7 +102,7 @@ def attach_regions(parsed: dict[str, Any], limits: LimitSettings, own: Own) -> S
     """
     claimed = 0
     inputs = parsed.get("inputs")
-    for tensor in inputs if isinstance(inputs, list) else []:
+    for index, tensor in enumerate(inputs if isinstance(inputs, list) else []):
         given = tensor.get("parameters") if isinstance(tensor, dict) else None
         if not isinstance(given, dict) or REGION not in given:
             continue
@@ -113,6 +113,8 @@ def attach_regions(parsed: dict[str, Any], limits: LimitSettings, own: Own) -> S
         claimed += span.size
         check_bytes(limits, claimed)
         tensor["data"] = TensorData.model_construct(root=(yield from span.read()))
+        if index % TENSORS == TENSORS - 1:
+            yield
 
 
 def _name(request: Request) -> str:

@@ -12,12 +12,15 @@ from mlserver.types import Datatype, RequestOutput, ResponseOutput, TensorData
 from ..errors import BadRequestError, shown
 from ..tensors.json_codec import datatype
 from ..tensors.raw import BF16, BYTES, DTYPES
+from ..tensors.steps import Steps
 from .model_config import has_batch_axis
 
 # The parameter of a wanted output: how many classes.
 CLASSES = "classification"
-# In all rows together: each is written by itself, and everybody waits.
+# In all rows together.
 MOST_CLASSES = 65_536
+# What a step looks through of numbers, and writes of classes.
+NUMBERS, WRITTEN = 65_536, 256
 # Of an output in the model's settings: a parameter with the name of each class, in their order.
 LABELS = "labels"
 
@@ -40,7 +43,7 @@ def classes_of(output: RequestOutput) -> int | None:
     return found
 
 
-def classified(output: ResponseOutput, count: int, model: MLModel) -> ResponseOutput:
+def classified(output: ResponseOutput, count: int, model: MLModel) -> Steps[ResponseOutput]:
     """An output's largest values, the largest first, each as "value:index" or, where the class has
     a name, "value:index:name"; of each row where the model has a batch axis.
 
@@ -64,24 +67,44 @@ def classified(output: ResponseOutput, count: int, model: MLModel) -> ResponseOu
             f"{MOST_CLASSES // rows}."
         )
     labels = labels_of(model, output.name)
-    found = [
-        _written(row[index], index, labels) for row in values for index in _largest(row, count)
-    ]
+    found: list[str] = []
+    # Of empty rows there may be any number.
+    for row in values if count else ():
+        indexes = yield from _largest(row, count)
+        largest = zip(row[indexes].tolist(), indexes.tolist(), strict=True)
+        for value, index in largest:
+            found.append(_written(value, index, labels))
+            if not len(found) % WRITTEN:
+                yield
     shape = [rows, count] if batched else [count]
     return ResponseOutput(
         name=output.name, datatype=Datatype.BYTES, shape=shape, data=TensorData(found)
     )
 
 
-def _largest(row: Any, count: int) -> list[int]:
-    """Where a row's largest values are; of equal ones, the first."""
-    keys = -row.astype(np.float64)
-    if count < keys.size:  # sorting all of a large output would hold everybody up
-        few = np.flatnonzero(keys <= np.partition(keys, count - 1)[count - 1])
-    else:
-        few = np.arange(keys.size)
-    found: list[int] = few[np.argsort(keys[few], kind="stable")][:count].tolist()
-    return found
+def _largest(row: Any, count: int) -> Steps[Any]:
+    """Where a row's largest values are; of equal ones, the first. What is no number is least."""
+    indexes, keys = np.empty(0, np.intp), _falling(row[:0])
+    for start in range(0, row.size, NUMBERS):
+        if start:
+            yield
+        added = _falling(row[start : start + NUMBERS])
+        where = np.arange(added.size)
+        if keys.size == count:
+            where = np.flatnonzero(added < keys[-1])
+        if where.size:
+            keys = np.concatenate((keys, added[where]))
+            order = np.argsort(keys, kind="stable")[:count]
+            keys = keys[order]
+            indexes = np.concatenate((indexes, where + start))[order]
+    return indexes
+
+
+def _falling(values: Any) -> Any:
+    """Numbers that are the smaller the larger these are. No integer loses a digit."""
+    if values.dtype.kind != "f":
+        return ~values
+    return np.where(np.isnan(values), np.inf, -values)
 
 
 def labels_of(model: MLModel, output: str) -> list[str]:
@@ -94,5 +117,5 @@ def labels_of(model: MLModel, output: str) -> list[str]:
 
 
 def _written(value: Any, index: int, labels: list[str]) -> str:
-    number = f"{value:f}" if isinstance(value, np.floating) else f"{int(value)}"
+    number = f"{value:f}" if isinstance(value, float) else f"{int(value)}"
     return f"{number}:{index}:{labels[index]}" if index < len(labels) else f"{number}:{index}"

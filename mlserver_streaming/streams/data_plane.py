@@ -38,7 +38,6 @@ from ..errors import (
     shown,
 )
 from ..regions.regions import Regions
-from ..regions.spans import spans_of, written
 from ..settings import StreamingSettings
 from ..watch.adding import Observed, value_of
 from ..watch.metrics import StreamMetrics
@@ -53,8 +52,7 @@ from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .response_bound import ResponseBound
 from .streams import Streams
-from .turns import in_turns
-from .wanted import Wanted, only_named
+from .wanted import Wanted, Wish, only_named
 
 # Triton's names for what the protocol's base does not have.
 EXTENSIONS = (
@@ -139,14 +137,14 @@ class StreamingDataPlane(DataPlane):
         requests = Requests(answers.One(payload), self, model)
         with self._serving(model, requests):
             payload = requests.read(payload)
+            # What cannot be had is not worth a run of the model.
+            wish = Wish.of(payload, model) if payload.outputs else None
             async with self.calls.model(model.name):
                 response: InferenceResponse = await self._predicted(model, payload)
             if error := failure_of(response):
                 raise error
-            if payload.outputs:
-                response = only_named(model, payload, response)
-                if spans := spans_of(payload):
-                    response = await in_turns(written(response, spans))
+            if wish is not None:
+                response = await only_named(wish, payload, response)
             response.id = payload.id
             if requests.owner:
                 give_back(response, requests.owner)
@@ -182,8 +180,8 @@ class StreamingDataPlane(DataPlane):
                         response.id = requests.last_id
                     wanted = requests.wanted
                     for ready in (response,) if wanted is None else wanted.ready(response):
-                        if wanted is not None and wanted.in_regions:
-                            ready = await wanted.written(ready)
+                        if wanted is not None and wanted.is_work:
+                            ready = await wanted.made(ready)
                         if owner and ready.parameters is not None:
                             give_back(ready, owner)
                         if stream.responded(ready):

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlserver import MLModel
-from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters, ResponseOutput
 
 from ..errors import MLServerError, NoSuchOutputError
 from ..models.parameters import parameter
 from ..regions.spans import Span, spans_of, written
+from ..tensors.steps import Steps
 from .answers import is_decoupled
 from .classification import classes_of, classified
 from .turns import in_turns
@@ -28,22 +29,23 @@ KEPT_WISHES = 1024
 HELD_RESPONSES = 64
 
 
-def only_named(
-    model: MLModel, request: InferenceRequest, response: InferenceResponse
+async def only_named(
+    wish: "Wish", request: InferenceRequest, response: InferenceResponse
 ) -> InferenceResponse:
     """The one answer to a request that names outputs, with those.
 
     Raises:
         NoSuchOutputError: it lacks one.
+        BadRequestError: classes are wanted of what has none, or it does not fit where it is wanted.
     """
     # A sequence's end, say, is answered without outputs.
     if not response.outputs and parameter(request, "sequence_id") is not None:
         return response
-    wish = Wish.of(request, model)
     wish.meet(response)
     if wish.missing:
-        raise NoSuchOutputError(model.name, wish.missing, wish.seen)
-    return wish.reduced(response)
+        raise NoSuchOutputError(wish.model.name, wish.missing, wish.seen)
+    reduced = wish.reduced(response)
+    return await in_turns(wish.made(reduced)) if wish.is_work else reduced
 
 
 @dataclass(slots=True)
@@ -85,28 +87,41 @@ class Wish:
         if self.missing:
             self.missing = [name for name in self.missing if name not in self.seen]
 
+    @property
+    def is_work(self) -> bool:
+        """Whether more is wanted than some of the outputs."""
+        return bool(self.classes or self.spans)
+
     def reduced(self, response: InferenceResponse) -> InferenceResponse:
-        """A copy of a response: its model may give the same one again.
+        """A copy of a response: its model may give the same one again."""
+        there: dict[str, list[ResponseOutput]] = {}
+        for output in response.outputs:
+            there.setdefault(output.name, []).append(output)
+        outputs = [each for name in self.names for each in there.get(name, ())]
+        return response.model_copy(update={"outputs": outputs})
+
+    def made(self, reduced: InferenceResponse) -> Steps[InferenceResponse]:
+        """A copy of a reduced response: classes in the place of outputs, and what is wanted
+        elsewhere written there.
 
         Raises:
-            BadRequestError: classes are wanted of what has none.
+            BadRequestError: classes are wanted of what has none, or it does not fit there.
         """
-        outputs = [each for name in self.names for each in response.outputs if each.name == name]
-        if self.classes:
-            outputs = [
-                classified(each, self.classes[each.name], self.model)
-                if each.name in self.classes
-                else each
-                for each in outputs
-            ]
-        return response.model_copy(update={"outputs": outputs})
+        outputs = []
+        for output in reduced.outputs:
+            count = self.classes.get(output.name)
+            if count is not None:
+                output = yield from classified(output, count, self.model)
+            outputs.append(output)
+        response = reduced.model_copy(update={"outputs": outputs})
+        return (yield from written(response, self.spans)) if self.spans else response
 
 
 class Wanted:
     """What the requests of one stream name, by their ids.
 
     Attributes:
-        in_regions: whether any is to be written to a region.
+        is_work: whether of any more is wanted than some of its outputs: then `made` makes it.
     """
 
     def __init__(self, model: MLModel, sole: bool):
@@ -118,7 +133,7 @@ class Wanted:
         self._sole = sole
         self._declared = {tensor.name for tensor in model.outputs or []}
         self._answers_once = not is_decoupled(model)
-        self.in_regions = False
+        self.is_work = False
         self._wishes: dict[str, Wish] = {}
         self._held: list[InferenceResponse] = []
         self._holds = sole
@@ -129,7 +144,7 @@ class Wanted:
         self._wishes.pop(id, None)
         if request.outputs:
             wish = self._wishes[id] = Wish.of(request, self._model)
-            self.in_regions = self.in_regions or bool(wish.spans)
+            self.is_work = self.is_work or wish.is_work
             if len(self._wishes) > KEPT_WISHES:
                 del self._wishes[next(iter(self._wishes))]
 
@@ -167,18 +182,18 @@ class Wanted:
             if wish.seen and wish.missing and not wish.failed:
                 yield from self._refused(id, wish)
 
-    async def written(self, response: InferenceResponse) -> InferenceResponse:
-        """A response that is to be sent, what is wanted elsewhere written there; or the failure of
-        its request.
+    async def made(self, response: InferenceResponse) -> InferenceResponse:
+        """A response that is to be sent, classes in the place of outputs, and what is wanted
+        elsewhere written there; or the failure of its request.
 
         Raises:
             MLServerError: that failed, and the request is the stream's only one.
         """
         wish = self._wish(response.id or "")
-        if wish is None or not wish.spans:
+        if wish is None or not wish.is_work:
             return response
         try:
-            return await in_turns(written(response, wish.spans))
+            return await in_turns(wish.made(response))
         except MLServerError as error:
             return self._failed(response.id or "", wish, error)
 

@@ -244,3 +244,27 @@ def test_a_model_sees_the_outputs_that_it_would_see_without(own: CallerRegions) 
     assert [each.name for each in payload.outputs] == ["y", "z"]
     assert payload.outputs[0].parameters.model_extra == {"classification": 3}
     assert list(spans_of(payload)) == ["y"]
+
+
+def test_where_a_model_says_that_an_output_lies_gives_way_to_where_it_does(
+    own: CallerRegions,
+) -> None:
+    given = {"shared_memory_region": "mine", "shared_memory_offset": 7, "layout": "row"}
+    output = ResponseOutput(
+        name="y", datatype="FP32", shape=[6], data=[1.0] * 6, parameters=Parameters(**given)
+    )
+    response = InferenceResponse(model_name="m", outputs=[output])
+    span = Span(own.find("out"), 0, 64)
+    [found] = finish(written(response, {"y": span})).outputs
+    assert found.parameters.model_extra == place("out") | {"layout": "row"}
+
+
+def test_many_small_inputs_are_read_in_steps(own: CallerRegions) -> None:
+    inputs: list[dict[str, Any]] = [
+        {"name": "x", "datatype": "FP32", "shape": [2, 3], "parameters": place()}
+        for _ in range(500)
+    ]
+    steps = attach_regions({"inputs": inputs}, LIMITS, lambda: own)
+    assert next(steps) is None
+    finish(steps)
+    assert all(np.frombuffer(each["data"].root, np.float32).size == 6 for each in inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from mlserver.errors import MLServerError
 from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse, RequestOutput, ResponseOutput
 
+from mlserver_streaming.errors import failure_of
 from mlserver_streaming.management.statistics import statistics
 from mlserver_streaming.streams.answers import One
-from mlserver_streaming.streams.classification import classified
+from mlserver_streaming.streams.classification import classified as steps_of
 from mlserver_streaming.streams.model_config import model_config
+from mlserver_streaming.tensors.raw import DTYPES
+from mlserver_streaming.tensors.steps import finish
 from tests.streams.planes import plane_of
 
 SCORES = [0.1, 0.7, 0.2, 0.7]
@@ -33,6 +37,10 @@ def model(labels: Any = None, **settings: Any) -> MLModel:
 def output(data: Any, datatype: str = "FP32", shape: list[int] | None = None) -> ResponseOutput:
     shape = shape if shape is not None else list(np.shape(data))
     return ResponseOutput.model_construct(name="y", datatype=datatype, shape=shape, data=data)
+
+
+def classified(*arguments: Any) -> ResponseOutput:
+    return finish(steps_of(*arguments))
 
 
 def classes(found: ResponseOutput) -> list[str]:
@@ -70,6 +78,45 @@ def test_labels_that_are_none_name_nothing(labels: Any) -> None:
 )
 def test_all_numbers_have_classes(data: Any, datatype: str, wanted: list[str]) -> None:
     assert classes(classified(output(data, datatype), 2, model())) == wanted
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("data", "datatype", "wanted"),
+    [
+        ([NAN, NAN, NAN, 1.0, 2.0], "FP32", ["2.000000:4", "1.000000:3", "nan:0"]),
+        ([NAN, INF, -INF, 1.0], "FP64", ["inf:1", "1.000000:3", "nan:0"]),
+        ([NAN] * 4, "FP16", ["nan:0", "nan:1", "nan:2"]),
+        ([2**53, 2**53 + 1, -(2**63)], "INT64", [f"{2**53 + 1}:1", f"{2**53}:0", f"{-(2**63)}:2"]),
+        ([0, 2**64 - 2, 2**64 - 1], "UINT64", [f"{2**64 - 1}:2", f"{2**64 - 2}:1", "0:0"]),
+    ],
+)
+def test_there_are_as_many_classes_as_the_shape_says(
+    data: Any, datatype: str, wanted: list[str]
+) -> None:
+    found = classified(output(np.array(data, DTYPES[datatype]), datatype), 3, model())
+    assert found.shape == [3]
+    assert classes(found) == wanted
+
+
+@pytest.mark.parametrize("count", [1, 5, 3000])
+def test_a_large_output_is_looked_through_in_steps(count: int) -> None:
+    data = np.random.default_rng(1).integers(0, 1000, 300_000).astype(np.float32)
+    steps = steps_of(output(data), count, model())
+    assert next(steps) is None
+    wanted = np.argsort(-data, kind="stable")[:count]
+    assert classes(finish(steps)) == [f"{data[index]:f}:{index}" for index in wanted]
+
+
+async def test_rows_without_a_value_are_not_walked(tmp_path: Path) -> None:
+    async with plane_of(tmp_path, {"m": Scores}) as plane:
+        batched = await plane._model_registry.get_model("m")
+        batched.settings.max_batch_size, batched.settings.max_batch_time = 8, 0.2
+        await load_batching(batched)
+        found = classified(output(np.empty((2**40, 0), np.float32)), 2, batched)
+    assert (found.shape, classes(found)) == ([2**40, 0], [])
 
 
 @pytest.mark.parametrize("datatype", ["BYTES", "BF16"])
@@ -113,6 +160,49 @@ async def test_requests_name_what_they_want_classes_of(tmp_path: Path) -> None:
             with pytest.raises(MLServerError, match="a number of classes") as raised:
                 await plane.infer(wanting(count), "m")
             assert raised.value.status_code == 400
+
+
+class Counting(Scores):
+    asked = 0
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        Counting.asked += 1
+        return await super().predict(payload)
+
+
+async def test_a_model_is_not_asked_what_is_refused_anyway(tmp_path: Path) -> None:
+    async with plane_of(tmp_path, {"m": Counting}) as plane:
+        with pytest.raises(MLServerError, match="a number of classes"):
+            await plane.infer(wanting(0), "m")
+    assert Counting.asked == 0
+
+
+class Named(MLModel):
+    """Streams numbers and text."""
+
+    async def predict_stream(self, payloads: Any) -> Any:
+        async for payload in payloads:
+            outputs = [output(SCORES), ResponseOutput(**TEXT)]
+            yield InferenceResponse.model_construct(
+                model_name=self.name, id=payload.id, parameters=None, outputs=outputs
+            )
+
+
+TEXT: dict[str, Any] = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+
+
+async def test_a_request_of_several_that_has_no_classes_fails_alone(tmp_path: Path) -> None:
+    async def asked() -> AsyncIterator[InferenceRequest]:
+        for name in ("text", "y"):
+            yield wanting(1, name).model_copy(update={"id": name})
+
+    async with plane_of(tmp_path, {"m": Named}) as plane:
+        first, second = [each async for each in plane.infer_stream(asked(), "m")]
+    failure = failure_of(first)
+    assert failure is not None
+    assert "has no classes" in str(failure)
+    assert failure.status_code == 400
+    assert classes(second.outputs[0]) == ["0.700000:1"]
 
 
 async def test_a_model_whose_requests_are_put_together_has_classes_by_the_row(
