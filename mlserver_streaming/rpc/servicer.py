@@ -25,7 +25,7 @@ from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..streams.response_bound import ResponseBound
-from ..streams.sequence_header import SEQUENCE_HEADER, is_returnable
+from ..streams.sequence_header import SEQUENCE_HEADER, all_said, is_returnable
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
@@ -250,7 +250,13 @@ def encoded(response: InferenceResponse, raw: bool, bound: ResponseBound) -> Ste
 
 def metadata_of(context: Context) -> dict[str, Any]:
     """A call's metadata: the same for all its messages."""
-    return dict(context.invocation_metadata() or ())
+    given = context.invocation_metadata() or ()
+    found: dict[str, Any] = dict(given)
+    if SEQUENCE_HEADER in found:
+        found[SEQUENCE_HEADER] = all_said(
+            str(value) for name, value in given if name == SEQUENCE_HEADER
+        )
+    return found
 
 
 async def return_sequence(context: Context, call: Call) -> None:

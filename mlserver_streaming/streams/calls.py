@@ -24,7 +24,7 @@ from ..settings import StreamingSettings
 from ..watch.metrics import StreamMetrics
 from .deadlines import less_slack, request_is_late, timeout_seconds
 from .limits import Limits
-from .sequence_header import SEQUENCE_HEADER, check_sequence, is_returnable
+from .sequence_header import SEQUENCE_HEADER, check_sequence, is_returnable, sequence_said
 from .turnstile import Turnstile
 
 # The metrics' label for each edge.
@@ -277,7 +277,7 @@ class _Opened:
             raise DrainingError()
         request_id = fit_id(self._headers.get(REQUEST_ID))
         self._call = call = Call(protocol, callers.key_name(), request_id, self._seconds)
-        call.sequence = self._headers.get(SEQUENCE_HEADER)
+        call.sequence = sequence_said(self._headers)
         self._token = CURRENT.set(call)
         self._slot = calls.begin(call)
         try:

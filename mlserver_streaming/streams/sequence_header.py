@@ -4,6 +4,8 @@ A header of HTTP, or metadata of gRPC. It takes a sequence to the replica that k
 model meets is the request's own `sequence_id`, so the two must be the same.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import unquote
 
 from mlserver.types import InferenceRequest
@@ -15,6 +17,24 @@ from .ownership import SEQUENCE_ID
 SEQUENCE_HEADER = "x-sequence-id"
 # The longest id, 128 characters of four bytes, each percent-encoded.
 MAX_HEADER_CHARACTERS = 128 * 4 * 3
+
+
+def sequence_said(headers: Mapping[str, Any]) -> str | None:
+    """A call's header; None where it has none.
+
+    Args:
+        headers: of HTTP, or of gRPC as `all_said` made them.
+    """
+    said: str | None = headers.get(SEQUENCE_HEADER)
+    if said is None or not hasattr(headers, "getlist"):
+        return said
+    return all_said(headers.getlist(SEQUENCE_HEADER))
+
+
+def all_said(values: Iterable[str]) -> str:
+    """The values of a header that is there several times, as one: a list, as HTTP has it. Two
+    sequences are no request's: else the one looked at could be another than the balancer's."""
+    return ", ".join(dict.fromkeys(values))
 
 
 def check_sequence(request: InferenceRequest, said: str) -> None:

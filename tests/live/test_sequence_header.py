@@ -128,3 +128,25 @@ def test_at_a_replica_that_does_not_know_it(service: Service):
     assert refused.status_code == 400
     assert "must specify the START flag" in json.loads(refused.text)["error"]
     assert post(service, "infer", "moved", sequence_id="moved", **WHOLE).status_code == 200
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_two_headers_are_no_sequence(call: str, service: Service) -> None:
+    """A balancer may go by the last of them, a server look at the first."""
+    body = prompt("a", sequence_id="one", **WHOLE)
+    url = f"{service.url}{path('text-model', call)}"
+    for said, status in ((("one", "two"), 400), (("two", "one"), 400), (("one", "one"), 200)):
+        answer = httpx.post(url, json=body, headers=[(HEADER, each) for each in said])
+        assert answer.status_code == status, said
+
+
+@pytest.mark.parametrize("port", ["grpc_address", "triton_address"])
+async def test_two_values_of_metadata_are_no_sequence(port: str, service: Service) -> None:
+    request = text_request("a", sequence_id="one", **WHOLE).SerializeToString()
+    async with channel(getattr(service, port)) as connection:
+        call = connection.unary_unary(SERVICE + "ModelInfer")
+        for said in (("one", "two"), ("two", "one")):
+            with pytest.raises(grpc.aio.AioRpcError, match="they must be the same") as refused:
+                await call(request, metadata=tuple((HEADER, each) for each in said))
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert await call(request, metadata=((HEADER, "one"), (HEADER, "one")))
