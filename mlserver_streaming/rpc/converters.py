@@ -27,6 +27,7 @@ from ..models import messages
 from ..regions.regions import Own, no_regions
 from ..regions.spans import REGION, RegionOutput, Span, check_bytes
 from ..settings import LimitSettings
+from ..streams.classification import classes_of
 from ..tensors.bounds import check_counts, check_elements
 from ..tensors.infer_parameters import read_value, write_value
 from ..tensors.json_codec import is_large
@@ -142,6 +143,9 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
     payload = messages.request(request.id, inputs, decode_parameters(request.parameters))
     if request.outputs:
         payload.outputs = [_wanted(own, output) for output in request.outputs]
+        # Here, since what is wrong with one request of a stream is none of the others' business.
+        for output in payload.outputs:
+            classes_of(output)
     as_raw = bool(raw or shared)
     return DecodedRequest(request.model_name, request.model_version, payload, as_raw)
 

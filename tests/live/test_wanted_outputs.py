@@ -68,3 +68,20 @@ async def test_over_triton_s_stream(service: Service) -> None:
     replies = await triton_stream(service.triton_address, asked)
     found = {reply.id: (said, [each.name for each in reply.outputs]) for said, reply in replies}
     assert found == {"1": ("", ["b"]), "2": (REFUSAL, [])}
+
+
+async def test_one_of_several_that_wants_no_number_of_classes_fails_alone(
+    service: Service,
+) -> None:
+    wrong = over_grpc("a", request_id="2")
+    wrong.outputs[0].parameters["classification"].int64_param = 0
+    asked = [over_grpc("b", request_id="1"), wrong, over_grpc("c", request_id="3")]
+    replies = {each.id: each for each in await stream(service.grpc_address, asked)}
+    assert [each.name for id in "13" for each in replies[id].outputs] == ["b", "c"]
+    status, text = error_of(replies["2"]) or (0, "")
+    assert (status, "must be a number of classes" in text) == (400, True)
+    errors = {
+        response.id: error for error, response in await triton_stream(service.triton_address, asked)
+    }
+    assert {id for id, error in errors.items() if error} == {"2"}
+    assert "must be a number of classes" in errors["2"]
