@@ -131,7 +131,6 @@ BORROWED = (
     "mlserver.parallel.worker:Worker._settings",
     "mlserver.parallel.worker:Worker.coro_run",
     "mlserver.utils:extract_headers",
-    "mlserver.utils:insert_headers",
 )
 
 

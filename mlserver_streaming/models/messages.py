@@ -67,6 +67,25 @@ def output(
     )
 
 
+def set_id(message: InferenceRequest | InferenceResponse, message_id: str | None) -> None:
+    """Give a message its id."""
+    vars(message)["id"] = message_id
+    message.__pydantic_fields_set__.add("id")
+
+
+def put_headers(message: InferenceRequest, headers: dict[str, Any]) -> None:
+    """Give a request its call's headers; any that its caller wrote into it are replaced."""
+    parameters = message.parameters
+    if parameters is None:
+        made = _message(Parameters, {"content_type": None, "headers": headers}, {"headers"})
+        _SET_EXTRA(made, {})
+        vars(message)["parameters"] = made
+        message.__pydantic_fields_set__.add("parameters")
+    else:
+        vars(parameters)["headers"] = headers
+        parameters.__pydantic_fields_set__.add("headers")
+
+
 def request(
     request_id: str | None, inputs: list[RequestInput], parameters: Parameters | None
 ) -> InferenceRequest:

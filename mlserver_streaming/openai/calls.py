@@ -9,7 +9,6 @@ from typing import Any
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
-from mlserver.utils import insert_headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +20,7 @@ from ..errors import (
     TooLargeError,
     failure_of,
 )
+from ..models.messages import put_headers
 from ..rest.body import read_body
 from ..rest.endpoints import accepts_gzip
 from ..rest.hang_up import unless_hung_up
@@ -89,7 +89,7 @@ class Calls:
         if payload.parameters is not None:
             check_counts(self._limits, parameters=len(payload.parameters.model_extra or {}))
         call.take(payload)
-        insert_headers(payload, without_secrets(request.headers))
+        put_headers(payload, without_secrets(request.headers))
 
     async def responses(
         self, payload: InferenceRequest, name: str, streams: bool

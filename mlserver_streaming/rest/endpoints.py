@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, MetadataTensor
-from mlserver.utils import insert_headers
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Route
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..models.messages import put_headers
 from ..regions.regions import Own
 from ..regions.spans import in_regions
 from ..settings import LimitSettings
@@ -219,7 +219,7 @@ class InferenceEndpoints:
         call = calls.current()
         if call is not None:
             call.take(payload, came)
-        insert_headers(payload, without_secrets(request.headers))
+        put_headers(payload, without_secrets(request.headers))
         figures = self._data_plane.metrics.of(name, model.version, REST)
         figures.received.inc(len(body))
         served = self._data_plane.served(model)

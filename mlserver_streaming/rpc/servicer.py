@@ -15,10 +15,10 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.converters import ModelMetadataResponseConverter
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceResponse
-from mlserver.utils import insert_headers
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
+from ..models.messages import put_headers
 from ..regions.regions import Own
 from ..streams import headers
 from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
@@ -78,7 +78,7 @@ class StreamingServicer(InferenceServicer):
             came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
             limits = self._data_plane.streaming.limits
             request = await in_turns(decode(message, limits, self._own(context)))
-            insert_headers(request.payload, without_secrets(metadata))
+            put_headers(request.payload, without_secrets(metadata))
             call.take(request.payload, came)
             await return_sequence(context, call)
             model = await self._data_plane.model(request.model_name, request.model_version)
@@ -146,7 +146,7 @@ class StreamingServicer(InferenceServicer):
         begun = perf_counter_ns()
         try:
             request = await in_turns(decode(message, self._data_plane.streaming.limits, own))
-            insert_headers(request.payload, dict(headers))
+            put_headers(request.payload, dict(headers))
             call.check(request.payload)
             read_ns = perf_counter_ns() - begun
         except MLServerError as error:

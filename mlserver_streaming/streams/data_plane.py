@@ -37,6 +37,7 @@ from ..errors import (
     failure_of,
     shown,
 )
+from ..models.messages import set_id
 from ..regions.regions import Regions
 from ..settings import StreamingSettings
 from ..watch.adding import Observed, value_of
@@ -145,7 +146,7 @@ class StreamingDataPlane(DataPlane):
                 raise error
             if wish is not None:
                 response = await only_named(wish, payload, response)
-            response.id = payload.id
+            set_id(response, payload.id)
             if requests.owner:
                 give_back(response, requests.owner)
             return response
@@ -177,7 +178,7 @@ class StreamingDataPlane(DataPlane):
             ):
                 async for response in responses:
                     if not response.id:
-                        response.id = requests.last_id
+                        set_id(response, requests.last_id)
                     wanted = requests.wanted
                     for ready in (response,) if wanted is None else wanted.ready(response):
                         if wanted is not None and wanted.is_work:
@@ -268,12 +269,12 @@ class StreamingDataPlane(DataPlane):
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
         """Give a request its id and its headers."""
         if request.id is None:
-            request.id = generate_uuid()
+            set_id(request, generate_uuid())
         parameters = request.parameters
         if parameters is None or parameters.headers is None:
             self._inference_middleware.request_middleware(request, model.settings)
         else:
-            parameters.headers.update(self._event_headers(model).of_request(request.id))
+            parameters.headers.update(self._event_headers(model).of_request(request.id or ""))
 
     def headers_to(self, response: InferenceResponse, model: MLModel) -> dict[str, str]:
         """The headers that leave with an answer of `answer`."""

@@ -120,14 +120,22 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
         described is not None and (described.headers is not None or described.model_extra)
     ):
         return None
-    kind = output.datatype if isinstance(output.datatype, str) else output.datatype.value
+    kind = output.datatype
+    if not isinstance(kind, str):
+        kind = kind._value_  # `value` is two calls more
     data = output.data.root if isinstance(output.data, TensorData) else output.data
     if not isinstance(data, list) or len(data) > FEW_NUMBERS:
         return None
     if kind == BYTES:
-        if len(data) == 1 and type(data[0]) is str:
-            if len(data[0]) > SHORT_BYTES:
+        first = data[0] if len(data) == 1 else None
+        if type(first) is str or type(first) is bytes:  # as tokens come
+            if len(first) > SHORT_BYTES:
                 return None
+            if type(first) is bytes:
+                try:
+                    data = [first.decode()]
+                except UnicodeDecodeError:
+                    return None
         elif not _are_short(data):
             return None
         else:

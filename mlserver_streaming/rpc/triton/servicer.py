@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlserver.logging import logger
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
-from mlserver.utils import generate_uuid, insert_headers
+from mlserver.utils import generate_uuid
 
 from ...access.authenticator import without_secrets
 from ...errors import InternalError, MLServerError, TooLargeError, failure_of
+from ...models.messages import put_headers
 from ...streams import calls
 from ...streams.answers import One
 from ...streams.calls import TRITON
@@ -109,7 +110,7 @@ class _TritonStream:
         try:
             limits = self._data_plane.streaming.limits
             request = await in_turns(decode(message, limits, self._own))
-            insert_headers(request.payload, dict(self._headers))
+            put_headers(request.payload, dict(self._headers))
             if call := calls.current():
                 call.check(request.payload)
             read_ns = perf_counter_ns() - begun
