@@ -171,7 +171,7 @@ def main(count: int, host: str, show: bool) -> None:
         settings = StreamingSettings.read(str(PROJECT))
         check_settings(settings, settings_file(str(PROJECT)))
         front = front_ports(settings, os.environ)
-        stop_s = settings.drain_seconds + SPARE_S
+        stop_s = settings.notice_seconds + settings.drain_seconds + SPARE_S
         replicas = [
             Replica(index, front.further(STEP * index), stop_s) for index in range(1, count + 1)
         ]

@@ -144,7 +144,7 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
         get_tracer_provider(settings).sampler = plane.management.traces.sampler
     model_registry.root = root
     stops = settings.load_models_at_startup and plane.streaming.on_load_error == "stop"
-    model_registry.start = Start(stops, lambda: plane.calls.draining)
+    model_registry.start = Start(stops, lambda: plane.calls.stopping)
     if pools := pools_of(model_registry):
         pools.before_close.append(plane.drain)
     return plane

@@ -349,6 +349,11 @@ class StreamingSettings(BaseSettings):
         description="How long an SSE stream waits for its first response, so that an error can "
         "still be a real status, before it sends its headers.",
     )
+    notice_seconds: SecondsOrZero = Field(
+        default=0,
+        description="How long after SIGTERM new calls are still taken while readiness says no, so "
+        "that a balancer sends them elsewhere before they are refused.",
+    )
     drain_seconds: SecondsOrZero = Field(
         default=30, description="How long running streams may go on after SIGTERM."
     )

@@ -28,6 +28,8 @@ FIELD_BYTES = 32
 LINGER_SECONDS = 5
 # Past the idle limit, which ends a call first: then it says so itself, before its connection goes.
 SPARE_SECONDS = 2
+# When the server stops: for a request that is under way to an idle connection.
+LAST_SECONDS = 0.1
 # The key in an ASGI scope's extensions of a function that gives the connection up.
 ABORT = "mlserver_streaming.abort"
 
@@ -54,6 +56,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = self._in_body = False
         # Whatever else comes is thrown away.
         self._is_deaf = False
+        # Whatever request comes is the last.
+        self._is_last = False
         self._answering: RequestResponseCycle | None = None
         self._half_closed: HalfClosed | None = None
         self._too_late: asyncio.TimerHandle | None = None
@@ -174,10 +178,21 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.transport = Lingering(self.transport, self._linger)  # type: ignore[assignment]
         kind = RefusingCycle if self.expect_100_continue else Cycle
         self.cycle.__class__ = UnframedCycle if is_old else kind
+        if self._is_last:
+            self.cycle.keep_alive = False
         self.scope["extensions"] = {
             ABORT: {"abort": self.transport.abort},
             ANSWER: {"cycle": self.cycle},
         }
+
+    def shutdown(self) -> None:
+        """The server stops. Closed now, with a request in the kernel, the connection would be
+        reset; so what comes at once has its answer yet, and is told that it is the last."""
+        self._is_last = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LAST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.authenticator import announce
 from ..access.tls import open_certificates, with_tls
-from ..errors import InternalError, MLServerError
+from ..errors import DrainingError, InternalError, MLServerError
 from ..ports import require_free
 from ..streams.calls import REQUEST_ID, fit_id, returned_id
 from ..streams.data_plane import StreamingDataPlane
@@ -218,7 +218,11 @@ def _error(
 
 async def _mlserver_error(request: Request, error: Any) -> Response:
     status = error.status_code
-    return _error(request, status, str(error), HEADERS.get(status), error)
+    headers = HEADERS.get(status)
+    if isinstance(error, DrainingError):
+        # The client's next request must not come just as the connection is closed.
+        headers = {**RETRY_AFTER, "Connection": "close"}
+    return _error(request, status, str(error), headers, error)
 
 
 async def _http_error(request: Request, error: Any) -> Response:

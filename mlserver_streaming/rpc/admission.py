@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 from ..errors import BadRequestError, DeadlineError, MLServerError, OverLimitError
 from .auth import OPEN_METHODS
 from .errors import abort, write
+from .last_calls import LastCalls
 
 STREAM_OF_INFERENCE = "ModelStreamInfer"
 # Clients that watch health have one call open for each connection; tools that read descriptions,
@@ -86,12 +87,21 @@ class Admission(grpc.aio.ServerInterceptor):
         self._open_seconds = open_seconds
         # Services give the same handler for every call of a method.
         self._known: dict[str, tuple[Handler, Handler]] = {}
+        self._last: LastCalls | None = None
+
+    def last_calls(self) -> LastCalls:
+        """Calls that come from now on are the last, and held as such."""
+        if self._last is None:
+            self._last = LastCalls()
+        return self._last
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
+        if self._last is not None:
+            await self._last.hold()
         method: Any = handler_call_details.method
         handler = await continuation(handler_call_details)
         if handler is None:

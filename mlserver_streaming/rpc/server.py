@@ -29,8 +29,9 @@ from .repository_servicer import RepositoryServicer
 from .servicer import SERVICE, StreamingServicer
 from .triton.servicer import TritonServicer
 
-# What calls that are no inference get when the server stops.
-GRACE_SECONDS = 1
+# What calls that are no inference get when the server stops, and those that are refused meanwhile
+# (refusals.py).
+GRACE_SECONDS = 2
 # A call whose client does not read its answer is ended by the idle limit, but gRPC keeps it until
 # the client takes the status or goes. So each connection, and the server, have room for calls that
 # count no more and for those that are refused; and an end to it.
@@ -62,6 +63,7 @@ class StreamingGRPCServer(GRPCServer):
     ):
         super().__init__(settings, data_plane, model_repository_handlers)
         self._servers: list[grpc.aio.Server] = []
+        self._admissions: dict[grpc.aio.Server, Admission] = {}
         self._started = asyncio.Event()
         self._stopped = False
 
@@ -85,13 +87,11 @@ class StreamingGRPCServer(GRPCServer):
             SystemExit: the port is taken.
         """
         open_seconds = self._data_plane.streaming.limits.stream_idle_seconds
+        admission = Admission(2 * self._calls_at_once, open_seconds)
         server = grpc.aio.server(
-            interceptors=[
-                *self._interceptors_of_both,
-                Admission(2 * self._calls_at_once, open_seconds),
-            ],
-            options=self._get_options(),
+            interceptors=[*self._interceptors_of_both, admission], options=self._get_options()
         )
+        self._admissions[server] = admission
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
         )
@@ -139,7 +139,12 @@ class StreamingGRPCServer(GRPCServer):
         await self._data_plane.drain()
         if self._servers:
             await self._started.wait()
-            await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in self._servers))
+            await asyncio.gather(
+                *(
+                    self._admissions[server].last_calls().stop(server, GRACE_SECONDS)
+                    for server in self._servers
+                )
+            )
 
     @property
     def _certificates(self) -> Certificates | None:

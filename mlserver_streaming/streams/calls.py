@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -149,10 +149,16 @@ class Call:
 
 
 class Calls:
-    """All calls on the wire, bounded; ends those that are idle or late, and drains them."""
+    """All calls on the wire, bounded; ends those that are idle or late, and drains them.
+
+    Attributes:
+        stopping: whether they should go elsewhere.
+        draining: whether new ones are refused.
+    """
 
     def __init__(self, settings: StreamingSettings, metrics: StreamMetrics):
-        self.draining = False
+        self.stopping = self.draining = False
+        self._drained_again = asyncio.Event()
         self.turnstile = Turnstile()
         self._settings = settings.limits
         self._limits = Limits(settings.limits, _waited)
@@ -203,13 +209,22 @@ class Calls:
             if not held[name]:
                 del held[name]
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, notice_seconds: float = 0) -> None:
         """Refuse new calls, let running ones go on for so long, then end them; wait for all.
 
         A second drain, begun while the first waits, ends them at once.
+
+        Args:
+            notice_seconds: before that, and meanwhile new calls are taken.
         """
-        if self.draining:
+        if self.stopping:
             seconds = 0
+            self._drained_again.set()
+        self.stopping = True
+        if notice_seconds:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(notice_seconds):
+                    await self._drained_again.wait()
         self.draining = True
         if not self._open:
             return

@@ -118,7 +118,7 @@ class StreamingDataPlane(DataPlane):
 
     async def drain(self) -> None:
         """Take no new calls, and wait for those that run. Again, it ends the wait."""
-        await self.calls.drain(self.streaming.drain_seconds)
+        await self.calls.drain(self.streaming.drain_seconds, self.streaming.notice_seconds)
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None
@@ -313,7 +313,7 @@ class StreamingDataPlane(DataPlane):
         return self.cache if model.settings.cache_enabled else answers
 
     async def ready(self) -> bool:
-        return not self.calls.draining and await super().ready()
+        return not self.calls.stopping and await super().ready()
 
     def _serving(self, model: MLModel, requests: "Requests") -> "_Serving":
         """Count, time and name a model's work; what it raises becomes fit for the caller."""

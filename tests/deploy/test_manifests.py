@@ -55,6 +55,8 @@ KSERVE = [each for file in (DEPLOY / "kserve").glob("*.yaml") for each in read(f
 [DEPLOYMENT] = all_of("Deployment", BASE / "deployment.yaml")
 [RUNTIME] = all_of("ServingRuntime", DEPLOY / "kserve" / "runtime.yaml")
 POD = DEPLOYMENT["spec"]["template"]["spec"]
+# How often HAProxy asks who is ready, and hears that one stops.
+CHECK_SECONDS = 0.5
 # Each says how long it may take, where its containers are, and how long a drain lasts there.
 PODS = {
     "kubernetes": (POD["terminationGracePeriodSeconds"], POD["containers"][0]),
@@ -129,8 +131,10 @@ def test_the_grace_covers_pre_stop_and_the_drain(where: str) -> None:
     pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     environment = {each["name"]: each["value"] for each in container["env"]}
     drain = float(environment["STREAMING_DRAIN_SECONDS"])
-    assert grace >= pause + drain + 10
-    assert StreamingSettings(drain_seconds=drain).drain_seconds == drain
+    notice = float(environment["STREAMING_NOTICE_SECONDS"])
+    assert grace >= pause + notice + drain + 10
+    assert StreamingSettings(drain_seconds=drain, notice_seconds=notice).drain_seconds == drain
+    assert notice >= 3 * CHECK_SECONDS
 
 
 @pytest.mark.parametrize("where", PODS)
@@ -226,7 +230,9 @@ def test_compose_gives_haproxy_and_prometheus_what_they_look_for() -> None:
     assert "ports" not in replica
     servers = json.loads(replica["environment"]["STREAMING_CACHE__SERVERS"])
     assert StreamingSettings(cache={"backend": "memcached", "servers": servers})
-    drain = StreamingSettings().drain_seconds
+    notice = float(replica["environment"]["STREAMING_NOTICE_SECONDS"])
+    assert notice >= 3 * CHECK_SECONDS
+    drain = notice + StreamingSettings().drain_seconds
     for name in ("streaming", "balancer"):
         assert float(services[name]["stop_grace_period"].removesuffix("s")) >= drain + 10
     for each in services.values():
@@ -248,4 +254,7 @@ def test_systemd_runs_replicas_where_haproxy_looks_for_them() -> None:
             "MLSERVER_METRICS_PORT": expected.metrics,
             "STREAMING_TRITON_PORT": expected.triton,
         }
-    assert int(unit["Service"]["TimeoutStopSec"]) >= StreamingSettings().drain_seconds + 10
+    [notice] = re.findall(r"STREAMING_NOTICE_SECONDS=(\d+)", text)
+    assert int(notice) >= 3 * CHECK_SECONDS
+    drain = int(notice) + StreamingSettings().drain_seconds
+    assert int(unit["Service"]["TimeoutStopSec"]) >= drain + 10

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -105,6 +106,31 @@ async def test_an_exit_waits_for_no_client_for_long(monkeypatch):
     async with serving(monkeypatch, CLOSE_SECONDS=0.2) as port, connected(port) as (_, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
         await writer.drain()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+async def test_an_exit_answers_what_is_on_its_way(monkeypatch, before):
+    """A request that crosses with the end of its connection is answered, and told so."""
+    stopped = asyncio.Event()
+
+    class Stopped(http_server.HttpProtocol):
+        def shutdown(self):
+            super().shutdown()
+            stopped.set()
+
+    monkeypatch.setattr(http_server, "HttpProtocol", Stopped)
+    async with AsyncExitStack() as until_here:
+        port = await until_here.enter_async_context(serving(monkeypatch))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if before:
+            assert b"200 OK" in await asked(reader, writer, before)
+        leaving = asyncio.create_task(until_here.pop_all().aclose())
+        await asyncio.wait_for(stopped.wait(), PATIENCE)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        said = await rest(reader)
+        await leaving
+        writer.close()
+    assert b"200 OK" in said and b"connection: close" in said
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")

@@ -1,7 +1,7 @@
 """A stop that comes early, before the gRPC server starts or while it does; old connections."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import grpc
 import pytest
@@ -11,6 +11,7 @@ from mlserver.handlers import ModelRepositoryHandlers
 
 from clients.server_process import free_ports
 from mlserver_streaming.ports import require_free
+from mlserver_streaming.rpc import last_calls
 from mlserver_streaming.rpc.server import StreamingGRPCServer
 from tests.live.grpc_calls import SERVICE, text_request
 from tests.streams.planes import answer, plane_of
@@ -111,6 +112,46 @@ async def test_old_connections_give_way_to_new_ones(tmp_path, monkeypatch):
             Slow.go_on.set()
             await asyncio.wait_for(server.stop(), PATIENCE)
             await asyncio.wait_for(starting, PATIENCE)
+
+
+class Prompt(MLModel):
+    async def predict_stream(self, payloads):
+        async for _ in payloads:
+            yield answer("one")
+
+
+async def test_a_stop_refuses_and_never_cancels(tmp_path, monkeypatch):
+    """Many that call again at once: gRPC has always some that Python does not know of yet."""
+    monkeypatch.setattr(last_calls, "LOOKS", 20)
+    monkeypatch.setenv("STREAMING_TRITON_PORT", str((ports := free_ports(2))[1]))
+    settings = {"host": "127.0.0.1", "grpc_port": ports[0], "metrics_endpoint": None}
+    async with plane_of(tmp_path, {"m": Prompt}, **settings) as plane, AsyncExitStack() as channels:
+        handlers = ModelRepositoryHandlers(None, plane._model_registry)
+        server = StreamingGRPCServer(plane._settings, plane, handlers)
+        starting = asyncio.create_task(server.start())
+        await asyncio.wait_for(server._started.wait(), PATIENCE)
+        seen, answered = set(), asyncio.Event()
+        clients = []
+        for port in ports:
+            address = f"127.0.0.1:{port}"
+            channel = await channels.enter_async_context(grpc.aio.insecure_channel(address))
+            clients += [_call_on(channel, starting, seen, answered) for _ in range(25)]
+        calling = asyncio.gather(*clients)
+        await asyncio.wait_for(answered.wait(), PATIENCE)
+        await asyncio.wait_for(server.stop(), PATIENCE)
+        await asyncio.wait_for(asyncio.gather(starting, calling), PATIENCE)
+    assert seen == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+
+
+async def _call_on(channel, serving, seen, answered):
+    """Inference and health together, as long as the server is there; how they end."""
+    request = text_request("a", model="m").SerializeToString()
+    infer = channel.unary_unary(SERVICE + "ModelInfer")
+    ready = channel.unary_unary(SERVICE + "ServerReady")
+    while not serving.done():
+        for call in (infer(request), ready(b"")):
+            seen.add(await call.code())
+            answered.set()
 
 
 async def _outlives_its_connection(port: int) -> None:

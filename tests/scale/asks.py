@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
@@ -23,13 +24,9 @@ SSE, GRPC, TRITON = WIRES = ("sse", "grpc", "triton")
 INPUTS = {"text-model": "prompt", "remembered": "prompt"}
 PAUSE_S, TRIES = 0.05, 400
 SEQUENCE = "x-sequence-id"
-# What gRPC says of a call that was not answered: refused, its connection gone ("Stream removed"),
-# or reset by a server that stops (seen on a machine with no CPU left).
-AGAIN = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.CANCELLED,
-}
+# What gRPC says of a call that was not answered: refused, or its connection is gone ("Stream
+# removed").
+AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN}
 
 
 class UnansweredError(Exception):
@@ -49,7 +46,11 @@ class RefusedError(Exception):
 
 
 class Asks:
-    """Clients of a cluster: a pool of HTTP connections, a channel for each gRPC dialect."""
+    """Clients of a cluster: a pool of HTTP connections, a channel for each gRPC dialect.
+
+    Attributes:
+        again: how often, and why, a question was asked anew.
+    """
 
     def __init__(self, cluster: Cluster, key: str | None = None) -> None:
         """
@@ -58,6 +59,7 @@ class Asks:
         """
         self._cluster = cluster
         self._headers = () if key is None else (("x-api-key", key),)
+        self.again = Counter[str]()
 
     async def __aenter__(self) -> Self:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
@@ -88,7 +90,8 @@ class Asks:
         for _ in range(TRIES):
             try:
                 return [value async for value in self.values(wire, model, text, **parameters)]
-            except UnansweredError:
+            except UnansweredError as error:
+                self.again[f"{wire}: {error}"] += 1
                 await asyncio.sleep(PAUSE_S)
         raise UnansweredError(f"{TRIES} times")
 
@@ -111,7 +114,8 @@ class Asks:
                 raise CutError(repr(error)) from error
             if isinstance(error, grpc.aio.AioRpcError) and error.code() not in AGAIN:
                 raise RefusedError(error.code().name, error.details() or "") from error
-            raise UnansweredError(repr(error)) from error
+            why = error.code() if isinstance(error, grpc.aio.AioRpcError) else type(error)
+            raise UnansweredError(why.name if isinstance(why, grpc.StatusCode) else why) from error
 
     async def _over_sse(
         self, wire: str, model: str, text: str, parameters: dict[str, Any]

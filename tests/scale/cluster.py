@@ -36,6 +36,8 @@ REMEMBERED = "remembered"
 PATIENCE_S = 60.0
 # The others would make each of many starts longer.
 SERVED = {"text-model", "probe", "process"}
+# As deploy/ has it: HAProxy sees 503 before calls are refused.
+NOTICE_SECONDS = 2
 
 
 def missing() -> str | None:
@@ -135,7 +137,8 @@ class Cluster:
         self.url = f"http://{self.address}:8080"
         self.grpc, self.triton = f"{self.address}:8081", f"{self.address}:8001"
         cache = {"backend": "memcached", "servers": [f"{BRIDGE}:{MEMCACHED_PORT}"]}
-        served = make_folder(folder / "served", streaming={"cache": cache, **streaming})
+        streaming = {"cache": cache, "notice_seconds": NOTICE_SECONDS, **streaming}
+        served = make_folder(folder / "served", streaming=streaming)
         choose_models(served)
         self.replicas = [
             Replica(index, served, folder / f"replica-{index}.log")

@@ -37,7 +37,7 @@ async def test_rolling_restarts_of_all_lose_nothing(cluster: Cluster, asks: Asks
                 before = load.answered
                 assert await restart(cluster, index) == 0
                 assert load.answered > before
-            print(f"{load.answered} streams whole", flush=True)
+            print(f"{load.answered} streams whole; asked again: {dict(asks.again)}", flush=True)
             assert Counter(load.lost) == {}
     assert Counter(load.lost) == {}
 

@@ -295,6 +295,25 @@ async def test_the_drain_s_end_or_a_second_one_ends_calls(make: Callable[..., Ca
     await draining
 
 
+async def test_a_notice_takes_calls_until_a_second_drain(make: Callable[..., Calls]):
+    found = make()
+    draining = asyncio.create_task(found.drain(1000, notice_seconds=1000))
+    await asyncio.sleep(0)
+    assert found.stopping
+    first = await running(found)
+    await found.drain(1000, notice_seconds=1000)
+    assert isinstance(await comes_of(first.task), DrainingError)
+    await draining
+
+
+async def test_after_the_notice_calls_are_refused(make: Callable[..., Calls]):
+    found = make()
+    await found.drain(1000, notice_seconds=0.01)
+    with pytest.raises(DrainingError):
+        async with found.open(REST, {}):
+            pytest.fail("was let in")
+
+
 async def test_the_drain_of_nobody_is_done_at_once(make: Callable[..., Calls]):
     await make().drain(1000)
 
