@@ -1,9 +1,9 @@
-"""What HAProxy costs, and what a second replica brings: text over SSE, unary infer, gRPC streams.
+"""What HAProxy costs, and what a second replica brings: text over SSE, unary generate, gRPC streams.
 
     python -m benchmarks.replicas
 
 Windows of one contender and the other alternate; what is printed is the median of their ratios. It
-takes HAProxy, wrk and h2load (Debian: haproxy, wrk, nghttp2-client); what lacks one is left out.
+takes HAProxy and wrk (Debian: haproxy, wrk); what lacks one is left out.
 A quiet machine with a core for each replica and two more shows what replicas bring.
 """
 
