@@ -1,4 +1,4 @@
-"""What HAProxy costs, and what a second replica brings: text over SSE, unary generate, gRPC streams.
+"""What HAProxy costs, and what a second replica brings: SSE, unary generate, gRPC streams.
 
     python -m benchmarks.replicas
 
