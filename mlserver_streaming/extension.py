@@ -26,6 +26,7 @@ from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
 from .rpc.server import StreamingGRPCServer
+from .sockets import SocketEndpoint
 from .streams.data_plane import StreamingDataPlane
 from .streams.model_registry import ModelRegistry
 from .streams.repository_handlers import GuardedRepositoryHandlers
@@ -158,7 +159,8 @@ def rest_server(
     """The REST edge, with the other APIs that it speaks."""
     prefix = data_plane.streaming.openai.prefix
     dialects = [] if prefix is None else [OpenAIDialect(data_plane, settings, prefix)]
-    return StreamingRESTServer(settings, data_plane, model_repository_handlers, dialects)
+    routes = SocketEndpoint(data_plane).routes()
+    return StreamingRESTServer(settings, data_plane, model_repository_handlers, dialects, routes)
 
 
 def repository_handlers(

@@ -25,6 +25,7 @@ PACKAGE_FLOORS = (
     ("streams",),
     ("cache", "parallel", "management"),
     ("rest", "rpc"),
+    ("sockets",),
     ("openai",),
     ("extension",),
     ("repository",),

@@ -3,11 +3,11 @@
 The server, its door and its errors ask here whose a request is; they know none by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 
@@ -20,7 +20,7 @@ class Dialect(Protocol):
 
     prefix: str
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> Sequence[BaseRoute]:
         """Its calls. Each sees to it that its caller may use the model that it names."""
 
     def error(

@@ -7,7 +7,9 @@ or closed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import orjson
@@ -33,17 +35,29 @@ LAST_SECONDS = 0.1
 # The key in an ASGI scope's extensions of a function that gives the connection up.
 ABORT = "mlserver_streaming.abort"
 
+# Whether there is a WebSocket at a request's path.
+Upgrades = Callable[[str], bool]
+
+
+def nowhere(path: str) -> bool:
+    """There is none."""
+    return False
+
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection: its requests must come with headers of a bounded size, in a bounded time."""
 
-    def __init__(self, *arguments: Any, idle_seconds: float, **named: Any):
+    def __init__(
+        self, *arguments: Any, idle_seconds: float, upgrades: Upgrades = nowhere, **named: Any
+    ):
         """
         Args:
             idle_seconds: how long a request's body may take.
+            upgrades: whether there is a WebSocket at a path.
         """
         super().__init__(*arguments, **named)
         self.parser = self._new_parser()
+        self._upgrades = upgrades
         self._body_seconds = idle_seconds + SPARE_SECONDS
 
     def connection_made(self, transport: Any) -> None:
@@ -95,7 +109,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._bound(0)
 
     def _feed(self, data: memoryview) -> None:
-        """Parse; who asks to upgrade is served as if it had not (RFC 9110, 7.8).
+        """Parse; who asks to upgrade is served as if it had not (RFC 9110, 7.8), unless it asks for
+        a WebSocket where there is one.
 
         llhttp takes all that comes after the head of such a request for another protocol, and
         httptools leaves no choice: it says where that begins, and has done with the request. So a
@@ -113,11 +128,35 @@ class HttpProtocol(HttpToolsProtocol):
                 if self.parser.get_method() == b"CONNECT":
                     self._refuse("CONNECT is for proxies, and this is none.")
                     return
+                if self._is_websocket():
+                    self._upgrade(bytes(data))
+                    return
                 version = self.parser.get_http_version().encode()
                 lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
                 lines += [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
                 self.parser = self._new_parser()
                 self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+
+    def _is_websocket(self) -> bool:
+        """Whether the request whose head has come asks for a WebSocket where there is one.
+
+        https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+        """
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if busy or self.parser.get_method() != b"GET" or not self._should_upgrade():
+            return False
+        path: bytes = httptools.parse_url(_with_path(self.url)).path
+        return self._upgrades(unquote(path.decode("ascii")))
+
+    def _upgrade(self, data: bytes) -> None:
+        """Hand the connection over, and what has come of it behind the request's head."""
+        self._has_come()
+        self._is_deaf = True
+        self.scope["method"], self.scope["headers"] = "GET", self.headers
+        self.handle_websocket_upgrade()
+        if data:
+            protocol: Any = self.transport.get_protocol()
+            protocol.data_received(data)
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

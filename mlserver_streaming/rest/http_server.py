@@ -11,8 +11,9 @@ from typing import Any
 
 import uvicorn
 
-from .http_protocol import SPARE_SECONDS, HttpProtocol
+from .http_protocol import SPARE_SECONDS, HttpProtocol, Upgrades, nowhere
 from .request_check import RequestCheck
+from .websocket_protocol import WebSocketProtocol
 
 # A peer that says nothing for this long is asked by TCP whether it is there.
 PROBE_SECONDS = 30
@@ -29,18 +30,18 @@ class HttpServer(uvicorn.Server):
     uvicorn would close its listener at the first signal, and no probe could see the drain.
     """
 
-    def __init__(self, config: uvicorn.Config, idle_seconds: float):
+    def __init__(self, config: uvicorn.Config, idle_seconds: float, upgrades: Upgrades = nowhere):
         """
         Args:
             idle_seconds: how long a body may take to come, and sent data may go unread, before the
                 connection is given up.
+            upgrades: whether there is a WebSocket at a path.
         """
-        http: Any = functools.partial(HttpProtocol, idle_seconds=idle_seconds)
+        http: Any = functools.partial(HttpProtocol, idle_seconds=idle_seconds, upgrades=upgrades)
         config.http = http
         app: Any = config.app
         config.app = RequestCheck(app)
-        # Nothing here speaks them: what asks for one is an HTTP request like any other.
-        config.ws = "none"
+        config.ws = WebSocketProtocol
         config.timeout_graceful_shutdown = CLOSE_SECONDS
         super().__init__(config)
         self._idle_seconds = idle_seconds

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from ..access.authenticator import announce
@@ -68,10 +69,12 @@ class StreamingRESTServer(RESTServer):
         data_plane: StreamingDataPlane,
         model_repository_handlers: GuardedRepositoryHandlers,
         dialects: Sequence[Dialect] = (),
+        routes: Sequence[BaseRoute] = (),
     ):
         """
         Args:
             dialects: other APIs on the same port.
+            routes: of the rooms above.
         """
         super().__init__(settings, data_plane, model_repository_handlers)
         self._certificates = open_certificates(
@@ -95,6 +98,7 @@ class StreamingRESTServer(RESTServer):
             *repository.routes(),
             *SharedMemoryEndpoints(data_plane.regions).routes(),
             *(route for dialect in dialects for route in dialect.routes()),
+            *routes,
             *kept,
         ]
         decode_parameters(self._app.router.routes)
@@ -126,7 +130,7 @@ class StreamingRESTServer(RESTServer):
         # Here for all ports: MLServer starts this server first.
         self._require_ports()
         idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
-        self._server = HttpServer(self._get_config(), idle_seconds)
+        self._server = HttpServer(self._get_config(), idle_seconds, self._is_websocket)
         if not self._settings.debug:
             disable_health_access_logs()
         scheme = "http" if self._certificates is None else "https"
@@ -143,6 +147,15 @@ class StreamingRESTServer(RESTServer):
         self._stopped = True
         if self._server is not None:
             await super().stop(sig)
+
+    def _is_websocket(self, path: str) -> bool:
+        """Whether there is a WebSocket at a path."""
+        scope = {"type": "websocket", "path": path}
+        return any(
+            route.matches(scope)[0] is Match.FULL
+            for route in self._app.router.routes
+            if isinstance(route, WebSocketRoute)
+        )
 
     def _require_ports(self) -> None:
         settings = self._settings
