@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlserver import MLModel
-from mlserver.types import InferenceResponse, Parameters
+from mlserver.types import InferenceResponse
 from starlette.requests import ClientDisconnect
 
-from ...errors import BadRequestError, MLServerError
+from ...errors import BadRequestError, MLServerError, failure_of
 from ...models.messages import put_headers
 from ...regions.regions import Own
 from ...streams.calls import NDJSON, Call
 from ...streams.data_plane import StreamingDataPlane
-from ...streams.deadlines import timeout_seconds
-from ...streams.response_bound import ResponseBound
 from ...streams.substreams import SOLE_REQUEST_SECONDS, Substreams
 from ...streams.turns import in_turns
 from ...tensors.steps import gathered
-from ...watch.metrics import Figures
-from ..events import JSON, Framing
+from ..events import JSON, Answers, Framing
 from .asked import Asked
 from .coming import Coming
 from .reading import Reader, id_of
+
+
+class Written(NamedTuple):
+    """An event, and the error that it tells of, if it tells of one."""
+
+    event: bytes
+    failure: MLServerError | None
 
 
 class StreamedRequests:
@@ -59,28 +64,47 @@ class StreamedRequests:
         self._own = own
         self._headers = headers
         self._framing = framing
-        self._figures: Figures = data_plane.metrics.of(model.name, model.version, NDJSON)
-        self._bound: ResponseBound = data_plane.rest_bound
+        self._figures = data_plane.metrics.of(model.name, model.version, NDJSON)
+        self._bound = data_plane.rest_bound
         self._count = 0
-        # Events that are written, and at the end why there are no more.
+        self._more_or_end = asyncio.Event()
+        # At the end of them stands why there are no more.
         ahead = data_plane.streaming.limits.buffered_responses
-        self._events: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(ahead)
+        self._written: asyncio.Queue[Written | Exception | None] = asyncio.Queue(ahead)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answers, as they are sent.
 
         Raises:
-            MLServerError: the stream failed; at its first request, where that is its only one.
+            MLServerError: the body cannot be read, or its only request failed.
         """
         work = asyncio.create_task(self._work())
+        held: Written | None = None
+        is_first = True
         try:
-            while (event := await self._events.get()) is not None:
-                if isinstance(event, Exception):
-                    raise event
-                yield event
+            while (found := await self._written.get()) is not None:
+                if isinstance(found, Exception):
+                    raise found
+                if held is not None:
+                    yield held.event
+                    held = None
+                if is_first and found.failure is not None and await self._is_sole():
+                    held = found
+                else:
+                    yield found.event
+                is_first = False
+            if held is not None and held.failure is not None:
+                raise held.failure
         finally:
             work.cancel()
             await asyncio.wait((work,))
+
+    async def _is_sole(self) -> bool:
+        """Whether the first request turns out to be the only one: then its failure is a status."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SOLE_REQUEST_SECONDS):
+                await self._more_or_end.wait()
+        return self._more_or_end.is_set() and self._count == 1
 
     async def _work(self) -> None:
         end: Exception | None = None
@@ -88,11 +112,12 @@ class StreamedRequests:
             await self._drive()
         except Exception as error:
             end = error
-        await self._events.put(end)
+        self._more_or_end.set()
+        await self._written.put(end)
 
     async def _drive(self) -> None:
         fault: MLServerError | None = None
-        async with Substreams(self._data_plane, self) as models:
+        async with Substreams(self._data_plane, self, lasting=True) as models:
             while True:
                 try:
                     asked = await anext(self._coming, None)
@@ -101,11 +126,14 @@ class StreamedRequests:
                     fault = error
                     break
                 except ClientDisconnect:
-                    # The call's task is being cancelled, and this one will be by it.
+                    # The call's task is being cancelled, and cancels this one.
                     await asyncio.get_running_loop().create_future()
+                    raise
                 if asked is None:
                     break
                 await self._route(asked, models)
+            if fault is None:
+                self._more_or_end.set()
         if fault is None and not self._count:
             fault = BadRequestError("The body holds no request; send one a line, or one a part.")
         if fault is not None:
@@ -113,49 +141,58 @@ class StreamedRequests:
 
     async def _route(self, asked: Asked, models: Substreams) -> None:
         self._count += 1
+        if self._count > 1:
+            self._more_or_end.set()
         begun = perf_counter_ns()
         try:
             request = await in_turns(self._reader.read(asked, self._own))
             put_headers(request.payload, dict(self._headers))
             self._call.check(request.payload)
-            timeout_seconds(request.payload)
             read_ns = perf_counter_ns() - begun
         except MLServerError as error:
             models.count()
-            if self._count == 1 and await self._coming.is_over(SOLE_REQUEST_SECONDS):
-                raise
-            await self._fail(id_of(asked), error)
+            await models.fail(self._model.name, id_of(asked), error, JSON)
             return
         if await models.put(request) is not None:
             self._figures.received.inc(len(asked.body))
             self._data_plane.served(self._model).input_ns += read_ns
 
-    async def _fail(self, request_id: str, error: MLServerError) -> None:
-        """Answer a request that could not be read."""
-        parameters: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
-        failure = InferenceResponse.model_construct(
-            model_name=self._model.name,
-            id=request_id,
-            parameters=Parameters(**parameters),
-            outputs=[],
-        )
-        await self.write(self.encode(failure, JSON, None))
-
-    def encode(self, response: InferenceResponse, raw: Any, model: MLModel | None) -> bytes:
-        body: bytes = (raw or JSON).encode(response)
+    def encode(self, response: InferenceResponse, form: Answers, model: MLModel | None) -> Written:
+        body = form.encode(response)
+        assert body is not None  # `encode_large` is for those
         self._bound.check(len(body))
-        return self._framing.event % body
+        return Written(self._framing.event % body, failure_of(response))
 
     async def encode_large(
-        self, response: InferenceResponse, raw: Any, model: MLModel | None
-    ) -> bytes:
-        parts = await in_turns((raw or JSON).written(response))
+        self, response: InferenceResponse, form: Answers, model: MLModel | None
+    ) -> Written:
+        parts = await in_turns(form.written(response))
         self._bound.check(sum(map(len, parts)))
         before, after = self._framing.event.split(b"%b")
-        return await in_turns(gathered((before, *parts, after)))
+        return Written(await in_turns(gathered((before, *parts, after))), None)
+
+    def final(self, request_id: str) -> None:
+        """A request's stream has no end of its own here."""
 
     def failed(self, model: MLModel) -> None:
         self._figures.errors.inc(1)
 
-    async def write(self, message: bytes) -> None:
-        await self._events.put(message)
+    def outbox(self) -> Outbox:
+        return Outbox(self._written)
+
+
+class Outbox:
+    """A model's events on their way to the task that writes them."""
+
+    def __init__(self, written: asyncio.Queue[Any]):
+        self._written = written
+        self._ready: list[Written] = []
+
+    def put(self, event: Written) -> bool:
+        self._ready.append(event)
+        return True
+
+    async def flush(self) -> None:
+        ready, self._ready = self._ready, []
+        for event in ready:
+            await self._written.put(event)

@@ -40,7 +40,7 @@ class RequestStreamEndpoint:
             async with plane.calls.open(NDJSON, request.headers) as call:
                 # Before the body is read: an unknown model is not worth its bytes.
                 model = await plane.model(*named)
-                if HEADER in request.headers:
+                if request.headers.get(HEADER) is not None:
                     raise BadRequestError(
                         f"{HEADER} is for a body that is one request; leave it out, and send the "
                         "data of all tensors in the JSON."

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import orjson
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, MetadataTensor, Parameters
+from mlserver.utils import generate_uuid
 from pydantic import ValidationError
 
 from ...errors import BadRequestError
-from ...models.messages import request, request_input
+from ...models.messages import request, request_input, set_id
 from ...regions.regions import Own
 from ...settings import LimitSettings
 from ...tensors.json_pieces import SMALL_BODY_BYTES
@@ -27,13 +28,13 @@ class Read(NamedTuple):
     """A request, as `streams.substreams` takes it.
 
     Attributes:
-        raw: how it is to be answered.
+        form: how it is to be answered.
     """
 
     model_name: str
     model_version: str
     payload: InferenceRequest
-    raw: Answers
+    form: Answers
 
 
 class Reader:
@@ -71,6 +72,9 @@ class Reader:
             _add(payload, asked)
         else:
             payload = self._of_bytes(asked)
+        if not payload.id:
+            # Now, and not by the core: whose answer is whose is told by it.
+            set_id(payload, generate_uuid())
         return Read(self._name, self._version, payload, answers)
 
     def _of_bytes(self, asked: Asked) -> InferenceRequest:
