@@ -187,7 +187,7 @@ class Substreams:
             await self.fail(model[0], payload.id or "", error, request.form)
             return None
         send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
-        common = self._inputs[model] = CommonStream(send, Reading(receive, self._read))
+        common = self._inputs[model] = CommonStream(model[0], send, Reading(receive, self._read))
         # Before the model runs: one that reads nothing would be begun again and again for it.
         self._remember(request, common)
         send.send_nowait(payload)
@@ -232,7 +232,8 @@ class Substreams:
             reading.skip(asked.number)
         elif reading.met == 1 and reading.count == asked.number:
             common.cut()
-        await self._write(_failure("", request_id, RequestCancelledError()), asked.form, None)
+        failure = _failure(common.model_name, request_id, RequestCancelledError())
+        await self._write(failure, asked.form, None)
 
     async def fail(
         self,
