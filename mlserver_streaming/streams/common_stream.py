@@ -14,12 +14,16 @@ class CommonStream:
     """Its requests on their way, and the task that drives the model.
 
     Attributes:
+        model_name: whose it is.
         put: how many requests it was given.
     """
 
-    __slots__ = ("is_cut", "put", "reading", "send", "task")
+    __slots__ = ("is_cut", "model_name", "put", "reading", "send", "task")
 
-    def __init__(self, send: MemoryObjectSendStream[InferenceRequest], reading: Reading):
+    def __init__(
+        self, model_name: str, send: MemoryObjectSendStream[InferenceRequest], reading: Reading
+    ):
+        self.model_name = model_name
         self.send = send
         self.reading = reading
         self.put = 0

@@ -157,9 +157,12 @@ class StreamedRequests:
             self._figures.received.inc(len(asked.body))
             self._data_plane.served(self._model).input_ns += read_ns
 
-    def encode(self, response: InferenceResponse, form: Answers, model: MLModel | None) -> Written:
+    def encode(
+        self, response: InferenceResponse, form: Answers, model: MLModel | None
+    ) -> Written | None:
         body = form.encode(response)
-        assert body is not None  # `encode_large` is for those
+        if body is None:
+            return None
         self._bound.check(len(body))
         return Written(self._framing.event % body, failure_of(response))
 
@@ -177,12 +180,13 @@ class StreamedRequests:
     def failed(self, model: MLModel) -> None:
         self._figures.errors.inc(1)
 
-    def outbox(self) -> Outbox:
+    def outbox(self, model: MLModel | None) -> Outbox:
         return Outbox(self._written)
 
 
 class Outbox:
-    """A model's events on their way to the task that writes them."""
+    """A model's events on their way to the task that writes them. That has its turn when the model
+    waits, and when as many are ready as may be, whatever the model does."""
 
     def __init__(self, written: asyncio.Queue[Any]):
         self._written = written
@@ -196,3 +200,6 @@ class Outbox:
         ready, self._ready = self._ready, []
         for event in ready:
             await self._written.put(event)
+
+    async def pause(self) -> None:
+        await self.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
@@ -16,11 +15,12 @@ from ...models.messages import request, request_input, set_id
 from ...regions.regions import Own
 from ...settings import LimitSettings
 from ...tensors.json_pieces import SMALL_BODY_BYTES
+from ...tensors.json_requests import parse
 from ...tensors.raw import BYTES
 from ...tensors.steps import Steps
 from ..events import JSON, Answers
 from ..generate import TEXT_INPUT
-from ..read_request import read_request
+from ..read_request import understand
 from .asked import Asked
 
 
@@ -63,12 +63,12 @@ class Reader:
         """
         answers: Answers = JSON
         if asked.is_json:
-            payload, _, flat = yield from read_request(
-                asked.body, None, self._limits, self._declared, own, is_alone=False
+            parsed, rows = yield from parse(asked.body, self._limits)
+            payload, _, flat = yield from understand(
+                parsed, rows, None, self._limits, self._declared, own
             )
             if flat is not None:
-                # One of many: without its id nobody could tell whose answer it is.
-                answers = replace(flat, with_id=True)
+                answers = flat.with_ids()
             _add(payload, asked)
         else:
             payload = self._of_bytes(asked)
