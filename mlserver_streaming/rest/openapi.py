@@ -55,8 +55,8 @@ STREAM = (
     "One event for each response, `data:` and its JSON. A line `: keep-alive` stands in for long "
     "silence. An error after the first response is an `event: error` with the data "
     '`{"error": ...}`, and ends the stream; one request of many that fails is an event with the '
-    "parameters `error` and `error_code`. Who accepts `application/x-ndjson` gets lines of the same "
-    "JSON. A body may be many requests, answered while it comes: a line each, or a part."
+    "parameters `error` and `error_code`. Who accepts `application/x-ndjson` gets lines of "
+    "the same JSON. A body may be many requests, answered while it comes: a line each, or a part."
 )
 
 

@@ -1,5 +1,5 @@
-"""In the OpenAPI document: bodies of many requests, and the tokens of sockets. Of sockets themselves
-it cannot tell (docs/websocket.md does).
+"""In the OpenAPI document: bodies of many requests, and the tokens of sockets. Of the sockets it
+cannot tell (docs/websocket.md does).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MANY: Schema = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
-            "description": "The same; fields of plain text are parameters of the parts behind them.",
+            "description": "The same; fields of plain text are parameters of the parts behind.",
             "additionalProperties": True,
         }
     },
