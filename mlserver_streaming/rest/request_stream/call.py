@@ -20,16 +20,19 @@ from ...streams.data_plane import StreamingDataPlane
 from ...streams.substreams import SOLE_REQUEST_SECONDS, Substreams
 from ...streams.turns import in_turns
 from ...tensors.steps import gathered
-from ..events import JSON, Answers, Framing
+from ..events import JSON, READY_BYTES, Answers, Framing
 from .asked import Asked
 from .coming import Coming
 from .reading import Reader, id_of
 
+# Events that leave together.
+READY = 16
+
 
 class Written(NamedTuple):
-    """An event, and the error that it tells of, if it tells of one."""
+    """Events, and the error that the first of all tells of, if it tells of one."""
 
-    event: bytes
+    events: bytes
     failure: MLServerError | None
 
 
@@ -69,8 +72,7 @@ class StreamedRequests:
         self._count = 0
         self._more_or_end = asyncio.Event()
         # At the end of them stands why there are no more.
-        ahead = data_plane.streaming.limits.buffered_responses
-        self._written: asyncio.Queue[Written | Exception | None] = asyncio.Queue(ahead)
+        self._written: asyncio.Queue[Written | Exception | None] = asyncio.Queue(1)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answers, as they are sent.
@@ -86,12 +88,12 @@ class StreamedRequests:
                 if isinstance(found, Exception):
                     raise found
                 if held is not None:
-                    yield held.event
+                    yield held.events
                     held = None
                 if is_first and found.failure is not None and await self._is_sole():
                     held = found
                 else:
-                    yield found.event
+                    yield found.events
                 is_first = False
             if held is not None and held.failure is not None:
                 raise held.failure
@@ -181,25 +183,42 @@ class StreamedRequests:
         self._figures.errors.inc(1)
 
     def outbox(self, model: MLModel | None) -> Outbox:
-        return Outbox(self._written)
+        return Outbox(self._written, self._data_plane.streaming.limits.buffered_responses)
 
 
 class Outbox:
-    """A model's events on their way to the task that writes them. That has its turn when the model
-    waits, and when as many are ready as may be, whatever the model does."""
+    """A model's events on their way to the task that writes them: those that are ready together go
+    together, and the first alone. That task has its turn when the model waits, and when enough are
+    ready, whatever the model does."""
 
-    def __init__(self, written: asyncio.Queue[Any]):
+    def __init__(self, written: asyncio.Queue[Any], limit: int):
+        """
+        Args:
+            limit: events that may be ready; not more than READY are.
+        """
         self._written = written
+        self._limit = min(limit, READY)
         self._ready: list[Written] = []
+        self._bytes = 0
+        self._has_begun = False
 
     def put(self, event: Written) -> bool:
         self._ready.append(event)
-        return True
+        self._bytes += len(event.events)
+        is_full = len(self._ready) >= self._limit or self._bytes >= READY_BYTES
+        return is_full or not self._has_begun
 
     async def flush(self) -> None:
-        ready, self._ready = self._ready, []
-        for event in ready:
-            await self._written.put(event)
+        if self._ready:
+            await self.pause()
+            await asyncio.sleep(0)
 
     async def pause(self) -> None:
-        await self.flush()
+        if not self._ready:
+            return
+        self._has_begun = True
+        ready, self._ready, self._bytes = self._ready, [], 0
+        events = ready[0].events
+        if len(ready) > 1:
+            events = b"".join([each.events for each in ready])
+        await self._written.put(Written(events, ready[0].failure))
