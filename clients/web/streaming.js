@@ -293,6 +293,7 @@ const LOST = 1006;
 const RESTARTS = 1012;
 // The service ends a whole socket with 4000 and an HTTP status.
 const STATUSES = 4000;
+const UNOPENED = "The socket cannot be opened: the service is away, or refuses this caller or model.";
 
 /**
  * Requests and answers over one connection, those of one model in order.
@@ -363,12 +364,10 @@ export class StreamSocket {
     this.#socket = socket;
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
-      // Browsers do not tell why.
-      socket.onclose = () =>
-        reject(
-          new ServiceError("The socket cannot be opened: the service is away, or refuses this caller or model."),
-        );
+      // Browsers do not tell why, and Node 20 does not close what it could not open.
+      socket.onerror = socket.onclose = () => reject(new ServiceError(UNOPENED));
     });
+    socket.onerror = null;
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => void this.#lost(code, reason);
     this.#uncounted = false;
