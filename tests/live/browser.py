@@ -72,15 +72,18 @@ def write_video(path: Path) -> None:
 
 
 def write_sound(path: Path) -> None:
+    """A voice and a second of silence, which ends what it said; or a tone."""
     if VOICE.is_file():
-        shutil.copy(VOICE, path)
-        return
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
+        with wave.open(str(VOICE)) as voice:
+            parameters, samples = voice.getparams(), voice.readframes(voice.getnframes())
+        samples += bytes(2 * parameters.framerate)
+    else:
+        parameters = (1, 2, RATE, 0, "NONE", "")
         times = np.arange(RATE) / RATE
-        file.writeframes((8000 * np.sin(2 * np.pi * 440 * times)).astype("<i2").tobytes())
+        samples = (8000 * np.sin(2 * np.pi * 440 * times)).astype("<i2").tobytes()
+    with wave.open(str(path), "wb") as file:
+        file.setparams(parameters)
+        file.writeframes(samples)
 
 
 class Watched:

@@ -14,6 +14,8 @@ export class Side {
     this.list = aside.querySelector(".raw");
     this.language = aside.querySelector("[name=language]");
     this.snippets = {};
+    /** @type {[string, string | Uint8Array][]} */
+    this.pending = [];
     this.language.addEventListener("change", () => {
       PREFERRED.value = this.language.value;
       this.#showCode();
@@ -42,18 +44,16 @@ export class Side {
    * @param {string | Uint8Array} data
    */
   raw(kind, data) {
-    const text = typeof data === "string" ? data : binary(data);
-    const item = document.createElement("li");
-    const sign = document.createElement("b");
-    sign.textContent = `${SIGNS[kind]} `;
-    sign.setAttribute("aria-label", kind);
-    sign.setAttribute("role", "img");
-    const cut = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)} ...` : text;
-    item.append(sign, cut);
-    item.classList.toggle("bad", kind === "bad");
+    this.pending.push([kind, data]);
+    if (this.pending.length > KEPT) this.pending.shift();
+    if (this.pending.length === 1) requestAnimationFrame(() => this.#flush());
+  }
+
+  /** Those of one picture at once: many come in a second. */
+  #flush() {
     // Whoever reads further up is not moved.
     const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 40;
-    this.list.append(item);
+    this.list.append(...this.pending.splice(0).map(item));
     while (this.list.children.length > KEPT) this.list.firstChild.remove();
     if (atEnd) this.list.scrollTop = this.list.scrollHeight;
   }
@@ -69,6 +69,20 @@ export class Side {
     }
     setTimeout(() => (button.textContent = "Copy"), 2000);
   }
+}
+
+/** @param {[string, string | Uint8Array]} message */
+function item([kind, data]) {
+  const text = typeof data === "string" ? data : binary(data);
+  const found = document.createElement("li");
+  const sign = document.createElement("b");
+  sign.textContent = `${SIGNS[kind]} `;
+  sign.setAttribute("aria-label", kind);
+  sign.setAttribute("role", "img");
+  const cut = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)} ...` : text;
+  found.append(sign, cut);
+  found.classList.toggle("bad", kind === "bad");
+  return found;
 }
 
 /** The JSON of a binary message, and how much follows. @param {Uint8Array} message */
