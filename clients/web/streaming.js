@@ -11,7 +11,7 @@
  *     await socket.send({ inputs: [{ name: "image", datatype: "BYTES", shape: [1], data: [jpegBytes] }] });
  *     for await (const response of socket) console.log(response.id, response.outputs);
  *
- * The wire: docs/wire.md and docs/websocket.md.
+ * The wire: docs/wire.md and docs/websocket.md; this client: docs/playground.md.
  *
  * @typedef {Uint8Array | Int8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array
  *   | Float64Array | BigInt64Array | BigUint64Array} TypedArray
@@ -391,8 +391,10 @@ export class StreamSocket {
     if (this.#ending) throw new ServiceError("Nothing can be sent after the end.");
     const id = request.id || String(this.#next++);
     this.#write(encodeMessage({ ...request, id }));
-    if (counted || request.own_stream) {
-      this.#unanswered.set(id, request.own_stream ? `own ${id}` : `of ${request.model_name ?? ""}`);
+    // One with a timeout ends with `final` too.
+    const own = request.own_stream || request.parameters?.timeout !== undefined;
+    if (counted || own) {
+      this.#unanswered.set(id, own ? `own ${id}` : `of ${request.model_name ?? ""}`);
     } else {
       this.#uncounted = true;
     }

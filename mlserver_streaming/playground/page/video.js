@@ -118,11 +118,11 @@ export function setUpVideo() {
 
     async function receive() {
       for await (const response of socket) {
+        const failure = failureOf(response);
+        if (failure) throw failure;
         const sent = sentAt.get(response.id);
         if (!sent) continue;
         sentAt.delete(response.id);
-        const failure = failureOf(response);
-        if (failure) throw failure;
         counts.answered++;
         const now = performance.now();
         latencies.push(now - sent.at);
