@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +17,12 @@ pytest.importorskip("playwright", reason="playwright is not installed (the extra
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.clients.web.node import FLAGS, NODE, needs_node
 from tests.live.browser import VOICE, Watched, browser, needs_chromium, write_sound, write_video
 from tests.live.conftest import make_folder
 from tests.live.keyed import add_key
 from tests.live.openai_service import MODELS
-from tests.live.service import Service
+from tests.live.service import ROOT, Service
 from tests.live.warm import WarmService
 from tests.live.watch import PATIENCE
 
@@ -222,7 +225,7 @@ def test_a_camera_s_frames_are_answered_on_one_socket(page: Page, watched: Watch
     expect(figure(panel, "answered")).to_have_text(re.compile(r"\d\d+"))
     assert painted(panel.locator(".boxes"))
     panel.get_by_role("button", name="Stop").click()
-    expect(panel.get_by_role("status")).to_have_text("Stopped.")
+    expect(panel.get_by_role("status")).to_contain_text("frames sent")
     counts = [int(figure(panel, name).inner_text()) for name in ("sent", "answered")]
     assert counts[0] - counts[1] <= 2
     assert watched.sockets == 1
@@ -267,6 +270,19 @@ def test_a_recording_is_heard(page: Page, tmp_path: Path) -> None:
     expect(panel.get_by_role("status")).to_contain_text("heard." if VOICE.is_file() else "said.")
 
 
+# -- the client, without the page ----------------------------------------------------------------
+
+
+@needs_node
+def test_the_client_under_node(keyed: Keyed) -> None:
+    file = ROOT / "tests" / "clients" / "web" / "live.mjs"
+    environment = {**os.environ, "URL": keyed.url, "KEY": keyed.key}
+    ended = subprocess.run(
+        [str(NODE), *FLAGS, str(file)], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 # -- for everybody -------------------------------------------------------------------------------
 
 NAMELESS = """() => [...document.querySelectorAll(
@@ -306,9 +322,10 @@ def test_it_is_used_by_keyboard_alone(page: Page) -> None:
     assert names[-6:-1] == ["language", "copy", "code", "clear", "raw"]
     assert all(seen for name, seen in way if name != "BODY")
     # The words' way by keys only.
+    page.locator("#panel-text [name=prompt]").fill("by keys alone")
     page.locator("#panel-text [name=parameters]").fill('{"delay": 0}')
     page.keyboard.press("Enter")
-    expect(page.locator("#panel-text .output")).to_contain_text("lazy dog.")
+    expect(page.locator("#panel-text .output")).to_have_text("by keys alone")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -105,14 +105,13 @@ export function setUpVideo() {
         });
         encoding = encoding.then(
           () => (encoding = null),
-          (error) => {
-            failure = error;
-          },
+          (error) => (failure = error),
         );
         tell();
       }
       await encoding;
-      if (failure) throw failure;
+      // What is cut off by the stop is no failure.
+      if (failure && !signal.aborted) throw failure;
       socket.end();
     }
 
