@@ -79,6 +79,7 @@ export class Panel {
       if (running.signal.aborted) {
         this.say("Stopped.");
       } else {
+        this.say("");
         this.problem(describe(error));
         this.side.raw("bad", String(error.message));
       }

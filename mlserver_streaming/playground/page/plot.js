@@ -10,6 +10,7 @@ export class Plot {
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
     this.canvas = canvas;
+    canvas.hidden = true;
     this.values = [];
     this.waiting = false;
     new ResizeObserver(() => this.#later()).observe(canvas);
@@ -38,12 +39,12 @@ export class Plot {
   }
 
   #draw() {
+    this.canvas.hidden = this.values.length === 0;
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    if (!width) return;
+    if (!width || !this.values.length) return;
     const ratio = devicePixelRatio || 1;
     this.canvas.width = width * ratio;
     this.canvas.height = height * ratio;
-    if (!this.values.length) return;
     const pen = this.canvas.getContext("2d");
     const style = getComputedStyle(this.canvas);
     pen.scale(ratio, ratio);

@@ -44,7 +44,7 @@ export function setUpVideo() {
     const socket = await panel.client.socket(panel.model, {
       ahead,
       onraw: (direction, data) => panel.side.raw(direction, data),
-      onstate: (state) => state === "lost" && panel.say("The connection was lost; trying again ..."),
+      onstate: (state) => panel.say(state === "lost" ? "The connection was lost; trying again ..." : ""),
     });
     signal.addEventListener("abort", () => socket.close());
     if (signal.aborted) socket.close();
