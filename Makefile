@@ -133,7 +133,7 @@ test: setup test-aids
 
 # The live tests once more, with every model in two worker processes; not those that have workers
 # anyway, nor those of the commands that our pages name.
-SAME_WITH_WORKERS := workers readme_network tls_docs
+SAME_WITH_WORKERS := workers readme_network tls_docs playground
 test-parallel: setup test-aids
 	TEST_WORKERS=2 $(PYTEST) tests/live \
 		$(SAME_WITH_WORKERS:%=--ignore=tests/live/test_%.py)

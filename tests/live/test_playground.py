@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed (the extra dev has it)")
@@ -18,7 +19,15 @@ pytest.importorskip("playwright", reason="playwright is not installed (the extra
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.clients.web.node import FLAGS, NODE, needs_node
-from tests.live.browser import VOICE, Watched, browser, needs_chromium, write_sound, write_video
+from tests.live.browser import (
+    VOICE,
+    Watched,
+    browser,
+    frames,
+    needs_chromium,
+    write_sound,
+    write_video,
+)
 from tests.live.conftest import make_folder
 from tests.live.keyed import add_key
 from tests.live.openai_service import MODELS
@@ -231,11 +240,19 @@ def test_a_camera_s_frames_are_answered_on_one_socket(page: Page, watched: Watch
     assert watched.sockets == 1
 
 
-def test_a_video_file_is_played_through(page: Page, tmp_path: Path) -> None:
+DROPPED = """bytes => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], "square.webm", { type: "video/webm" }));
+  return data;
+}"""
+
+
+def test_a_video_that_is_dropped_is_played_through(page: Page, tmp_path: Path) -> None:
     write_video(tmp_path / "square.webm")
     panel = open_tab(page, "video")
     choose(panel, "motion")
-    panel.get_by_label("A video or a picture").set_input_files(tmp_path / "square.webm")
+    dropped_file = page.evaluate_handle(DROPPED, list((tmp_path / "square.webm").read_bytes()))
+    panel.locator(".drop").dispatch_event("drop", {"dataTransfer": dropped_file})
     panel.get_by_role("button", name="Play file").click()
     expect(panel.get_by_role("status")).to_contain_text("dropped.")
     sent, answered, dropped = (
@@ -243,6 +260,17 @@ def test_a_video_file_is_played_through(page: Page, tmp_path: Path) -> None:
     )
     assert sent == answered > 0
     assert dropped >= 0
+
+
+def test_a_picture_and_what_is_none(page: Page, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), next(frames()))
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    panel = open_tab(page, "video")
+    choose(panel, "motion")
+    for name, told in (("a.png", "0 found in the picture."), ("b.png", "cannot read this picture")):
+        panel.get_by_label("A video or a picture").set_input_files(tmp_path / name)
+        panel.get_by_role("button", name="Play file").click()
+        expect(panel.locator(".state, .work > .problem", has_text=told)).to_be_visible()
 
 
 # -- speech --------------------------------------------------------------------------------------
