@@ -6,6 +6,7 @@ import shutil
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ VOICE = DATA / "speech" / "sense_and_sensibility_01_austen_64kb-0880.wav"
 RATE = 16000
 SIZE = (320, 240)
 FRAMES = 60
+RATE_OF_FRAMES = 30
 
 
 @contextmanager
@@ -61,12 +63,13 @@ def frames() -> Iterator[np.ndarray]:
 
 
 def write_video(path: Path) -> None:
+    """A second of it."""
     with av.open(path, "w") as file:
-        stream = file.add_stream("libvpx", rate=30)
+        stream = file.add_stream("libvpx", rate=RATE_OF_FRAMES)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p"
         stream.options = {"deadline": "realtime", "cpu-used": "8"}
-        for frame in frames():
+        for frame in islice(frames(), RATE_OF_FRAMES):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "bgr24")))
         file.mux(stream.encode())
 

@@ -32,7 +32,7 @@ test("a stream that is aborted", async () => {
 
 test("errors have their status and the service's sentence", async () => {
   await assert.rejects(client.metadata("nobody"), { name: "ServiceError", status: 404, message: /not found/ });
-  await assert.rejects(all(client.chat({ model: "nobody", messages: [] })), { status: 404 });
+  await assert.rejects(all(client.chat({ model: "nobody", messages: [{ role: "user", content: "a" }] })), { status: 404 });
   await assert.rejects(new StreamingClient(url).models(), { status: 401, message: /needs a key/ });
   await assert.rejects(new StreamingClient(url).socket("text-model"), /cannot be opened/);
 });
