@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -12,10 +12,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..access.authenticator import REFUSED, Authenticator
+from ..access.authenticator import API_KEY, AUTHORIZATION, REFUSED, Authenticator
 from ..access.callers import INFER, NOBODY, Caller, authorise, require, set_current
 from ..errors import ForbiddenError, MLServerError
-from ..streams.calls import returned_id
+from ..streams.calls import REST, WEBSOCKET, returned_id
 from .dialect import dialect_of
 
 # Probes of container platforms have no keys.
@@ -23,6 +23,8 @@ OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 MODELS = "/v2/models/"
 # No model's; it tells of the caller's own.
 ALL_STATISTICS = "/v2/models/stats"
+# What a token stands behind in the name of a sub-protocol, and where OpenAI has its own for it.
+TOKEN_PROTOCOL, OPENAI_PROTOCOL = "token.", "openai-insecure-api-key."
 HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},  # https://www.rfc-editor.org/rfc/rfc6750#section-3
     503: {"Retry-After": "10"},  # as long as the tokens' issuer is not asked again
@@ -49,14 +51,15 @@ class AuthMiddleware:
             if path in self._open_paths:
                 set_current(NOBODY)
             else:
-                caller = await self._authenticator.identify(Headers(scope=scope))
+                caller = await self._caller(scope, dialect is not None)
                 set_current(caller)
                 require(INFER)
                 if dialect is None:
                     _require_path(caller, path)
         except MLServerError as error:
             status = error.status_code
-            REFUSED.labels(protocol="rest", status=status).inc()
+            protocol = WEBSOCKET if scope["type"] == "websocket" else REST
+            REFUSED.labels(protocol=protocol, status=status).inc()
             headers = {**HEADERS.get(status, {}), **returned_id(Headers(scope=scope))}
             if dialect is None:
                 answer: Response = JSONResponse({"error": str(error)}, status, headers)
@@ -65,6 +68,28 @@ class AuthMiddleware:
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _caller(self, scope: Scope, is_dialect: bool) -> Caller:
+        headers = Headers(scope=scope)
+        if scope["type"] == "websocket" and API_KEY not in headers and AUTHORIZATION not in headers:
+            token = token_of(scope["subprotocols"], is_dialect)
+            if token is not None:
+                return self._authenticator.socket_tokens.take(token)
+        return await self._authenticator.identify(headers)
+
+
+def token_of(subprotocols: Iterable[str], is_dialect: bool) -> str | None:
+    """The token that a browser's socket brings: it can name sub-protocols, and set no header.
+
+    Args:
+        is_dialect: whether the socket is OpenAI's, whose convention is another. It was made for
+            keys; only tokens are taken here.
+    """
+    for name in subprotocols:
+        for prefix in (TOKEN_PROTOCOL, *((OPENAI_PROTOCOL,) if is_dialect else ())):
+            if name.startswith(prefix):
+                return name.removeprefix(prefix)
+    return None
 
 
 def _require_path(caller: Caller, path: str) -> None:

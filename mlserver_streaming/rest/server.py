@@ -38,10 +38,12 @@ from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
 from .management import ManagementEndpoints
+from .origins import check_origins
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
 from .shared_memory import SharedMemoryEndpoints
 from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
+from .socket_tokens import SocketTokenEndpoint
 from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
@@ -99,6 +101,7 @@ class StreamingRESTServer(RESTServer):
             *documents.routes(),
             *repository.routes(),
             *SharedMemoryEndpoints(data_plane.regions).routes(),
+            *SocketTokenEndpoint(data_plane).routes(),
             *(route for dialect in dialects for route in dialect.routes()),
             *routes,
             *kept,
@@ -111,6 +114,7 @@ class StreamingRESTServer(RESTServer):
         trace_calls(self._app, settings)
         stream_log.configure(settings)
         protect(self._app, data_plane.authenticator, open_paths)
+        check_origins(self._app, settings.cors_settings)
         announce(settings, data_plane.authenticator.enabled)
         self._server: Any = None
         self._stopped = False
