@@ -67,12 +67,10 @@ const pythonSocketKey = (client) => (client.key ? `, additional_headers={"author
 
 /** @param {Record<string, any>} parameters of each frame. */
 export function videoSnippets(client, model, parameters) {
-  const request = { inputs: [{ name: "image", datatype: "BYTES", shape: [1] }], parameters };
-  const url = modelUrl(client, model, "infer");
-  const sent = JSON.stringify({ ...request, inputs: [{ ...request.inputs[0], data: ["@"] }] });
+  const url = modelUrl(client, model, "infer_stream");
+  const fields = Object.entries(parameters).map(([name, value]) => `-F ${name}=${value}`);
   return {
-    curl: `printf ${quoted(sent.replaceAll("%", "%%").replace("@", "%s"))} "$(base64 -w0 frame.jpg)" |
-  curl ${quoted(url)}${curlKey(client)} \\\n  -H 'Content-Type: application/json' -d @-`,
+    curl: `curl -N ${quoted(url)}${curlKey(client)} \\\n  ${fields.join(" ")} \\\n  -F image=@a.jpg -F image=@b.jpg`,
     Python: `${pythonImports(client, "base64", "json", "sys")}
 from websockets.sync.client import connect
 
@@ -100,10 +98,8 @@ for await (const { id, outputs, parameters } of socket) {
 
 export function speechSnippets(client, model, rate) {
   const url = modelUrl(client, model, "infer_stream");
-  const sent = JSON.stringify({ inputs: [{ name: "audio", datatype: "BYTES", shape: [1], data: ["@"] }] });
   return {
-    curl: `printf ${quoted(sent.replace("@", "%s"))} "$(base64 -w0 recording.wav)" |
-  curl -N ${quoted(url)}${curlKey(client)} \\\n  -H 'Content-Type: application/json' -d @-`,
+    curl: `curl -N ${quoted(url)}${curlKey(client)} \\\n  -F audio=@recording.wav`,
     Python: `${pythonImports(client, "base64", "json")}
 from websockets.sync.client import connect
 
