@@ -193,6 +193,7 @@ def _try_keys(page: Page, keyed: Keyed) -> None:
         panel = open_tab(page, name)
         expect(panel.locator(".absent")).to_be_visible()
         expect(panel.locator("form")).to_have_attribute("inert", "")
+        expect(panel.locator(".code")).to_be_empty()
     stored = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
     assert stored == [0, 0, ""]
 

@@ -26,7 +26,7 @@ export function setUpChat(openai) {
 
   panel.form.addEventListener("input", () => {
     const next = { role: "user", content: prompt.value || "What is the capital of France?" };
-    panel.side.show(chatSnippets(panel.client, openai, body([...messages, next])));
+    panel.code(() => chatSnippets(panel.client, openai, body([...messages, next])));
   });
   panel.field("clear").addEventListener("click", () => {
     messages = [];

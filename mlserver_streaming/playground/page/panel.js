@@ -40,8 +40,12 @@ export class Panel {
     if (fitting.some(({ name }) => name === before)) this.field("model").value = before;
     this.root.querySelector(".absent").hidden = fitting.length > 0;
     this.form.inert = fitting.length === 0;
-    this.form.classList.toggle("off", this.form.inert);
     this.form.dispatchEvent(new Event("input"));
+  }
+
+  /** Show the request as code, where there is a model for it. @param {() => Record<string, string>} snippets */
+  code(snippets) {
+    this.side.show(this.client && this.model ? snippets() : {});
   }
 
   figure(name, value) {

@@ -32,7 +32,7 @@ with httpx.Client(timeout=None) as client:
             print(json.loads(event.data)["text_output"], end="", flush=True)`,
     JavaScript: `${jsClient(client)}
 const request = ${pretty(request)};
-for await (const answer of client.stream("${model}", request)) {
+for await (const answer of client.stream(${JSON.stringify(model)}, request)) {
   console.log(answer.text_output);
 }`,
   };
@@ -47,7 +47,7 @@ export function chatSnippets(client, prefix, body) {
 
 client = OpenAI(base_url="${base}", api_key=${client.key ? `os.environ["API_KEY"]` : `"none"`})
 stream = client.chat.completions.create(
-    model="${body.model}",
+    model=${JSON.stringify(body.model)},
     messages=${indented(python(body.messages), 4)},
     max_tokens=${body.max_tokens},
     stream=True,
@@ -83,7 +83,7 @@ with connect(url, subprotocols=["v2.stream"], max_size=None${pythonSocketKey(cli
         print(socket.recv())
     socket.send('{"end": true}')`,
     JavaScript: `${jsClient(client)}
-const socket = await client.socket("${model}", { ahead: 2 });
+const socket = await client.socket(${JSON.stringify(model)}, { ahead: 2 });
 async function send(jpeg) { // a Uint8Array
   await socket.send({
     inputs: [{ name: "image", datatype: "BYTES", shape: [1], data: [jpeg] }],
@@ -113,7 +113,7 @@ with connect(url, subprotocols=["v2.stream"], max_size=None${pythonSocketKey(cli
         answer = json.loads(message)
         print(answer["outputs"][0]["data"][0], answer["parameters"].get("final"))`,
     JavaScript: `${jsClient(client)}
-const socket = await client.socket("${model}");
+const socket = await client.socket(${JSON.stringify(model)});
 async function send(samples) { // an Int16Array, ${rate} samples a second
   await socket.send(
     {

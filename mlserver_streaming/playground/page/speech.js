@@ -14,7 +14,7 @@ export function setUpSpeech() {
 
   panel.form.addEventListener("input", () => {
     panel.field("play").disabled = !panel.field("file").files.length || panel.running !== null;
-    if (panel.client) panel.side.show(speechSnippets(panel.client, panel.model, RATE));
+    panel.code(() => speechSnippets(panel.client, panel.model, RATE));
   });
   panel.form.addEventListener("submit", () => panel.run(listen));
   panel.field("play").addEventListener("click", () => panel.run(hear));
@@ -38,12 +38,12 @@ export function setUpSpeech() {
       const shownAll = show(socket, performance.now());
       let sent = 0;
       const sending = (async () => {
-        for await (const { samples, level: loud } of chunksOf(microphone, over.signal)) {
+        for await (const { samples, rate, level: loud } of chunksOf(microphone, over.signal)) {
           const tensor = { name: "audio", datatype: "INT16", shape: [samples.length], data: samples };
-          await socket.send({ inputs: [tensor], parameters: { sample_rate: RATE } }, { counted: false });
-          sent += samples.length;
+          await socket.send({ inputs: [tensor], parameters: { sample_rate: rate } }, { counted: false });
+          sent += samples.length / rate;
           level.value = loud;
-          panel.figure("sent", `${(sent / RATE).toFixed(1)} s`);
+          panel.figure("sent", `${sent.toFixed(1)} s`);
         }
         socket.end();
       })();

@@ -31,7 +31,7 @@ export function setUpText() {
 
   panel.form.addEventListener("input", () => {
     try {
-      panel.side.show(textSnippets(panel.client, panel.model, request()));
+      panel.code(() => textSnippets(panel.client, panel.model, request()));
     } catch {
       // It is said when it is sent.
     }

@@ -24,7 +24,7 @@ export function setUpVideo() {
 
   panel.form.addEventListener("input", () => {
     panel.field("play").disabled = !panel.field("file").files.length || panel.running !== null;
-    if (panel.client) panel.side.show(videoSnippets(panel.client, panel.model, parameters()));
+    panel.code(() => videoSnippets(panel.client, panel.model, parameters()));
   });
   panel.form.addEventListener("submit", () =>
     panel.run(async (signal) => {
