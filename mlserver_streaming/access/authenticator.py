@@ -110,7 +110,7 @@ def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 def announce(settings: Settings, enabled: bool) -> None:
     """Say it loudly, once, when everybody in the network may call."""
-    if not enabled and not _is_loopback(settings.host):
+    if not enabled and not is_loopback(settings.host):
         logger.warning(
             "ANYBODY WHO REACHES %s MAY USE THIS SERVICE, and load and unload its models: set "
             "streaming.auth.keys_file (docs/security.md), or listen on 127.0.0.1.",
@@ -118,7 +118,8 @@ def announce(settings: Settings, enabled: bool) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at a host."""
     if host == "localhost":
         return True
     try:

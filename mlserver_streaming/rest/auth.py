@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -34,9 +34,12 @@ HEADERS = {
 class AuthMiddleware:
     """Sets the caller of each request, or answers 401 or 403 before its body is read."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator):
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, open_paths: Collection[str] = ()
+    ):
         self._app = app
         self._authenticator = authenticator
+        self._open_paths = {*OPEN_PATHS, *open_paths}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -45,7 +48,7 @@ class AuthMiddleware:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         dialect = dialect_of(scope)
         try:
-            if path in OPEN_PATHS:
+            if path in self._open_paths:
                 set_current(NOBODY)
             else:
                 caller = await self._caller(scope, dialect is not None)
@@ -99,10 +102,15 @@ def _require_path(caller: Caller, path: str) -> None:
         raise ForbiddenError(f"'{caller.name}' may use its models only, not {path}.")
 
 
-def protect(app: Starlette, authenticator: Authenticator) -> None:
+def protect(app: Starlette, authenticator: Authenticator, open_paths: Collection[str] = ()) -> None:
     """Put the door into an app of MLServer's, inside what counts requests and what answers CORS
-    preflights, which carry no key."""
+    preflights, which carry no key.
+
+    Args:
+        open_paths: need no key either, beside OPEN_PATHS.
+    """
     if authenticator.enabled:
         kinds: list[object] = [each.cls for each in app.user_middleware]
         place = kinds.index(GZipMiddleware) if GZipMiddleware in kinds else len(kinds)
-        app.user_middleware.insert(place, Middleware(AuthMiddleware, authenticator=authenticator))
+        door = Middleware(AuthMiddleware, authenticator=authenticator, open_paths=open_paths)
+        app.user_middleware.insert(place, door)

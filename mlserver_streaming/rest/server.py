@@ -1,7 +1,7 @@
 """MLServer's REST server with our inference calls, and one form for every error."""
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -72,11 +72,13 @@ class StreamingRESTServer(RESTServer):
         model_repository_handlers: GuardedRepositoryHandlers,
         dialects: Sequence[Dialect] = (),
         routes: Sequence[BaseRoute] = (),
+        open_paths: Collection[str] = (),
     ):
         """
         Args:
             dialects: other APIs on the same port.
             routes: of the rooms above.
+            open_paths: those of them that need no key.
         """
         super().__init__(settings, data_plane, model_repository_handlers)
         self._certificates = open_certificates(
@@ -111,7 +113,7 @@ class StreamingRESTServer(RESTServer):
         self._amend_middleware()
         trace_calls(self._app, settings)
         stream_log.configure(settings)
-        protect(self._app, data_plane.authenticator)
+        protect(self._app, data_plane.authenticator, open_paths)
         check_origins(self._app, settings.cors_settings)
         announce(settings, data_plane.authenticator.enabled)
         self._server: Any = None
