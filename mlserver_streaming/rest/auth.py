@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..access.authenticator import REFUSED, Authenticator
 from ..access.callers import INFER, NOBODY, Caller, authorise, require, set_current
 from ..errors import ForbiddenError, MLServerError
-from ..streams.calls import returned_id
+from ..streams.calls import REST, WEBSOCKET, returned_id
 from .dialect import dialect_of
 
 # Probes of container platforms have no keys.
@@ -52,7 +52,8 @@ class AuthMiddleware:
                     _require_path(caller, path)
         except MLServerError as error:
             status = error.status_code
-            REFUSED.labels(protocol="rest", status=status).inc()
+            protocol = WEBSOCKET if scope["type"] == "websocket" else REST
+            REFUSED.labels(protocol=protocol, status=status).inc()
             headers = {**HEADERS.get(status, {}), **returned_id(Headers(scope=scope))}
             if dialect is None:
                 answer: Response = JSONResponse({"error": str(error)}, status, headers)

@@ -56,7 +56,9 @@ def frame(opcode: int, data: bytes = b"", *, fin: bool = True, **odd: Any) -> by
     if not masked:
         return head + data
     mask = os.urandom(4)
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+    spread = (mask * (len(data) // 4 + 1))[: len(data)]
+    hidden = int.from_bytes(data) ^ int.from_bytes(spread)
+    return head + mask + hidden.to_bytes(len(data))
 
 
 class Raw:
