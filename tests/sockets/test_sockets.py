@@ -214,9 +214,12 @@ async def test_compressed_only_when_asked(port: int) -> None:
     uri = f"ws://127.0.0.1:{port}/v2/models/a/stream"
     async with websockets.connect(uri) as socket:
         assert "permessage-deflate" in socket.response.headers["Sec-WebSocket-Extensions"]
-        for number in range(3):
-            await socket.send(v2("word " * 100, str(number)))
-            assert said((await heard(socket))[0]) == (str(number), "word " * 100)
+        for number, text in enumerate(("word", "word " * 1000, "word " * 100_000, "word")):
+            await socket.send(v2(text, str(number)))
+            assert said((await heard(socket))[0]) == (str(number), text)
+        with pytest.raises(websockets.ConnectionClosedError, match=r"1009 .* in a frame\."):
+            await socket.send(v2("x" * 9 * 1024 * 1024))
+            await socket.recv()
     async with connect(port) as socket:
         assert "Sec-WebSocket-Extensions" not in socket.response.headers
 
