@@ -234,7 +234,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._ahead_bytes -= len(data)
         if self.read_paused and not self._has_enough():
             self._read()
-        if event["is_text"] and not data.isascii():
+        if event["is_text"] and not (len(data) <= COPIED_BYTES and data.isascii()):
             try:
                 await in_turns(_decoded(data))
             except UnicodeDecodeError:
