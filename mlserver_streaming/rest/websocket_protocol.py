@@ -110,7 +110,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Parse what has come, as far as there is room for it."""
         data, self._backlog = memoryview(self._backlog), b""
         at = 0
-        while at < len(data) and not self._is_deaf and not self._has_enough():
+        while at < len(data) and not (self._is_deaf or self._is_opening() or self._has_enough()):
             self.conn.receive_data(data[at : at + PIECE_BYTES])  # type: ignore[arg-type]
             at += PIECE_BYTES
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
@@ -123,9 +123,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._backlog = bytes(data[at:])
         self._hold_back()
 
+    def _is_opening(self) -> bool:
+        """Whether the upgrade is asked for and not answered: frames come too early."""
+        return self.handshake_initiated and not self.handshake_complete
+
     def _has_enough(self) -> bool:
         if self.close_sent or self.is_gone:
             return False
+        if self._is_opening():
+            return len(self._backlog) >= BYTES_AHEAD
         return self._ahead >= MESSAGES_AHEAD or self._ahead_bytes >= BYTES_AHEAD
 
     def _hold_back(self) -> None:
@@ -266,6 +272,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.close(message.get("code", 1000), message.get("reason") or "")
             return
         await super().send(message)
+        if message["type"] == "websocket.accept" and self._backlog:
+            self._read()
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             # Or uvicorn logs that nothing was answered.
             self.handshake_complete = True

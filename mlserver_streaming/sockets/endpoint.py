@@ -9,7 +9,7 @@ from mlserver.utils import generate_uuid
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import InternalError, MLServerError
 from ..rest.server import EXCEPTION_HANDLERS
@@ -80,6 +80,8 @@ class SocketEndpoint:
             else:
                 answer = await EXCEPTION_HANDLERS[MLServerError](socket, error)
                 await socket.send_denial_response(answer)
+        except WebSocketDisconnect:  # before it was open
+            return
         except Exception:
             internal = InternalError(generate_uuid())
             logger.exception("WebSocket: %s", internal)

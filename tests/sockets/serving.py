@@ -90,7 +90,8 @@ class Raw:
                 opcode, data = await self.frame()
                 if opcode == CLOSE:
                     assert len(data) <= 125
-                    return struct.unpack("!H", data[:2])[0], data[2:].decode()
+                    code = struct.unpack("!H", data[:2])[0] if data else 1005
+                    return code, data[2:].decode()
 
     async def ended(self) -> bool:
         """Whether the connection ends, once whatever comes is read."""
@@ -101,8 +102,14 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def raw(port: int, model: str, *headers: str, **replaced: str) -> AsyncIterator[Raw]:
-    """Such a connection, its upgrade asked for."""
+async def raw(
+    port: int, model: str, *headers: str, early: bytes = b"", **replaced: str
+) -> AsyncIterator[Raw]:
+    """Such a connection, its upgrade asked for.
+
+    Args:
+        early: what is sent behind the request at once.
+    """
     named = {
         "Host": "localhost",
         "Upgrade": "websocket",
@@ -115,7 +122,7 @@ async def raw(port: int, model: str, *headers: str, **replaced: str) -> AsyncIte
     lines += [f"{name}: {value}" for name, value in named.items() if value] + list(headers)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write("\r\n".join([*lines, "", ""]).encode())
+        writer.write("\r\n".join([*lines, "", ""]).encode() + early)
         async with asyncio.timeout(PATIENCE):
             head = await reader.readuntil(b"\r\n\r\n")
         yield Raw(reader, writer, head)

@@ -315,6 +315,18 @@ async def test_what_is_no_frame_closes_with_a_reason(port: int, sent: bytes, cod
         assert await connection.ended()
 
 
+@pytest.mark.parametrize(
+    ("early", "code"), [(frame(TEXT, b"{}"), 1000), (frame(3), 1002), (frame(CLOSE), 1005)]
+)
+async def test_frames_that_come_before_the_upgrade_is_answered(
+    port: int, early: bytes, code: int
+) -> None:
+    async with raw(port, "a", early=early) as connection:
+        assert connection.status == 101
+        connection.send(frame(TEXT, b'{"end": true}'))
+        assert (await connection.closed())[0] == code
+
+
 async def test_many_empty_fragments_take_no_memory(port: int) -> None:
     data = v2("x").encode()
     async with raw(port, "a") as connection:
