@@ -37,10 +37,15 @@ CLOSE_SECONDS = 5
 # A close frame holds no more.
 # https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
 REASON_BYTES = 123
-# A window of 4 KiB each way, and little memory for the state.
+# Browsers always ask for it. Each message by itself, so that nothing is kept between them: with
+# zlib's state an idle socket takes half as much again.
 DEFLATE = ServerPerMessageDeflateFactory(
-    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+    server_no_context_takeover=True, client_no_context_takeover=True, server_max_window_bits=12
 )
+# Of text: shorter ones hardly shrink alone, and longer ones would keep the loop.
+COMPRESSED_BYTES = range(1024, COPIED_BYTES)
+# A compressed frame is undone at once, 64 MiB in a fifth of a second.
+INFLATED_BYTES = 8 * 1024 * 1024
 # What a connection says of itself is in the service's own lines.
 QUIET = logging.getLogger("mlserver.websockets")
 QUIET.setLevel(logging.WARNING)
@@ -105,7 +110,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Parse what has come, as far as there is room for it."""
         data, self._backlog = memoryview(self._backlog), b""
         at = 0
-        while at < len(data) and not self._is_deaf and not self._has_enough():
+        while at < len(data) and not (self._is_deaf or self._is_opening() or self._has_enough()):
             self.conn.receive_data(data[at : at + PIECE_BYTES])  # type: ignore[arg-type]
             at += PIECE_BYTES
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
@@ -118,9 +123,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._backlog = bytes(data[at:])
         self._hold_back()
 
+    def _is_opening(self) -> bool:
+        """Whether the upgrade is asked for and not answered: frames come too early."""
+        return self.handshake_initiated and not self.handshake_complete
+
     def _has_enough(self) -> bool:
         if self.close_sent or self.is_gone:
             return False
+        if self._is_opening():
+            return len(self._backlog) >= BYTES_AHEAD
         return self._ahead >= MESSAGES_AHEAD or self._ahead_bytes >= BYTES_AHEAD
 
     def _hold_back(self) -> None:
@@ -135,6 +146,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
+        if self.conn.extensions:
+            self.conn.max_fragment_size = INFLATED_BYTES
         if hasattr(self, "scope"):
             self.scope["extensions"][FRAMES] = {"frames": self}
 
@@ -227,7 +240,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._ahead_bytes -= len(data)
         if self.read_paused and not self._has_enough():
             self._read()
-        if event["is_text"] and not data.isascii():
+        if event["is_text"] and not (len(data) <= COPIED_BYTES and data.isascii()):
             try:
                 await in_turns(_decoded(data))
             except UnicodeDecodeError:
@@ -259,6 +272,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.close(message.get("code", 1000), message.get("reason") or "")
             return
         await super().send(message)
+        if message["type"] == "websocket.accept" and self._backlog:
+            self._read()
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             # Or uvicorn logs that nothing was answered.
             self.handshake_complete = True
@@ -267,20 +282,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Write messages, whether the peer reads or not; wait for `writable` before."""
         if self.close_sent or self.is_gone:
             return
-        if self.conn.extensions:
-            for message in messages:
-                if type(message) is Binary:
-                    self.conn.send_binary(message.data)
-                else:
-                    self.conn.send_text(message)  # type: ignore[arg-type]
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            return
         # By hand: the library takes eight times as long for a small one.
         parts: list[bytes] = []
         for message in messages:
             kind, size = TEXT, len(message)
             if type(message) is Binary:
                 kind, message = BINARY, message.data
+            elif size in COMPRESSED_BYTES and self.conn.extensions:
+                self.conn.send_text(message)  # type: ignore[arg-type]
+                parts += self.conn.data_to_send()
+                continue
             if size < 126:
                 parts.append(bytes((kind, size)))
             elif size < 65536:
@@ -363,6 +374,8 @@ class _Connection(ServerProtocol):
     def fail(self, code: Any, reason: str = "") -> None:
         if code == 1009:
             reason = f"A message may have {self.max_message_size} bytes; send less at once."
+            if self.max_fragment_size is not None:
+                reason = f"{reason[:-1]}, and {self.max_fragment_size} in a frame."
         super().fail(code, fit_reason(SENTENCES.get(code, reason)))
 
 

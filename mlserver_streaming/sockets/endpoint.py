@@ -6,8 +6,10 @@ import asyncio
 
 from mlserver.logging import logger
 from mlserver.utils import generate_uuid
-from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import InternalError, MLServerError
 from ..rest.server import EXCEPTION_HANDLERS
@@ -20,6 +22,12 @@ from .session import Session
 SUBPROTOCOL = "v2.stream"
 
 
+async def _no_upgrade(request: Request) -> Response:
+    """https://www.rfc-editor.org/rfc/rfc9110#section-15.5.22"""
+    message = f"{request.url.path} is a WebSocket: open it as one (docs/websocket.md)."
+    return JSONResponse({"error": message}, 426, {"Upgrade": "websocket"})
+
+
 class SocketEndpoint:
     """`/v2/models/{model}[/versions/{version}]/stream`."""
 
@@ -28,10 +36,14 @@ class SocketEndpoint:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            WebSocketRoute(f"{base}/stream", self._serve)
+            route
             for base in (
                 "/v2/models/{model_name}",
                 "/v2/models/{model_name}/versions/{model_version}",
+            )
+            for route in (
+                WebSocketRoute(f"{base}/stream", self._serve),
+                Route(f"{base}/stream", _no_upgrade, include_in_schema=False),
             )
         ]
 
@@ -68,6 +80,8 @@ class SocketEndpoint:
             else:
                 answer = await EXCEPTION_HANDLERS[MLServerError](socket, error)
                 await socket.send_denial_response(answer)
+        except WebSocketDisconnect:  # before it was open
+            return
         except Exception:
             internal = InternalError(generate_uuid())
             logger.exception("WebSocket: %s", internal)

@@ -12,6 +12,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+import websockets
 from click.testing import CliRunner, Result
 from grpc_reflection.v1alpha import reflection_pb2
 from mlserver.grpc import dataplane_pb2 as pb
@@ -362,13 +363,32 @@ def test_garbage_leaves_the_old_keys_and_one_line(keyed: Keyed) -> None:
     assert sum(loud in line for line in lines) == 1
 
 
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize(("model", "needs"), [("text-model", "own"), ("jpeg-model", "other")])
+async def test_sockets(keyed: Keyed, caller: str, model: str, needs: str) -> None:
+    uri = f"ws://127.0.0.1:{keyed.service.http}/v2/models/{model}/stream"
+    headers, wanted = keyed.headers[caller], expected(caller, needs)
+    if wanted != 200:
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with websockets.connect(uri, additional_headers=headers):
+                pass
+        answer = caught.value.response
+        assert (answer.status_code, list(json.loads(answer.body))) == (wanted, ["error"])
+        return
+    async with websockets.connect(uri, additional_headers=headers) as socket:
+        # Another model than the path's is authorised too.
+        await socket.send(json.dumps({"text_input": "x", "model_name": "tensor-sum"}))
+        answered = json.loads(await socket.recv())
+        assert answered["error_code"] == (403 if caller in LIMITED else 400)
+
+
 def test_no_secret_is_in_the_log_or_the_metrics(keyed: Keyed) -> None:
     """Last: all calls of this module are behind it."""
     url = f"http://127.0.0.1:{keyed.service.metrics}/metrics"
     metrics = httpx.get(url, headers=keyed.headers["admin"]).text
     log = keyed.service.log.read_text()
     assert "stream_requests_total" in metrics
-    for protocol in ("rest", "grpc"):
+    for protocol in ("rest", "grpc", "websocket"):
         for status in (401, 403):
             assert f'auth_refused_total{{protocol="{protocol}",status="{status}"}}' in metrics
     assert "key=infer" in log

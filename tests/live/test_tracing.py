@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import websockets
 
 from tests.live.collector import Collector, collecting
 from tests.live.conftest import make_folder
@@ -162,3 +164,19 @@ async def test_traces_are_switched_off_and_on_again(traced: Traced) -> None:
         await over_grpc(service, heard)
     await only_span(collector, heard)
     assert not collector.of(unheard.trace)
+
+
+async def test_a_socket_is_one_span(traced: Traced) -> None:
+    service, collector = traced
+    caller = Caller()
+    uri = f"ws://127.0.0.1:{service.http}/v2/models/text-model/stream"
+    async with websockets.connect(uri, additional_headers=caller.headers) as socket:
+        asked = {"id": "1", "text_input": TEXT, "parameters": {"delay": 0}, "own_stream": True}
+        await socket.send(json.dumps(asked))
+        while "final" not in json.loads(await socket.recv()):
+            pass
+        await socket.send(json.dumps({"end": True}))
+        await socket.wait_closed()
+    span = await only_span(collector, caller)
+    assert events(span) == ["first response", "end"]
+    assert end(span)["responses"] == WORDS
