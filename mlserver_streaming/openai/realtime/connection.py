@@ -1,0 +1,206 @@
+"""One session on the wire: events are read while what the model hears is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from mlserver.types import InferenceRequest, InferenceResponse
+from starlette.websockets import WebSocket
+
+from ...errors import BadRequestError, MLServerError, TooLargeError, WorkerLostError, failure_of
+from ...streams.calls import WEBSOCKET, Call
+from ...streams.turns import in_turns
+from ...watch.metrics import Figures
+from ..calls import Calls
+from ..fields import Fields
+from ..payloads import Tensors, sound_payload
+from ..pieces import PieceReader
+from .events import Event
+from .recording import Recording
+from .session import APPEND, Session
+from .sound import decoded
+from .turns import Heard
+
+# OpenAI's own bound of an append, 15 MiB of sound, in base64, and what stands around it.
+MOST_CHARACTERS = (20 << 20) + 4096
+# An id that its client gave an event.
+MOST_ID_CHARACTERS = 512
+# Failures of a stream that another would have too; after all others the session goes on.
+LASTING = (403, 404, 429, 501, 503)
+
+
+class SessionFailedError(Exception):
+    """A session cannot go on.
+
+    Attributes:
+        error: why.
+        culprit: the client's own id of its event that was.
+    """
+
+    def __init__(self, error: MLServerError, culprit: str | None = None):
+        super().__init__(str(error))
+        self.error, self.culprit = error, culprit
+
+
+class Connection:
+    """A session's two directions; `run` ends when the client leaves."""
+
+    def __init__(self, socket: WebSocket, call: Call, calls: Calls, session: Session):
+        """
+        Args:
+            session: its recordings are empty.
+        """
+        self._socket = socket
+        self._call = call
+        self._calls = calls
+        self._session = session
+        self._recordings = session.recordings
+        self._figures: Figures | None = None
+        self._checked: str | None = None
+        self._most = min(calls.most_bytes, MOST_CHARACTERS)
+
+    async def run(self) -> None:
+        """
+        Raises:
+            SessionFailedError: it cannot go on.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                hearing = tasks.create_task(self._hear_all())
+                await self._read()
+                hearing.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+
+    async def send(self, events: list[Event]) -> None:
+        for event in events:
+            text = orjson.dumps(event).decode()
+            await self._socket.send_text(text)
+            self._call.touch()
+            if self._figures is not None:
+                self._figures.sent.inc(len(text))
+
+    async def check_model(self) -> None:
+        """
+        Raises:
+            MLServerError: the model that the session names is not there, not for this caller, or
+                hears nothing.
+        """
+        name = self._session.config.model
+        if name is None or name == self._checked:
+            return
+        model = await self._calls.model(name)
+        Tensors.of(model).audio_input()
+        self._figures = self._calls.figures(model, 0, WEBSOCKET)
+        self._checked = name
+
+    async def _read(self) -> None:
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            self._call.touch()
+            text: str | bytes = message.get("text") or message.get("bytes") or b""
+            if self._figures is not None:
+                self._figures.received.inc(len(text))
+            culprit = None
+            try:
+                event = self._event(text)
+                culprit = _culprit(event)
+                sound = await self._sound(event)
+                found = self._session.take(event, sound)
+            except (BadRequestError, TooLargeError) as error:
+                found = self._session.writer.error(error, culprit)
+            try:
+                await self.check_model()
+            except MLServerError as error:
+                raise SessionFailedError(error, culprit) from error
+            await self.send(found)
+            await self._recordings.room()
+
+    def _event(self, text: str | bytes) -> Fields:
+        if len(text) > self._most:
+            raise TooLargeError(
+                f"The event has {len(text)} bytes, and may have {self._most}; append less sound at "
+                "once."
+            )
+        try:
+            parsed = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise BadRequestError(f"The event is not JSON: {error}.") from error
+        if not isinstance(parsed, dict):
+            raise BadRequestError("An event is a JSON object with a 'type'.")
+        return Fields(parsed)
+
+    async def _sound(self, event: Fields) -> bytes:
+        if event.all.get("type") != APPEND:
+            return b""
+        return await in_turns(decoded(event.needed_text("audio")))
+
+    async def _hear_all(self) -> None:
+        async with aclosing(self._recordings.each()) as recordings:
+            async for recording in recordings:
+                try:
+                    await self._hear(recording)
+                except MLServerError as error:
+                    if error.status_code in LASTING and not isinstance(error, WorkerLostError):
+                        raise SessionFailedError(error) from error
+                    if not recording.is_dropped:
+                        await self.send(recording.turn.failed(error))
+
+    async def _hear(self, recording: Recording) -> None:
+        """Have the model hear one recording, and tell what it hears."""
+        name = recording.config.model or ""
+        tensors = Tensors.of(await self._calls.model(name))
+        reader = PieceReader(tensors.output)
+        async with (
+            aclosing(self._requests(recording, tensors)) as requests,
+            aclosing(self._calls.stream(requests, name)) as responses,
+        ):
+            async for response in responses:
+                self._call.touch()
+                if recording.is_dropped:
+                    continue
+                if error := failure_of(response):
+                    await self.send(self._session.writer.error(error))
+                else:
+                    await self.send(recording.turn.heard(_heard(recording, reader, response)))
+        if not recording.is_dropped:
+            await self.send(recording.turn.ended(recording.seconds))
+
+    async def _requests(
+        self, recording: Recording, tensors: Tensors
+    ) -> AsyncGenerator[InferenceRequest, None]:
+        config = recording.config
+        told = config.parameters
+        async with aclosing(self._recordings.sound(recording)) as sound:
+            async for samples in sound:
+                parameters = {"sample_rate": config.format.rate, **told}
+                payload = sound_payload(samples, tensors, parameters)
+                self._calls.take(self._socket, self._call, payload)
+                yield payload
+                told = {}
+
+
+def _heard(recording: Recording, reader: PieceReader, response: InferenceResponse) -> Heard:
+    said: dict[str, Any] = (response.parameters and response.parameters.model_extra) or {}
+    begun, now = recording.begun, recording.begun + 1000 * recording.seconds
+
+    def ms(name: str, otherwise: float) -> int:
+        seconds = said.get(name)
+        return round(begun + 1000 * seconds if isinstance(seconds, int | float) else otherwise)
+
+    utterance = said.get("utterance")
+    return Heard(
+        reader.read(response).text,
+        said.get("final") is not False,
+        utterance if isinstance(utterance, int) else None,
+        ms("start", begun),
+        ms("end", now),
+    )
+
+
+def _culprit(event: Fields) -> str | None:
+    found = event.all.get("event_id")
+    return found[:MOST_ID_CHARACTERS] if isinstance(found, str) else None
