@@ -8,28 +8,40 @@ from itertools import takewhile
 class StableText:
     """Partial transcripts of one utterance in, what they add out: deltas that nobody takes back.
 
-    A partial may change up to its last word. What two in a row agree on, up to their last whole
-    word, seldom does (local agreement: Liu, Spanakis and Niehues, Interspeech 2020). Where it does
-    all the same, the final text is not what the deltas add up to: it alone counts.
+    A partial may change, its last words above all. What two in a row agree on, up to the last word,
+    seldom does (local agreement: Liu, Spanakis and Niehues, Interspeech 2020). Stops and capitals
+    do: they are as they were when their word was said. Where a word has changed all the same,
+    nothing is added any more. The final text alone counts.
     """
 
     def __init__(self) -> None:
-        self._before = ""
-        self._said = ""
+        self._before: list[str] = []
+        self._said: list[str] = []
 
     def partial(self, text: str) -> str:
-        """What can be added; empty where there is nothing new, or what was said has changed."""
-        both = zip(self._before, text, strict=False)
-        agreed = text[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))]
-        self._before = text
-        return self._add(agreed[: agreed.rfind(" ")] if " " in agreed else "")
+        """What can be added; empty where there is nothing new, or a word that was said is none."""
+        words = text.split()
+        agreed = _agreed(self._before, words[:-1])
+        self._before = words
+        return self._add(words[:agreed])
 
     def final(self, text: str) -> str:
-        """The rest; empty where the end is another than was thought."""
-        return self._add(text)
+        """The rest; empty where a word that was said is not in it."""
+        return self._add(text.split())
 
-    def _add(self, text: str) -> str:
-        if len(text) <= len(self._said) or not text.startswith(self._said):
+    def _add(self, words: list[str]) -> str:
+        said = len(self._said)
+        if len(words) <= said or _agreed(self._said, words) < said:
             return ""
-        added, self._said = text[len(self._said) :], text
-        return added
+        self._said = words
+        return " " * bool(said) + " ".join(words[said:])
+
+
+def _agreed(some: list[str], others: list[str]) -> int:
+    """How many words they begin with that are the same but for stops and capitals."""
+    both = zip(some, others, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: _bare(pair[0]) == _bare(pair[1]), both))
+
+
+def _bare(word: str) -> str:
+    return "".join(filter(str.isalnum, word)).casefold()
