@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -68,3 +70,33 @@ class HttpServer(uvicorn.Server):
                     milliseconds = int((self._idle_seconds + SPARE_SECONDS) * 1000)
                     listener.setsockopt(tcp, socket.TCP_USER_TIMEOUT, milliseconds)
                     listener.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._take_last()
+        await super().shutdown(sockets)
+
+    async def _take_last(self) -> None:
+        """Close the listeners, and serve the connections that wait there: the kernel would reset
+        those, though their clients have been told that they are connected."""
+        loop, config = asyncio.get_running_loop(), self.config
+        kind: Any = config.http_protocol_class
+        make = functools.partial(
+            kind,
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        last = []
+        for server in self.servers:
+            for listener in server.sockets:
+                # The loop's own cannot accept by hand.
+                queue = socket.socket(fileno=os.dup(listener.fileno()))
+                with queue, suppress(BlockingIOError):
+                    while True:
+                        last.append(queue.accept()[0])
+                        last[-1].setblocking(False)
+            server.close()
+        taken = (loop.connect_accepted_socket(make, each, ssl=config.ssl) for each in last)
+        with suppress(TimeoutError):  # of who does not shake hands
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*taken, return_exceptions=True)
