@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import TracebackType
@@ -49,6 +49,7 @@ class Call:
         stopped: the error that ended it from outside.
         failed: whether one of its requests was what ended it.
         models: the models that it has streams to, or waits for.
+        on_drain: called when the service takes no new calls any more.
         queue_ns: how long it has waited for slots, as far as no statistics have it yet.
     """
 
@@ -60,6 +61,7 @@ class Call:
         "key",
         "last",
         "models",
+        "on_drain",
         "opened",
         "protocol",
         "queue_ns",
@@ -82,6 +84,7 @@ class Call:
         self.stopped: MLServerError | None = None
         self.failed = False
         self.models: Counter[str] = Counter()
+        self.on_drain: Callable[[], None] | None = None
         self.queue_ns = 0
         self.opened = self.last = time.monotonic()
         self._due: float | None = None
@@ -228,6 +231,9 @@ class Calls:
         self.draining = True
         if not self._open:
             return
+        for call in list(self._open):
+            if call.on_drain is not None:
+                call.on_drain()
         try:
             async with asyncio.timeout(seconds):
                 await self._none_open.wait()
