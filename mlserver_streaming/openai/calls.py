@@ -86,7 +86,7 @@ class Calls:
         figures.received.inc(received)
         return figures
 
-    def take(self, request: HTTPConnection, call: Call, payload: InferenceRequest) -> None:
+    def take(self, request: Request, call: Call, payload: InferenceRequest) -> None:
         """Give a request what its call knows: the id, the deadline, the headers."""
         if payload.parameters is not None:
             check_counts(self._limits, parameters=len(payload.parameters.model_extra or {}))

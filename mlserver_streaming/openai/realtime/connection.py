@@ -11,7 +11,11 @@ import orjson
 from mlserver.types import InferenceRequest, InferenceResponse
 from starlette.websockets import WebSocket
 
+from ...access.authenticator import without_secrets
 from ...errors import BadRequestError, MLServerError, TooLargeError, WorkerLostError, failure_of
+from ...models.messages import put_headers
+from ...rest.websocket_protocol import frames_of
+from ...sockets.session import HANDSHAKE
 from ...streams.calls import WEBSOCKET, Call
 from ...streams.turns import in_turns
 from ...watch.metrics import Figures
@@ -26,7 +30,7 @@ from .sound import decoded
 from .turns import Heard
 
 # OpenAI's own bound of an append, 15 MiB of sound, in base64, and what stands around it.
-MOST_CHARACTERS = (20 << 20) + 4096
+MOST_BYTES = (20 << 20) + 4096
 # An id that its client gave an event.
 MOST_ID_CHARACTERS = 512
 # Failures of a stream that another would have too; after all others the session goes on.
@@ -47,42 +51,55 @@ class SessionFailedError(Exception):
 
 
 class Connection:
-    """A session's two directions; `run` ends when the client leaves."""
+    """A session's two directions."""
 
     def __init__(self, socket: WebSocket, call: Call, calls: Calls, session: Session):
         """
         Args:
             session: its recordings are empty.
         """
-        self._socket = socket
+        self._frames = frames_of(socket.scope)
         self._call = call
         self._calls = calls
         self._session = session
         self._recordings = session.recordings
         self._figures: Figures | None = None
         self._checked: str | None = None
-        self._most = min(calls.most_bytes, MOST_CHARACTERS)
+        self._most = min(calls.most_bytes, MOST_BYTES)
+        self._headers = {
+            name: value
+            for name, value in without_secrets(socket.headers).items()
+            if not name.startswith(HANDSHAKE)
+        }
 
     async def run(self) -> None:
-        """
+        """Read until the service is about to stop, and have all heard that was said.
+
         Raises:
             SessionFailedError: it cannot go on.
         """
+        self._call.on_drain = self._frames.wake
         try:
             async with asyncio.TaskGroup() as tasks:
-                hearing = tasks.create_task(self._hear_all())
+                tasks.create_task(self._hear_all())
                 await self._read()
-                hearing.cancel()
+                self._recordings.close()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group.exceptions[0].__cause__
+        finally:
+            self._call.on_drain = None
 
     async def send(self, events: list[Event]) -> None:
-        for event in events:
-            text = orjson.dumps(event).decode()
-            await self._socket.send_text(text)
-            self._call.touch()
-            if self._figures is not None:
-                self._figures.sent.inc(len(text))
+        """Have them leave in one write, once the client has read enough."""
+        if not events:
+            return
+        while not self._frames.writable.is_set():
+            await self._frames.writable.wait()
+        messages = [orjson.dumps(event) for event in events]
+        self._frames.write(messages)
+        self._call.touch()
+        if self._figures is not None:
+            self._figures.sent.inc(sum(map(len, messages)))
 
     async def check_model(self) -> None:
         """
@@ -99,14 +116,14 @@ class Connection:
         self._checked = name
 
     async def _read(self) -> None:
-        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+        while (message := await self._frames.take()) is not None:
+            data, _ = message
             self._call.touch()
-            text: str | bytes = message.get("text") or message.get("bytes") or b""
             if self._figures is not None:
-                self._figures.received.inc(len(text))
+                self._figures.received.inc(len(data))
             culprit = None
             try:
-                event = self._event(text)
+                event = self._event(data)
                 culprit = _culprit(event)
                 sound = await self._sound(event)
                 found = self._session.take(event, sound)
@@ -119,14 +136,14 @@ class Connection:
             await self.send(found)
             await self._recordings.room()
 
-    def _event(self, text: str | bytes) -> Fields:
-        if len(text) > self._most:
+    def _event(self, data: bytes) -> Fields:
+        if len(data) > self._most:
             raise TooLargeError(
-                f"The event has {len(text)} bytes, and may have {self._most}; append less sound at "
+                f"The event has {len(data)} bytes, and may have {self._most}; append less sound at "
                 "once."
             )
         try:
-            parsed = orjson.loads(text)
+            parsed = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise BadRequestError(f"The event is not JSON: {error}.") from error
         if not isinstance(parsed, dict):
@@ -178,7 +195,8 @@ class Connection:
             async for samples in sound:
                 parameters = {"sample_rate": config.format.rate, **told}
                 payload = sound_payload(samples, tensors, parameters)
-                self._calls.take(self._socket, self._call, payload)
+                self._call.take(payload)
+                put_headers(payload, dict(self._headers))
                 yield payload
                 told = {}
 

@@ -5,31 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 
+import orjson
 from mlserver.logging import logger
 from mlserver.utils import generate_uuid
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from ...errors import DrainingError, InternalError, MLServerError
 from ...rest.server import EXCEPTION_HANDLERS
-from ...streams.calls import REQUEST_ID, WEBSOCKET, fit_id
+from ...rest.websocket_protocol import WebSocketProtocol, frames_of
+from ...sockets.closing import close_of
+from ...streams.calls import WEBSOCKET
 from ..calls import Calls
 from ..errors import FieldError
 from .config import ONLY_TRANSCRIPTION, TRANSCRIPTION, Config
 from .connection import Connection, SessionFailedError
-from .events import OpenAIWriter
+from .events import OpenAIWriter, Writer
 from .recording import Recordings
 from .session import Session
 
 PROTOCOL = "realtime"
 # A browser cannot send the header; it offers this beside PROTOCOL.
 FLAT_HEADER, FLAT, FLAT_PROTOCOL = "openai-beta", "realtime=v1", "openai-beta.realtime-v1"
-# For the last words to leave, where the client does not read.
-LAST_SECONDS = 5
-# https://www.rfc-editor.org/rfc/rfc6455#section-7.4; from 4000 on they are anybody's, and 4000 plus
-# a status of HTTP.
-POLICY, INTERNAL, RESTARTS, TRY_LATER = 1008, 1011, 1012, 1013
-CODES = {408: 4408, 429: 4429, 503: TRY_LATER, 504: 4408}
-MOST_REASON_BYTES = 123
 
 
 class RealtimeEndpoint:
@@ -39,62 +35,52 @@ class RealtimeEndpoint:
         self._calls = calls
 
     async def __call__(self, socket: WebSocket) -> None:
-        session: Session | None = None
+        frames, task = frames_of(socket.scope), asyncio.current_task()
+        assert task is not None
+        frames.on_gone = task.cancel
+        try:
+            await self._open(socket, frames)
+        except asyncio.CancelledError:
+            if not frames.is_gone:
+                raise
+            task.uncancel()
+        finally:
+            frames.on_gone = None
+
+    async def _open(self, socket: WebSocket, frames: WebSocketProtocol) -> None:
+        """Serve a session, or answer the request for it with a status."""
+        writer: Writer | None = None
         culprit = None
         try:
             async with self._calls.open(socket, WEBSOCKET) as call:
-                flat = _is_flat(socket)
-                config = _config(socket)
-                opened = Session(OpenAIWriter(flat), config, Recordings())
-                connection = Connection(socket, call, self._calls, opened)
+                flat = OpenAIWriter(_is_flat(socket))
+                session = Session(flat, _config(socket), Recordings())
+                connection = Connection(socket, call, self._calls, session)
                 await connection.check_model()
-                offered = socket.scope.get("subprotocols", [])
-                await socket.accept(
-                    PROTOCOL if PROTOCOL in offered else None,
-                    [(name.encode(), text.encode()) for name, text in call.returned.items()],
-                )
-                session = opened
+                offered = PROTOCOL in socket.scope["subprotocols"]
+                returned = [(n.encode(), v.encode()) for n, v in call.returned.items()]
+                await socket.accept(PROTOCOL if offered else None, returned)
+                writer = flat
                 await connection.send(session.created(time.time()))
-                await connection.run()
-                return
-        except WebSocketDisconnect:
-            return
+                try:
+                    await connection.run()
+                finally:
+                    writer = session.writer
+            error: MLServerError = DrainingError()
         except SessionFailedError as failed:
             error, culprit = failed.error, failed.culprit
         except MLServerError as known:
             error = known
         except Exception:
-            error = InternalError(fit_id(socket.headers.get(REQUEST_ID)) or generate_uuid())
+            error = InternalError(generate_uuid())
             logger.exception("%s: %s", socket.scope["path"], error)
-        if session is None:
-            handler = EXCEPTION_HANDLERS[MLServerError]
-            await socket.send_denial_response(await handler(socket, error))
+        if writer is None:
+            answer = await EXCEPTION_HANDLERS[MLServerError](socket, error)
+            await socket.send_denial_response(answer)
         else:
-            await _close(socket, session, error, culprit)
-
-
-async def _close(
-    socket: WebSocket, session: Session, error: MLServerError, culprit: str | None
-) -> None:
-    """Say why, and close."""
-    try:
-        async with asyncio.timeout(LAST_SECONDS):
-            for event in session.writer.error(error, culprit):
-                await socket.send_json(event)
-            await socket.close(_code(error), _reason(str(error)))
-    except (TimeoutError, WebSocketDisconnect, RuntimeError):
-        return  # it has left
-
-
-def _code(error: MLServerError) -> int:
-    if isinstance(error, DrainingError):
-        return RESTARTS
-    status = error.status_code
-    return CODES.get(status, INTERNAL if status >= 500 and status != 501 else POLICY)
-
-
-def _reason(text: str) -> str:
-    return text.encode()[:MOST_REASON_BYTES].decode(errors="ignore")
+            # Whether its client reads or not.
+            frames.write([orjson.dumps(event) for event in writer.error(error, culprit)])
+            frames.close(*close_of(error))
 
 
 def _is_flat(socket: WebSocket) -> bool:

@@ -82,6 +82,7 @@ class Recordings:
         self.open: Recording | None = None
         self.ms = 0.0
         self._all: deque[Recording] = deque()
+        self._is_over = False
         self._changed = asyncio.Event()
 
     def begin(self, config: Config, turn: Turn) -> Recording:
@@ -103,6 +104,12 @@ class Recordings:
             recording.drop() if drop else recording.end()
             self._changed.set()
 
+    def close(self) -> None:
+        """No sound comes any more; what was sent is heard."""
+        self._is_over = True
+        self.end()
+        self._changed.set()
+
     async def room(self) -> None:
         """Wait while the model has enough to do."""
         while len(self._all) + sum(each.waiting for each in self._all) > AHEAD + 1:
@@ -110,9 +117,11 @@ class Recordings:
             await self._changed.wait()
 
     async def each(self) -> AsyncGenerator[Recording, None]:
-        """One after another, for ever; one is over when the next is asked for."""
+        """One after another; one is over when the next is asked for."""
         while True:
             while not self._all:
+                if self._is_over:
+                    return
                 self._changed.clear()
                 await self._changed.wait()
             recording = self._all[0]
