@@ -47,6 +47,7 @@ QUIET.setLevel(logging.WARNING)
 TEXT, BINARY = 0x81, 0x82
 NOT_UTF8 = 1007
 RESTART = 1012
+UNREADABLE = "A request for a WebSocket has no body, and headers as RFC 9110 has them."
 SENTENCES = {
     1002: "This is no frame of RFC 6455 that a client may send.",
     NOT_UTF8: "A text message must be UTF-8.",
@@ -204,7 +205,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """The request that asks for the upgrade cannot be read."""
         response = b"".join(self.conn.data_to_send())
         if not response:
-            response = self.conn.reject(400, "The request has a header that is none.").serialize()
+            response = self.conn.reject(400, UNREADABLE).serialize()
         self._is_deaf = self.handshake_complete = self.close_sent = True
         self.transport.write(response)
         self.transport.close()

@@ -206,7 +206,11 @@ class _Wire:
         self._writing = asyncio.Lock()
         self._sent: dict[MLModel, Callable[[float], None]] = {}
 
-    def encode(self, response: InferenceResponse, form: bool, model: MLModel | None) -> bytes:
+    def encode(
+        self, response: InferenceResponse, form: bool, model: MLModel | None
+    ) -> bytes | None:
+        if is_large(response):
+            return None
         if response.parameters is not None:
             said = headers.metadata_of(headers.headers_of(response))
             send_headers(said, self._context, self._call)
@@ -237,7 +241,7 @@ class _Wire:
     def final(self, request_id: str) -> None:
         """A stream of one request has no end of its own here."""
 
-    def outbox(self) -> Outbox:
+    def outbox(self, model: MLModel | None) -> Outbox:
         data_plane = self._servicer._data_plane
         limit = data_plane.streaming.limits.buffered_responses
         return Outbox(self._write, self._writing, data_plane.calls.turnstile, limit)

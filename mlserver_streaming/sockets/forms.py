@@ -11,7 +11,7 @@ from mlserver.types import InferenceResponse
 from ..rest.binary import BinaryOutputs
 from ..rest.generate import FlatAnswers
 from ..rest.websocket_protocol import Binary, Message
-from ..tensors.json_codec import encode_unless_large
+from ..tensors.json_codec import encode_unless_large, is_large
 from ..tensors.json_responses import written
 from ..tensors.raw import Buffer
 from ..tensors.steps import Steps, finish, gathered
@@ -23,8 +23,8 @@ LENGTH = struct.Struct("<I")
 class Form(Protocol):
     """How a response becomes a message."""
 
-    def at_once(self, response: InferenceResponse) -> Message:
-        """One that is not large."""
+    def at_once(self, response: InferenceResponse) -> Message | None:
+        """None where it is large."""
 
     def parts(self, response: InferenceResponse) -> Steps[list[Buffer]]:
         """The same in parts, which take turns."""
@@ -36,9 +36,7 @@ class Form(Protocol):
 class Text:
     """JSON as the protocol has it."""
 
-    def at_once(self, response: InferenceResponse) -> Message:
-        encoded = encode_unless_large(response)
-        return b"".join(finish(written(response))) if encoded is None else encoded
+    at_once = staticmethod(encode_unless_large)
 
     def parts(self, response: InferenceResponse) -> Steps[list[Buffer]]:
         return [*(yield from written(response))]
@@ -56,8 +54,8 @@ class Flat:
 
     answers: FlatAnswers
 
-    def at_once(self, response: InferenceResponse) -> Message:
-        return self.answers.at_once(response)
+    def at_once(self, response: InferenceResponse) -> Message | None:
+        return self.answers.encode(response)
 
     def parts(self, response: InferenceResponse) -> Steps[list[Buffer]]:
         return [*(yield from self.answers.written(response))]
@@ -76,7 +74,9 @@ class Raw:
 
     outputs: BinaryOutputs
 
-    def at_once(self, response: InferenceResponse) -> Message:
+    def at_once(self, response: InferenceResponse) -> Message | None:
+        if is_large(response):
+            return None
         return self.message(finish(gathered(finish(self.parts(response)))))
 
     def parts(self, response: InferenceResponse) -> Steps[list[Buffer]]:

@@ -29,7 +29,6 @@ from ..errors import (
     TooLargeError,
     failure_of,
 )
-from ..tensors.json_codec import is_large
 from .answers import One
 from .common_stream import CommonStream
 from .data_plane import StreamingDataPlane
@@ -71,13 +70,16 @@ class Outbox(Protocol):
     async def flush(self) -> None:
         """Write what is ready. A request's `timeout` does not cut a message in two."""
 
+    async def pause(self) -> None:
+        """The same, since the stream is about to wait for something else."""
+
 
 class Wire(Protocol):
     """Where a connection's messages go."""
 
     def encode(self, response: InferenceResponse, form: Any, model: MLModel | None) -> Any:
         """The message for a response, in the form that was asked for, of a model if there is such
-        a one.
+        a one; None where that takes too long. It never does for one without outputs.
 
         Raises:
             TooLargeError: it is larger than a message may be.
@@ -94,8 +96,8 @@ class Wire(Protocol):
     def failed(self, model: MLModel) -> None:
         """One of a model's requests has failed on its way out."""
 
-    def outbox(self) -> Outbox:
-        """For the messages of one more stream; those of all of them take turns."""
+    def outbox(self, model: MLModel | None) -> Outbox:
+        """For the messages of one more stream, to a model if there is such a one."""
 
 
 class ModelEnded(Exception):
@@ -342,12 +344,12 @@ class Substreams:
         self, model: ModelKey, requests: Any, form: Any, own: OwnStream | None = None
     ) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
-        outbox = self._wire.outbox()
-        # On gRPC each message is waited for until the wire took it: turns enough.
-        stream = self._data_plane.infer_stream(requests, *model, take_turns=self._lasting)
+        outbox = self._wire.outbox(self._served[model])
+        # The wire sees to the turns.
+        stream = self._data_plane.infer_stream(requests, *model, take_turns=False)
         async with aclosing(stream) as responses:
             await with_pauses(
-                self._gather(responses, outbox, form, self._served[model], own), outbox.flush
+                self._gather(responses, outbox, form, self._served[model], own), outbox.pause
             )
 
     async def _gather(
@@ -375,11 +377,9 @@ class Substreams:
                     continue
                 wrote, self._wrote = self._wrote, True
                 try:
-                    message = (
-                        await self._wire.encode_large(response, form, model)
-                        if is_large(response)
-                        else self._wire.encode(response, form, model)
-                    )
+                    message = self._wire.encode(response, form, model)
+                    if message is None:
+                        message = await self._wire.encode_large(response, form, model)
                 except TooLargeError as error:
                     self._wire.failed(model)
                     failure = _failure(model.name, response.id or "", error)
@@ -420,7 +420,7 @@ class Substreams:
     ) -> None:
         """Write a failure, and after one of a stream of its own that nothing follows."""
         self._wrote = True
-        outbox = self._wire.outbox()
+        outbox = self._wire.outbox(model)
         outbox.put(self._wire.encode(response, form, model))
         if own and (final := self._wire.final(response.id or "")) is not None:
             outbox.put(final)

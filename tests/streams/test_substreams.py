@@ -132,7 +132,7 @@ class Wire:
     def final(self, request_id: str) -> Message | None:
         return None
 
-    def outbox(self) -> Outbox:
+    def outbox(self, model: MLModel | None) -> Outbox:
         return Outbox(self._write, self._lock, Turnstile(), 16)
 
     async def _write(self, message: Message) -> None:
