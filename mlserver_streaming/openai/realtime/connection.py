@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -12,6 +12,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from starlette.websockets import WebSocket
 
 from ...access.authenticator import without_secrets
+from ...audio.samples import Pcm
 from ...errors import BadRequestError, MLServerError, TooLargeError, WorkerLostError, failure_of
 from ...models.messages import put_headers
 from ...rest.websocket_protocol import frames_of
@@ -24,7 +25,7 @@ from ..fields import Fields
 from ..payloads import Tensors, sound_payload
 from ..pieces import PieceReader
 from .events import Event
-from .recording import Recording
+from .recording import Recording, Recordings
 from .session import APPEND, Session
 from .sound import decoded
 from .turns import Heard
@@ -35,6 +36,8 @@ MOST_BYTES = (20 << 20) + 4096
 MOST_ID_CHARACTERS = 512
 # Failures of a stream that another would have too; after all others the session goes on.
 LASTING = (403, 404, 429, 501, 503)
+
+Payloads = Callable[[Pcm], InferenceRequest]
 
 
 class SessionFailedError(Exception):
@@ -171,10 +174,8 @@ class Connection:
         name = recording.config.model or ""
         tensors = Tensors.of(await self._calls.model(name))
         reader = PieceReader(tensors.output)
-        async with (
-            aclosing(self._requests(recording, tensors)) as requests,
-            aclosing(self._calls.stream(requests, name)) as responses,
-        ):
+        requests = Requests(self._recordings, recording, self._payloads(recording, tensors))
+        async with aclosing(self._calls.stream(requests, name)) as responses:
             async for response in responses:
                 self._call.touch()
                 if recording.is_dropped:
@@ -186,19 +187,37 @@ class Connection:
         if not recording.is_dropped:
             await self.send(recording.turn.ended(recording.seconds))
 
-    async def _requests(
-        self, recording: Recording, tensors: Tensors
-    ) -> AsyncGenerator[InferenceRequest, None]:
+    def _payloads(self, recording: Recording, tensors: Tensors) -> Payloads:
         config = recording.config
         told = config.parameters
-        async with aclosing(self._recordings.sound(recording)) as sound:
-            async for samples in sound:
-                parameters = {"sample_rate": config.format.rate, **told}
-                payload = sound_payload(samples, tensors, parameters)
-                self._call.take(payload)
-                put_headers(payload, dict(self._headers))
-                yield payload
-                told = {}
+
+        def made(samples: Pcm) -> InferenceRequest:
+            parameters = {"sample_rate": config.format.rate, **told}
+            told.clear()  # the first request has said it
+            payload = sound_payload(samples, tensors, parameters)
+            self._call.take(payload)
+            put_headers(payload, dict(self._headers))
+            return payload
+
+        return made
+
+
+class Requests:
+    """A recording's sound as requests; a model may leave them in the middle."""
+
+    def __init__(self, recordings: Recordings, recording: Recording, made: Payloads):
+        self._recordings = recordings
+        self._recording = recording
+        self._made = made
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> InferenceRequest:
+        samples = await self._recordings.read(self._recording)
+        if samples is None:
+            raise StopAsyncIteration
+        return self._made(samples)
 
 
 def _heard(recording: Recording, reader: PieceReader, response: InferenceResponse) -> Heard:

@@ -135,8 +135,8 @@ class Recordings:
                     self.open = None
                 self._changed.set()
 
-    async def sound(self, recording: Recording) -> AsyncGenerator[Pcm, None]:
-        """What is sent of one, as it comes."""
-        while (samples := await recording.read()) is not None:
-            self._changed.set()
-            yield samples
+    async def read(self, recording: Recording) -> Pcm | None:
+        """What comes next of one; None where nothing does."""
+        samples = await recording.read()
+        self._changed.set()
+        return samples
