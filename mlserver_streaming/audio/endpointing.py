@@ -21,8 +21,8 @@ from .samples import Pcm
 
 RATE = 16_000
 WINDOW = 512  # samples; the detector takes no other number
-# Silero's own thresholds: a voice begins above the one and ends below the other.
-VOICED, UNVOICED = 0.5, 0.35
+# Silero's own: a voice begins above its threshold, and ends so much below it.
+HYSTERESIS = 0.15
 # Windows in a row that make a voice; fewer are clicks.
 ONSET_WINDOWS = 3
 # A pause in an utterance that grows too long, in seconds: cut it there rather than in a word.
@@ -33,17 +33,19 @@ Voice = Callable[[Pcm], float]
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How utterances are cut; all in seconds.
+    """How utterances are cut; times in seconds.
 
     Attributes:
         pause: silence that ends an utterance.
         before: sound kept from before the first voiced window: soft consonants.
         longest: an utterance is cut here at the latest; from half of it a short pause is enough.
+        threshold: the probability of a voice, from which on there is one.
     """
 
     pause: float = 0.5
     before: float = 0.3
     longest: float = 20.0
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.pause <= 5:
@@ -52,6 +54,8 @@ class Cutting:
             raise ValueError(f"before must be from 0 to 1 second, not {self.before}")
         if not 2 <= self.longest <= 60:
             raise ValueError(f"longest must be from 2 to 60 seconds, not {self.longest}")
+        if not 0.05 <= self.threshold <= 0.95:
+            raise ValueError(f"threshold must be from 0.05 to 0.95, not {self.threshold}")
 
 
 @dataclass(slots=True)
@@ -105,6 +109,8 @@ class Endpointer:
         self._short_pause = min(self._pause, _windows(SHORT_PAUSE))
         self._before = _windows(cutting.before)
         self._longest = int(cutting.longest * RATE)
+        self._voiced_from = cutting.threshold
+        self._voiced_until = max(cutting.threshold - HYSTERESIS, 0.01)
         self._rest = np.zeros(0, np.int16)
         self._kept: list[Pcm] = []  # the last windows before an utterance
         self._voiced = self._silent = self._count = 0
@@ -131,7 +137,7 @@ class Endpointer:
             self._wait_for_voice(window, chance)
             return None
         utterance.parts.append(window)
-        if chance >= VOICED or (chance >= UNVOICED and not self._silent):
+        if chance >= self._voiced_from or (chance >= self._voiced_until and not self._silent):
             self._silent = 0
             utterance.end = self.heard
         else:
@@ -143,7 +149,7 @@ class Endpointer:
         return None
 
     def _wait_for_voice(self, window: Pcm, chance: float) -> None:
-        self._voiced = self._voiced + 1 if chance >= VOICED else 0
+        self._voiced = self._voiced + 1 if chance >= self._voiced_from else 0
         self._kept.append(window)
         del self._kept[: -(self._before + ONSET_WINDOWS)]
         if self._voiced < ONSET_WINDOWS:

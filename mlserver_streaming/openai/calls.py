@@ -9,7 +9,7 @@ from typing import Any
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from ..access.authenticator import without_secrets
@@ -50,8 +50,10 @@ class Calls:
         self._gzip = gzip
         self._limits = data_plane.streaming.limits
 
-    def open(self, request: Request) -> AbstractAsyncContextManager[Call]:
-        return self._data_plane.calls.open(REST, request.headers)
+    def open(
+        self, request: HTTPConnection, protocol: str = REST
+    ) -> AbstractAsyncContextManager[Call]:
+        return self._data_plane.calls.open(protocol, request.headers)
 
     @property
     def most_bytes(self) -> int:
@@ -80,8 +82,8 @@ class Calls:
         except (ForbiddenError, NoSuchModelError) as error:
             raise NoModelError(name) from error
 
-    def figures(self, model: MLModel, received: int) -> Figures:
-        figures = self._data_plane.metrics.of(model.name, model.version, REST)
+    def figures(self, model: MLModel, received: int, protocol: str = REST) -> Figures:
+        figures = self._data_plane.metrics.of(model.name, model.version, protocol)
         figures.received.inc(received)
         return figures
 
@@ -106,6 +108,12 @@ class Calls:
                 if error := failure_of(response):
                     raise error
                 yield response
+
+    def stream(
+        self, payloads: AsyncIterator[InferenceRequest], name: str
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """A model's responses to a stream of requests, failures of single ones among them."""
+        return self._data_plane.infer_stream(payloads, name)
 
     async def bounded(
         self, responses: AsyncIterator[Any], call: Call, size: Callable[[Any], int]

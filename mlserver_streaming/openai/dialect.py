@@ -9,7 +9,8 @@ from typing import Any
 from mlserver.settings import Settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from ..errors import UnsupportedError
 from ..streams.data_plane import StreamingDataPlane
@@ -17,6 +18,7 @@ from .audio_route import AudioRoute
 from .calls import Calls
 from .document import with_routes
 from .errors import IN_VAIN, NoModelError, error_object
+from .realtime import RealtimeEndpoint
 from .text_routes import text_routes
 
 
@@ -29,10 +31,11 @@ class OpenAIDialect:
         self._owner = settings.server_name
         self._keyed = data_plane.authenticator.enabled
         self._calls = Calls(data_plane, settings.gzip_enabled)
+        self._realtime = RealtimeEndpoint(self._calls)
         # No model says when it was made.
         self._created = int(time.time())
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         posts = {
             **text_routes(self._calls),
             "/audio/transcriptions": AudioRoute(self._calls),
@@ -40,11 +43,17 @@ class OpenAIDialect:
         }
         gets = {"/models": self.models, "/models/{model_name}": self.model}
         return [
-            Route(
-                self.prefix + path, _function(endpoint), methods=[method], include_in_schema=False
-            )
-            for method, endpoints in (("POST", posts), ("GET", gets))
-            for path, endpoint in endpoints.items()
+            WebSocketRoute(f"{self.prefix}/realtime", _socket_function(self._realtime)),
+            *(
+                Route(
+                    self.prefix + path,
+                    _function(endpoint),
+                    methods=[method],
+                    include_in_schema=False,
+                )
+                for method, endpoints in (("POST", posts), ("GET", gets))
+                for path, endpoint in endpoints.items()
+            ),
         ]
 
     async def models(self, request: Request) -> Response:
@@ -90,3 +99,12 @@ def _function(endpoint: Any) -> Any:
         return found
 
     return answer
+
+
+def _socket_function(endpoint: RealtimeEndpoint) -> Any:
+    """The same of a WebSocket."""
+
+    async def serve(socket: WebSocket) -> None:
+        await endpoint(socket)
+
+    return serve

@@ -20,7 +20,9 @@ from mlserver.types import (
     TensorData,
 )
 
+from ..audio.samples import Pcm
 from ..errors import BadRequestError, UnsupportedError, shown
+from ..models.messages import request_input
 from .ask import Ask
 from .errors import FieldError
 from .messages import last_words
@@ -160,6 +162,12 @@ def audio_payload(
     request = _request(tensors.audio_input(), file, parameters, None)
     request.outputs = [RequestOutput(name=name) for name in outputs] or None
     return request
+
+
+def sound_payload(samples: Pcm, tensors: Tensors, parameters: dict[str, Any]) -> InferenceRequest:
+    """The request for the words in the next of a recording's samples."""
+    tensor = request_input(tensors.audio_input(), "INT16", [len(samples)], samples, None)
+    return InferenceRequest(inputs=[tensor], parameters=Parameters(**parameters))
 
 
 def _request(

@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 
 class Hearing:
-    """Recordings, chunk by chunk or whole."""
+    """Recordings, chunk by chunk or whole.
+
+    Attributes:
+        cutting: how utterances are cut.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class Hearing:
             voice: makes a recording's voice-activity detector.
         """
         self._engine = engine
-        self._cutting = cutting
+        self.cutting = cutting
         self._max_seconds = max_seconds
         self._voice = voice
         self._threads = ThreadPoolExecutor(
@@ -56,9 +60,13 @@ class Hearing:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._engine.close()
 
-    def begin(self) -> Recording:
-        """A recording that comes in chunks."""
-        return Recording(self._listener(), self._engine, self._threads)
+    def begin(self, cutting: Cutting | None = None) -> Recording:
+        """A recording that comes in chunks.
+
+        Args:
+            cutting: how its utterances are cut; as all others' where it is left out.
+        """
+        return Recording(self._listener(cutting), self._engine, self._threads)
 
     async def whole(self, chunks: Sequence[Chunk]) -> list[list[Transcript]]:
         """The final transcripts of whole recordings, worked on side by side.
@@ -80,8 +88,8 @@ class Hearing:
             for each in in_order:
                 each.cancel()
 
-    def _listener(self) -> Listener:
-        return Listener(self._voice(), self._cutting, self._max_seconds)
+    def _listener(self, cutting: Cutting | None = None) -> Listener:
+        return Listener(self._voice(), cutting or self.cutting, self._max_seconds)
 
     async def _cut(self, index: int, chunk: Chunk) -> list[Utterance]:
         listener = self._listener()

@@ -1,11 +1,13 @@
 """What a request to the speech model holds: recordings, or a chunk of one. Pure."""
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from mlserver.types import InferenceRequest, RequestInput, TensorData
 
+from mlserver_streaming.audio.endpointing import Cutting
 from mlserver_streaming.audio.errors import AudioError, TooLongError
 from mlserver_streaming.audio.listening import Chunk, Samples
 from mlserver_streaming.audio.samples import MAX_RATE, MIN_RATE, from_floats, from_pcm
@@ -15,7 +17,7 @@ from mlserver_streaming.models.errors import (
     ParameterError,
     RequestError,
 )
-from mlserver_streaming.models.parameters import integer, parameter
+from mlserver_streaming.models.parameters import integer, number, parameter
 from mlserver_streaming.models.tensors import BASE64, content_type, elements, from_base64
 
 MOST_RECORDINGS = 8
@@ -57,6 +59,21 @@ def chunk(request: InferenceRequest, tensor: RequestInput, rate: int | None) -> 
             f"'audio' has shape {list(tensor.shape)}); send several recordings as sequences."
         )
     return found[0]
+
+
+def cutting(request: InferenceRequest, usual: Cutting) -> Cutting:
+    """How a recording's utterances are cut, as its first request has it, in OpenAI's words.
+
+    Args:
+        usual: what holds where it says nothing.
+
+    Raises:
+        ParameterError: a parameter is no number, or out of its range.
+    """
+    pause = integer(request, "silence_duration_ms", round(usual.pause * 1000), 100, 5000)
+    before = integer(request, "prefix_padding_ms", round(usual.before * 1000), 0, 1000)
+    threshold = number(request, "threshold", usual.threshold, 0.05, 0.95)
+    return replace(usual, pause=pause / 1000, before=before / 1000, threshold=threshold)
 
 
 def is_empty(tensor: RequestInput) -> bool:

@@ -60,7 +60,8 @@ class SpeechModel(StreamingModel):
     (`final` false, not more often than every 100 ms, none with the request parameter `partial`
     false) and one final transcript for each utterance; utterances are cut at pauses. Their
     parameters: `final`, `utterance` (its number in the recording), `start`, `end` (seconds),
-    `confidence` (0 to 1) of finals, `sequence_id`.
+    `confidence` (0 to 1) of finals, `sequence_id`. The first request of a stream without sequences
+    may say how utterances are cut: `silence_duration_ms`, `prefix_padding_ms`, `threshold`.
 
     Settings: `engine` and its own (see engines.py); `workers` and `live` (one a core),
     finished utterances and utterances under way that are recognised at once;
@@ -172,8 +173,9 @@ class SpeechModel(StreamingModel):
             try:
                 visit = self.enter(request)
                 if visit.sequence is None and None not in heard:
+                    cutting = self._input.cutting(request, self._hearing.cutting)
                     self._admit(1)
-                    heard[None] = self._hearing.begin()
+                    heard[None] = self._hearing.begin(cutting)
                 if visit.sequence is not None:
                     key, ends = visit.sequence.id, visit.ends
                     heard[key] = visit.sequence.state

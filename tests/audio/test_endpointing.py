@@ -71,10 +71,25 @@ def test_an_utterance_under_way() -> None:
     assert len(endpointer.open.samples(500)) == len(endpointer.open.samples()) - 500
 
 
-@pytest.mark.parametrize("wrong", [{"pause": 0}, {"before": 2}, {"longest": 1}])
+@pytest.mark.parametrize("wrong", [{"pause": 0}, {"before": 2}, {"longest": 1}, {"threshold": 1}])
 def test_settings_are_checked(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Cutting(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "chances", "is_voice"),
+    [
+        (0.5, [0.6, 0.6, 0.6], True),
+        (0.7, [0.6, 0.6, 0.6], False),
+        (0.3, [0.3, 0.4, 0.3], True),
+    ],
+)
+def test_how_sure_a_voice_must_be(threshold: float, chances: list[float], is_voice: bool) -> None:
+    heard = iter(chances)
+    endpointer = Endpointer(lambda window: next(heard), Cutting(threshold=threshold))
+    endpointer.feed(np.zeros(WINDOW * len(chances), np.int16))
+    assert (endpointer.open is not None) == is_voice
 
 
 def test_silero_hears_no_voice_in_silence_noise_or_tones() -> None:

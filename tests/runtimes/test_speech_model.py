@@ -13,7 +13,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver_streaming.models.errors import MLServerError
 from runtimes.speech.model import SpeechModel
 from runtimes.speech.recogniser import DecoderDiedError
-from tests.audio.sounds import coded, loud, pcm, silence, tone, wav
+from tests.audio.sounds import RATE, coded, loud, pcm, silence, tone, wav
 from tests.runtimes.speech_sounds import (
     chunks,
     request,
@@ -131,6 +131,24 @@ async def test_partials_are_revised_and_can_be_left_out(model: SpeechModel) -> N
     assert len(set(partials)) == len(partials)
     without = [request(chunk, sample_rate=16_000, partial=False) for chunk in sound]
     assert [said(each)["final"] for each in await stream(model, without)] == [True]
+
+
+async def test_a_streams_first_request_says_how_utterances_are_cut(model: SpeechModel) -> None:
+    first, second = pcm(TWO[: RATE // 10]), pcm(TWO[RATE // 10 :])
+    asked = {"sample_rate": RATE, "silence_duration_ms": 2000}
+    requests = [request(first, **asked), request(second, sample_rate=RATE)]
+    assert finals(await stream(model, requests)) == ["abb a"]  # one utterance
+    usual = [request(first, sample_rate=RATE), request(second, **asked)]
+    assert finals(await stream(model, usual)) == ["ab", "b a"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"silence_duration_ms": 10}, {"prefix_padding_ms": -1}, {"threshold": "high"}]
+)
+async def test_utterances_that_cannot_be_cut_so(model: SpeechModel, wrong: Any) -> None:
+    (response,) = await stream(model, [request(pcm(SOUND), sample_rate=RATE, **wrong)])
+    assert said(response)["error_code"] == 400
+    assert next(iter(wrong)) in said(response)["error"]
 
 
 async def test_several_microphones_on_one_stream(model: SpeechModel) -> None:
