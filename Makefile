@@ -32,7 +32,7 @@ UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_IND
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
 .PHONY: setup wheel ready-to-serve install-serving smoke image image-test demo serve serve-replicas scale-test \
-	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached haproxy load-programs lock clean
+	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached haproxy load-programs chromium lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -133,7 +133,7 @@ test: setup test-aids
 
 # The live tests once more, with every model in two worker processes; not those that have workers
 # anyway, nor those of the commands that our pages name.
-SAME_WITH_WORKERS := workers readme_network tls_docs
+SAME_WITH_WORKERS := workers readme_network tls_docs playground
 test-parallel: setup test-aids
 	TEST_WORKERS=2 $(PYTEST) tests/live \
 		$(SAME_WITH_WORKERS:%=--ignore=tests/live/test_%.py)
@@ -164,7 +164,7 @@ test-aids: $(VENV)/.test-aids
 
 $(VENV)/.test-aids: | setup
 	@command -v apt-get > /dev/null || { touch $@; exit 0; }; \
-	for aid in memcached perf-analyzer haproxy load-programs; do \
+	for aid in memcached perf-analyzer haproxy load-programs chromium; do \
 		echo "Getting $$aid for the tests (some seconds) ..."; \
 		timeout $(AID_SECONDS) $(MAKE) --no-print-directory $$aid > $(VENV)/$$aid.log 2>&1 || \
 			echo "$$aid cannot be had here, its tests will skip; see $(VENV)/$$aid.log"; \
@@ -224,6 +224,15 @@ load-programs:
 		$$install || { apt-get update --quiet=2 && $$install; }; \
 	} >&2
 	@command -v wrk h2load
+
+# The browser for the tests of the page, some 130 MB to get; as above.
+chromium:
+	@command -v chromium > /dev/null || { \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="apt-get install --yes --quiet=2 --no-install-recommends chromium"; \
+		$$install || { apt-get update --quiet=2 && $$install; }; \
+	} >&2
+	@chromium --version
 
 # What a user would pick instead, each in an environment of its own, some 1.6 GB in all; Triton's
 # must be of the system's Python 3.11. One that cannot be had is named in the results and fails

@@ -23,6 +23,7 @@ from .management.calls import ManagementCalls
 from .openai import OpenAIDialect
 from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
+from .playground import PageFiles, is_shown
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
 from .rpc.server import StreamingGRPCServer
@@ -160,7 +161,14 @@ def rest_server(
     prefix = data_plane.streaming.openai.prefix
     dialects = [] if prefix is None else [OpenAIDialect(data_plane, settings, prefix)]
     routes = SocketEndpoint(data_plane).routes()
-    return StreamingRESTServer(settings, data_plane, model_repository_handlers, dialects, routes)
+    open_paths: frozenset[str] = frozenset()
+    if is_shown(data_plane.streaming.playground, settings.host):
+        page = PageFiles(prefix)
+        routes += page.routes()
+        open_paths = page.paths
+    return StreamingRESTServer(
+        settings, data_plane, model_repository_handlers, dialects, routes, open_paths
+    )
 
 
 def repository_handlers(

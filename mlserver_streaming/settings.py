@@ -377,6 +377,11 @@ class StreamingSettings(BaseSettings):
     shared_memory: SharedMemorySettings = Field(
         default=SharedMemorySettings(), description="Tensors through shared memory."
     )
+    playground: bool | None = Field(
+        default=None,
+        description="Whether the page `/playground` is there; null is only where the service "
+        "listens on this machine alone (127.0.0.1).",
+    )
 
     @model_validator(mode="after")
     def _sealed(self) -> "StreamingSettings":

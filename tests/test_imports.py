@@ -25,7 +25,7 @@ PACKAGE_FLOORS = (
     ("streams",),
     ("cache", "parallel", "management"),
     ("rest", "rpc"),
-    ("sockets",),
+    ("sockets", "playground"),
     ("openai",),
     ("extension",),
     ("repository",),

@@ -20,12 +20,15 @@ from ..settings import AuthSettings
 from .callers import ANYBODY, Caller
 from .issuer_keys import issuer_keys
 from .keys_file import KeysFile
+from .socket_tokens import SocketTokens
 from .tokens import Tokens
 
 API_KEY, AUTHORIZATION = "x-api-key", "authorization"
 BEARER = "bearer "
 # What a model never sees of the headers of a request.
-SECRET_HEADERS = frozenset({API_KEY, AUTHORIZATION, "proxy-authorization"})
+SECRET_HEADERS = frozenset(
+    {API_KEY, AUTHORIZATION, "proxy-authorization", "sec-websocket-protocol"}
+)
 
 # MLServer's own metrics leave out what gets no further than the door.
 REFUSED = Counter("auth_refused", "Calls refused at the door.", ["protocol", "status"])
@@ -38,7 +41,12 @@ UNKNOWN = "The key is not known here."
 
 
 class Authenticator:
-    """Knows callers by their keys and tokens; without any in the settings, lets everybody in."""
+    """Knows callers by their keys and tokens; without any in the settings, lets everybody in.
+
+    Attributes:
+        enabled: whether there are any in the settings.
+        socket_tokens: those that open one socket each.
+    """
 
     def __init__(self, settings: AuthSettings, folder: str = "."):
         """
@@ -53,6 +61,7 @@ class Authenticator:
         self._tokens: Tokens | None = None
         if token is not None:
             self._tokens = Tokens(token, issuer_keys(token.jwks, os.path.join(folder, token.jwks)))
+        self.socket_tokens = SocketTokens()
         self.enabled = self._keys is not None or self._tokens is not None
 
     async def identify(self, headers: Mapping[str, Any]) -> Caller:
@@ -101,7 +110,7 @@ def without_secrets(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 def announce(settings: Settings, enabled: bool) -> None:
     """Say it loudly, once, when everybody in the network may call."""
-    if not enabled and not _is_loopback(settings.host):
+    if not enabled and not is_loopback(settings.host):
         logger.warning(
             "ANYBODY WHO REACHES %s MAY USE THIS SERVICE, and load and unload its models: set "
             "streaming.auth.keys_file (docs/security.md), or listen on 127.0.0.1.",
@@ -109,7 +118,8 @@ def announce(settings: Settings, enabled: bool) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at a host."""
     if host == "localhost":
         return True
     try:

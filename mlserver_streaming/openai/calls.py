@@ -21,9 +21,10 @@ from ..errors import (
     failure_of,
 )
 from ..models.messages import put_headers
+from ..rest.accepting import accepts_gzip
 from ..rest.body import read_body
-from ..rest.endpoints import accepts_gzip
 from ..rest.hang_up import unless_hung_up
+from ..rest.written_events import WrittenEventsResponse
 from ..streams.answers import One
 from ..streams.calls import REST, Call
 from ..streams.data_plane import StreamingDataPlane
@@ -34,7 +35,7 @@ from ..tensors.json_requests import parse
 from ..tensors.steps import finish
 from ..watch.metrics import Figures
 from .errors import NoModelError
-from .events import WholeResponse, WrittenEventsResponse
+from .events import WholeResponse
 from .fields import Fields
 
 JSON = "application/json"

@@ -46,10 +46,13 @@ def split_body(body: bytes, header: str | None) -> tuple[bytes, memoryview]:
     return body[:length], memoryview(body)[length:]
 
 
-def attach_tensors(parsed: dict[str, Any], tail: memoryview) -> None:
+def attach_tensors(parsed: dict[str, Any], tail: memoryview | None) -> None:
     """Give each input of a parsed request that says so its share of the bytes, as a view.
 
     `json_codec.decode_request` reads the views once it has checked shape and datatype.
+
+    Args:
+        tail: None where none can follow a request.
 
     Raises:
         BadRequestError: the inputs claim more bytes than there are, or leave some.
@@ -61,6 +64,11 @@ def attach_tensors(parsed: dict[str, Any], tail: memoryview) -> None:
         if size is None:
             continue
         name = tensor.get("name")
+        if tail is None:
+            raise BadRequestError(
+                f"Input '{name}' has '{BINARY_SIZE}', but no bytes can follow a request that is "
+                "one of many; send its data in the JSON."
+            )
         if type(size) is not int or size < 0:
             raise BadRequestError(
                 f"Parameter '{BINARY_SIZE}' of input '{name}' must be a number of bytes, not "
@@ -78,7 +86,7 @@ def attach_tensors(parsed: dict[str, Any], tail: memoryview) -> None:
         # An instance, not the bare view: pydantic leaves it alone.
         tensor["data"] = TensorData.model_construct(root=tail[at : at + size])
         at += size
-    if at < len(tail):
+    if tail is not None and at < len(tail):
         raise BadRequestError(
             f"{len(tail) - at} bytes behind the JSON belong to no input; '{BINARY_SIZE}' says how "
             "many each input has."

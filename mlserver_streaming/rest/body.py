@@ -48,7 +48,7 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         body = received.getvalue()
     elif len(body) > limit:
         raise _too_large(limit)
-    encoding = _coding(request)
+    encoding = coding_of(request)
     if encoding is None:
         return body
     return await in_turns(_inflated(body, encoding, limit))
@@ -65,7 +65,7 @@ def _too_large(limit: int) -> TooLargeError:
     return TooLargeError(f"The request body is larger than {limit} bytes; send less at once.")
 
 
-def _coding(request: Request) -> str | None:
+def coding_of(request: Request) -> str | None:
     """The one coding of a body; None where it is plain."""
     if "content-encoding" not in request.headers:
         return None

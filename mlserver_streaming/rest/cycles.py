@@ -29,11 +29,17 @@ class Cycle(RequestResponseCycle):
         on_hang_up: called, once, when the client goes before it has the whole answer.
         status: the answer's; 0 as long as there is none.
         written: when the last piece of it was, by `perf_counter`.
+        is_in_pieces: whether its app reads the request's body as it comes, however long that takes.
+        broken_off: why no more of the body comes, where that is not its end.
+        taken_in_pieces: told when `is_in_pieces` becomes true.
     """
 
     on_hang_up: Callable[[], None] | None = None
     status = 0
     written = 0.0
+    is_in_pieces = False
+    broken_off = ""
+    taken_in_pieces: Callable[[Any], None]
     _is_disconnected = False
     _head: bytes | None = None
     _has_chunks = _has_length = True
@@ -52,6 +58,17 @@ class Cycle(RequestResponseCycle):
         self.flow.resume_reading()
         self.message_event.clear()
         return body
+
+    def take_in_pieces(self) -> None:
+        """Read the request's body as it comes: `receive` gives it piece by piece, with no bound on
+        the time it takes, and its end where it is broken off."""
+        self.is_in_pieces = True
+        self.taken_in_pieces(self)
+
+    def break_off(self, why: str) -> None:
+        """No more of the request's body comes; its app is to say so, after what it has to say."""
+        self.broken_off, self.more_body = why, False
+        self.message_event.set()
 
     async def send(self, message: Any) -> None:
         """As uvicorn's, but a head leaves with the first piece of its body, in one write, where

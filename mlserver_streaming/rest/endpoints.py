@@ -27,6 +27,7 @@ from ..tensors.steps import finish
 from ..watch.metrics import Figures
 from ..watch.statistics import Served
 from . import binary
+from .accepting import accepts_gzip, framing_for
 from .answer import cut_off, send_answer
 from .binary import BinaryOutputs
 from .body import is_here, read_body
@@ -34,6 +35,8 @@ from .events import JSON, Answers, EventStreamResponse
 from .hang_up import stop_on_hang_up, unless_hung_up
 from .header_table import HeaderTable
 from .read_request import read_request
+from .request_stream.coming import splitter_for
+from .request_stream.endpoint import RequestStreamEndpoint
 from .shared_memory import regions_of
 
 UNARY_CALLS = ("infer", "generate")
@@ -88,6 +91,7 @@ class InferenceEndpoints:
     def __init__(self, data_plane: StreamingDataPlane, gzip: bool):
         self._data_plane = data_plane
         self._gzip = gzip
+        self._request_stream = RequestStreamEndpoint(data_plane, gzip)
 
     def calls(self) -> dict[str, ASGIApp]:
         """The calls by their names, as apps that are told of the model in `path_params`."""
@@ -155,6 +159,10 @@ class InferenceEndpoints:
             await cut_off(request.scope, send)
 
     async def infer_stream(self, request: Request, send: Send) -> None:
+        kind = request.headers.get("content-type", JSON_TYPE)
+        if kind != JSON_TYPE and (splitter := splitter_for(kind)) is not None:
+            await self._request_stream(request, send, splitter)
+            return
         name, version = _model(request)
         events: EventStreamResponse | None = None
         try:
@@ -180,6 +188,7 @@ class InferenceEndpoints:
                     gzip=self._gzip and accepts_gzip(request),
                     touch=touch,
                     headers=call.returned,
+                    framing=framing_for(request),
                 )
                 await events.run(request.scope, request.receive, send)
         except MLServerError as error:
@@ -228,12 +237,3 @@ class InferenceEndpoints:
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
-
-
-def accepts_gzip(request: Request) -> bool:
-    """Whether the client takes answers in gzip."""
-    for coding in request.headers.get("accept-encoding", "").lower().split(","):
-        name, _, quality = coding.partition(";")
-        if name.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False

@@ -1,6 +1,8 @@
-"""Server-sent events: how a stream of responses is written, and the HTTP response that writes it.
+"""Server-sent events, or lines of JSON: how a stream of responses is written, and the HTTP response
+that writes it.
 
-The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+The formats: https://html.spec.whatwg.org/multipage/server-sent-events.html and
+https://github.com/ndjson/ndjson-spec
 """
 
 import asyncio
@@ -8,6 +10,7 @@ import sys
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
@@ -35,13 +38,16 @@ def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-HEADERS = _raw(
-    {
-        "Content-Type": "text/event-stream; charset=utf-8",
-        "Cache-Control": "no-store",
-        "X-Accel-Buffering": "no",  # nginx: pass each event on at once
-    }
-)
+def _headers(content_type: str) -> list[tuple[bytes, bytes]]:
+    return _raw(
+        {
+            "Content-Type": content_type,
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # nginx: pass each event on at once
+        }
+    )
+
+
 GZIP_HEADERS = _raw({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
 # What a client that does not read gets to take in the reason of its stream's end.
 LAST_WORDS_SECONDS = 1.0
@@ -78,7 +84,32 @@ UNBOUNDED = ResponseBound(sys.maxsize)
 
 def encode_error_event(message: str) -> bytes:
     """The event that ends a stream which failed after it had begun."""
-    return b"event: error\ndata: %b\n\n" % orjson.dumps({"error": message})
+    return EVENTS.error % orjson.dumps({"error": message})
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What stands around the JSON of a response.
+
+    Attributes:
+        headers: of the HTTP response.
+        event, error: of a response, and of the failure that ends a stream.
+        comment: a sign of life.
+    """
+
+    headers: list[tuple[bytes, bytes]]
+    event: bytes
+    error: bytes
+    comment: bytes
+
+
+EVENTS = Framing(
+    _headers("text/event-stream; charset=utf-8"),
+    b"data: %b\n\n",
+    b"event: error\ndata: %b\n\n",
+    KEEP_ALIVE,
+)
+LINES = Framing(_headers("application/x-ndjson"), b"%b\n", b"%b\n", b"\n")
 
 
 class EventStreamResponse(Response):
@@ -101,6 +132,7 @@ class EventStreamResponse(Response):
         touch: Callable[[int], None] = lambda size: None,
         headers: Mapping[str, str] | None = None,
         turn_seconds: Callable[[], float] = lambda: 0.0,
+        framing: Framing = EVENTS,
     ):
         """
         Args:
@@ -115,17 +147,19 @@ class EventStreamResponse(Response):
             headers: more headers of the response.
             turn_seconds: how long a stream that never waits may go on before the event loop goes
                 round.
+            framing: what stands around each response.
         """
         self.background = None
         self.status_code = 200
         # Starlette's own init_headers would add a Content-Length.
-        self.raw_headers = [*HEADERS, *(GZIP_HEADERS if gzip else ()), *_raw(headers or {})]
+        self.raw_headers = [*framing.headers, *(GZIP_HEADERS if gzip else ()), *_raw(headers or {})]
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
         self._encode = answers.encode
         self._written = answers.written
         self._bound = bound
+        self._framing, self._event = framing, framing.event
         self._compresses = gzip
         self._gzip: zlib._Compress | None = None
         self._call: AbstractAsyncContextManager[Any] = call or nullcontext()
@@ -151,7 +185,7 @@ class EventStreamResponse(Response):
         return failure_of(response)
 
     def _error_event(self, error: MLServerError) -> bytes:
-        return encode_error_event(str(error))
+        return self._framing.error % orjson.dumps({"error": str(error)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -243,7 +277,7 @@ class EventStreamResponse(Response):
         self._comment = asyncio.Event()
         try:
             await self._start()
-            await self._send(self._message(KEEP_ALIVE))
+            await self._send(self._message(self._framing.comment))
         finally:
             self._comment.set()
             self._comment = None
@@ -282,7 +316,7 @@ class EventStreamResponse(Response):
             return False
         if len(encoded) > self._bound.bytes:
             self._bound.check(len(encoded))
-        event = b"data: %b\n\n" % encoded
+        event = self._event % encoded
         self._ready.append(event)
         self._ready_bytes += len(event)
         return True
@@ -292,7 +326,8 @@ class EventStreamResponse(Response):
         parts = await in_turns(self._written(response))
         self._bound.check(sum(map(len, parts)))
         self._is_split = True
-        for part in (b"data: ", *parts, b"\n\n"):
+        before, after = self._event.split(b"%b")
+        for part in (before, *parts, after):
             self._ready.append(part)
             self._ready_bytes += len(part)
             if self._ready_bytes >= COPIED_BYTES:

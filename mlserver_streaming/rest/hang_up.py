@@ -15,8 +15,9 @@ T = TypeVar("T")
 class stop_on_hang_up:
     """Cancel the block when the client of an HTTP request goes away, and leave it quietly.
 
-    The request's body must have been read. The block runs in the caller's own task, so a stream
-    that it drives is closed by the task that opened it; any other cancellation passes through.
+    The request's body must have been read, where `receive` still gives it. The block runs in the
+    caller's own task, so a stream that it drives is closed by the task that opened it; any other
+    cancellation passes through.
     """
 
     __slots__ = ("_cycle", "_is_over", "_receive", "_task", "_watcher", "hung_up")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import httptools
 import orjson
@@ -176,7 +176,7 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether to go on: a client that has no more to say may still read."""
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete or self._in_body:
+        if cycle is None or cycle.response_complete or (self._in_body and not _in_pieces(cycle)):
             cycle = None
         if (self._in_head or self._in_body) and not self._is_deaf:
             self._refuse("The request is cut off: its sender closed the connection amid it.")
@@ -223,10 +223,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.__class__ = UnframedCycle if is_old else kind
         if self._is_last:
             self.cycle.keep_alive = False
+        self.cycle.taken_in_pieces = self._take_in_pieces  # type: ignore[attr-defined]
         self.scope["extensions"] = {
             ABORT: {"abort": self.transport.abort},
             ANSWER: {"cycle": self.cycle},
         }
+
+    def _take_in_pieces(self, cycle: Cycle) -> None:
+        """A body may take its time: its call ends when it is idle."""
+        if self._in_body and cycle is self.cycle:
+            self._has_come()
 
     def shutdown(self) -> None:
         """The server stops. Closed now, with a request in the kernel, the connection would be
@@ -249,6 +255,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_come()
         super().on_message_complete()
         self.cycle.transport = self.transport
+        if self.cycle.response_complete:  # the next request is as if it were the first
+            self._expect(HEADER_SECONDS)
 
     def on_response_complete(self) -> None:
         if self._in_body:
@@ -269,6 +277,10 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.transport = Lingering(self.transport, self._linger)  # type: ignore[assignment]
             return
         if self._in_body and cycle is not None:
+            if _in_pieces(cycle) and not cycle.response_complete:
+                cycle.keep_alive = False
+                cycle.break_off(message)
+                return
             if cycle.response_started:
                 self.transport.close()
                 return
@@ -316,6 +328,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
+
+
+def _in_pieces(cycle: Any) -> TypeGuard[Cycle]:
+    """Whether its app reads a request's body as it comes."""
+    return isinstance(cycle, Cycle) and cycle.is_in_pieces
 
 
 def _reason(error: httptools.HttpParserError) -> str:

@@ -11,13 +11,13 @@ from urllib.parse import quote
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
 from ..access.authenticator import API_KEY
-from . import openapi_triton
+from . import openapi_streams, openapi_triton
 from .auth import OPEN_PATHS
 from .binary import HEADER, MEDIA_TYPE
 
 Schema = dict[str, Any]
 
-JSON, EVENTS = "application/json", "text/event-stream"
+JSON, EVENTS, LINES = "application/json", "text/event-stream", openapi_streams.LINES
 ERRORS = {
     "400": "The request cannot be read, or a parameter is out of its range.",
     "401": "No key or token that is known here.",
@@ -55,7 +55,8 @@ STREAM = (
     "One event for each response, `data:` and its JSON. A line `: keep-alive` stands in for long "
     "silence. An error after the first response is an `event: error` with the data "
     '`{"error": ...}`, and ends the stream; one request of many that fails is an event with the '
-    "parameters `error` and `error_code`."
+    "parameters `error` and `error_code`. Who accepts `application/x-ndjson` gets lines of "
+    "the same JSON. A body may be many requests, answered while it comes: a line each, or a part."
 )
 
 
@@ -104,6 +105,7 @@ def _amended(name: str, version: str | None, keyed: bool) -> Schema:
             item["post"] |= _operation(call, versioned="/versions/" in path)
     if not name:
         stock["paths"] |= openapi_triton.paths(_errors("400", "404", "500"))
+        stock["paths"] |= openapi_streams.paths(_errors("400", "404", "413", "429", "500", "503"))
     if keyed:
         _lock(stock)
     return stock
@@ -128,7 +130,7 @@ def _operation(call: str, versioned: bool) -> Schema:
     ok: Schema = {"description": STREAM if streams else UNARY}
     if streams:
         # OpenAPI 3.0 cannot say of what the events are made; the schema is that of the bytes.
-        ok["content"] = {EVENTS: {"schema": {"type": "string"}}}
+        ok["content"] = {kind: {"schema": {"type": "string"}} for kind in (EVENTS, LINES)}
     else:
         ok["content"] = {
             JSON: {"schema": _any_of(answered)},
@@ -159,6 +161,7 @@ def _operation(call: str, versioned: bool) -> Schema:
             "content": {
                 JSON: {"schema": _any_of(asked)},
                 MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
+                **(openapi_streams.MANY if streams else {}),
             },
         },
         "responses": {"200": ok}

@@ -35,7 +35,7 @@ def read_request(
 def understand(
     parsed: dict[str, Any],
     rows: dict[str, Rows],
-    tail: memoryview,
+    tail: memoryview | None,
     limits: LimitSettings,
     declared: list[MetadataTensor] | None,
     own: Own,
@@ -44,7 +44,7 @@ def understand(
 
     Args:
         rows: what `parse` has not read of it yet.
-        tail: the bytes behind it.
+        tail: the bytes behind it; None where none can be, since other requests are.
         declared: the model's inputs, where the body may be flat.
         own: the caller's regions of shared memory.
     """

@@ -1,7 +1,7 @@
 """MLServer's REST server with our inference calls, and one form for every error."""
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -38,10 +38,12 @@ from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
 from .management import ManagementEndpoints
+from .origins import check_origins
 from .repository import RepositoryEndpoints
 from .segments import SegmentPaths, decode_parameters
 from .shared_memory import SharedMemoryEndpoints
 from .short_way import CLIENT_CLOSED_REQUEST, ShortWay
+from .socket_tokens import SocketTokenEndpoint
 from .tracing import trace_calls
 
 # A bad value is quoted in its error; more than this of it helps nobody.
@@ -70,11 +72,13 @@ class StreamingRESTServer(RESTServer):
         model_repository_handlers: GuardedRepositoryHandlers,
         dialects: Sequence[Dialect] = (),
         routes: Sequence[BaseRoute] = (),
+        open_paths: Collection[str] = (),
     ):
         """
         Args:
             dialects: other APIs on the same port.
             routes: of the rooms above.
+            open_paths: those of them that need no key.
         """
         super().__init__(settings, data_plane, model_repository_handlers)
         self._certificates = open_certificates(
@@ -97,6 +101,7 @@ class StreamingRESTServer(RESTServer):
             *documents.routes(),
             *repository.routes(),
             *SharedMemoryEndpoints(data_plane.regions).routes(),
+            *SocketTokenEndpoint(data_plane).routes(),
             *(route for dialect in dialects for route in dialect.routes()),
             *routes,
             *kept,
@@ -108,7 +113,8 @@ class StreamingRESTServer(RESTServer):
         self._amend_middleware()
         trace_calls(self._app, settings)
         stream_log.configure(settings)
-        protect(self._app, data_plane.authenticator)
+        protect(self._app, data_plane.authenticator, open_paths)
+        check_origins(self._app, settings.cors_settings)
         announce(settings, data_plane.authenticator.enabled)
         self._server: Any = None
         self._stopped = False

@@ -24,6 +24,7 @@ from ..access.authenticator import Authenticator
 from ..watch.adding import Observed, value_of
 from .auth import MODELS, AuthMiddleware
 from .cycles import answer_to
+from .origins import OriginCheck
 
 ErrorHandlers = Mapping[Any, Callable[[Request, Any], Awaitable[Response]]]
 VERSIONS = "versions"
@@ -51,7 +52,8 @@ class ShortWay:
                 exporter = PrometheusMiddleware(app, **arguments)
             elif kind is AuthMiddleware:
                 authenticator = arguments["authenticator"]
-            elif not issubclass(kind, GZipMiddleware):  # the calls see to that themselves
+            # What they compress the calls see to themselves; the check is of sockets.
+            elif not issubclass(kind, GZipMiddleware | OriginCheck):
                 return
         for name, answer in calls.items():
             counted: ASGIApp = _Counted(name, answer, exporter, errors)

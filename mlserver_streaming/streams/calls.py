@@ -28,7 +28,8 @@ from .sequence_header import SEQUENCE_HEADER, check_sequence, is_returnable, seq
 from .turnstile import Turnstile
 
 # The metrics' label for each edge.
-REST, GRPC, TRITON, WEBSOCKET = "rest", "grpc", "triton", "websocket"
+REST, GRPC, TRITON = "rest", "grpc", "triton"
+WEBSOCKET, NDJSON = "websocket", "ndjson"
 # Headers that carry a call's id both ways.
 REQUEST_ID = "x-request-id"
 MAX_ID_CHARACTERS = 128
@@ -42,7 +43,7 @@ class Call:
     """One call on the wire.
 
     Attributes:
-        protocol: rest, grpc, triton or websocket.
+        protocol: rest, grpc, triton, websocket or ndjson.
         key: the name of the caller's key, where there are keys.
         request_id: the caller's `x-request-id`.
         sequence: the caller's `x-sequence-id`.
@@ -165,7 +166,7 @@ class Calls:
         self.turnstile = Turnstile()
         self._settings = settings.limits
         self._limits = Limits(settings.limits, _waited)
-        metrics.expect_refusals(REST, GRPC, TRITON, WEBSOCKET)
+        metrics.expect_refusals(REST, GRPC, TRITON, WEBSOCKET, NDJSON)
         limits = self._limits
         metrics.watch_limits(settings.limits, lambda: limits.used, lambda: limits.waiting)
         self._metrics = metrics

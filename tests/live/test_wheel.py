@@ -135,6 +135,8 @@ def test_it_installs_one_name_and_all_that_belongs_to_it(bare: Environment) -> N
         for path in (root / folder).rglob("*.py")
     }
     data = {f"{NAME}/cli/template/{name}" for name in FILES} | {f"{NAME}/py.typed"}
+    page = ROOT / NAME / "playground" / "page"
+    data |= {f"{NAME}/playground/page/{path.name}" for path in page.iterdir()}
     assert {name for name in installed if name.startswith(f"{NAME}/")} == modules | data
 
 

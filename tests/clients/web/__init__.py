@@ -1,0 +1,1 @@
+"""clients/web/streaming.js under Node."""

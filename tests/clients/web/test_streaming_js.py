@@ -1,0 +1,18 @@
+"""The JavaScript client under Node: bytes, events, sockets."""
+
+from pathlib import Path
+
+from .node import needs_node, run_node
+from .stand_in import stand_in
+
+FOLDER = Path(__file__).parent
+pytestmark = needs_node
+
+
+async def test_its_pure_parts() -> None:
+    await run_node(FOLDER / "pure.mjs")
+
+
+async def test_its_sockets() -> None:
+    async with stand_in() as url:
+        await run_node(FOLDER / "sockets.mjs", STAND_IN=url)
