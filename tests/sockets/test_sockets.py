@@ -276,6 +276,11 @@ async def test_a_request_that_is_no_upgrade(
 # -- frames --
 
 
+def named(value: Any) -> str | None:
+    """A case's name: a frame's mask is another each time."""
+    return "frames" if isinstance(value, bytes) else None
+
+
 async def test_a_message_in_fragments_with_a_ping_between(port: int) -> None:
     data = v2("x").encode()
     async with raw(port, "a") as connection:
@@ -305,6 +310,7 @@ async def test_a_message_in_fragments_with_a_ping_between(port: int) -> None:
         (frame(BINARY, b"x" * 1024, fin=False) + frame(CONT, b"x", length=LARGE), 1009),
         (frame(CLOSE, struct.pack("!H", 1000)), 1000),
     ],
+    ids=named,
 )
 async def test_what_is_no_frame_closes_with_a_reason(port: int, sent: bytes, code: int) -> None:
     async with raw(port, "a") as connection:
@@ -316,7 +322,9 @@ async def test_what_is_no_frame_closes_with_a_reason(port: int, sent: bytes, cod
 
 
 @pytest.mark.parametrize(
-    ("early", "code"), [(frame(TEXT, b"{}"), 1000), (frame(3), 1002), (frame(CLOSE), 1005)]
+    ("early", "code"),
+    [(frame(TEXT, b"{}"), 1000), (frame(3), 1002), (frame(CLOSE), 1005)],
+    ids=named,
 )
 async def test_frames_that_come_before_the_upgrade_is_answered(
     port: int, early: bytes, code: int
