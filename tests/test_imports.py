@@ -23,7 +23,7 @@ PACKAGE_FLOORS = (
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("regions",),
     ("streams",),
-    ("cache", "parallel", "management"),
+    ("cache", "parallel", "management", "resume"),
     ("rest", "rpc"),
     ("sockets",),
     ("openai",),

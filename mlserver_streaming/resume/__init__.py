@@ -1,0 +1,1 @@
+"""Streams that outlive their connection: kept, heard again, gone on with elsewhere."""
