@@ -25,6 +25,7 @@ from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
+from .resume import Runs
 from .rpc.server import StreamingGRPCServer
 from .sockets import SocketEndpoint
 from .streams.data_plane import StreamingDataPlane
@@ -141,6 +142,7 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
     root = settings.model_repository_root or "."
     plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
     plane.management = ManagementCalls(plane, settings)
+    plane.resume = Runs(plane)
     if settings.tracing_server:
         get_tracer_provider(settings).sampler = plane.management.traces.sampler
     model_registry.root = root

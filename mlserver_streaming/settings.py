@@ -318,6 +318,35 @@ class SharedMemorySettings(_Block):
     )
 
 
+class ResumeSettings(_Block):
+    """Streams that outlive their connections: those whose request, model or service wants it."""
+
+    always: bool = Field(
+        default=False,
+        description="Whether every stream is resumable, not only those whose request has the "
+        "parameter `resumable` or whose model's settings have it among `extra`.",
+    )
+    seconds_without_reader: Seconds = Field(
+        default=60, description="How long a model goes on while nobody reads what it says."
+    )
+    seconds_kept: SecondsOrZero = Field(
+        default=60, description="How long a stream can still be read after its end."
+    )
+    bytes: Bytes = Field(
+        default=8 * 1024 * 1024,
+        description="What is kept of one stream. Past it the oldest responses go as they are read; "
+        "unread, the model waits.",
+    )
+    bytes_in_all: Bytes = Field(
+        default=256 * 1024 * 1024,
+        description="The same of all; streams that have ended go first, the oldest first.",
+    )
+    streams: Count = Field(
+        default=1024,
+        description="Streams that a caller may have kept at once; without keys all are one.",
+    )
+
+
 def address(server: str) -> tuple[str, int]:
     """Host and port of "host:port", "[host]:port" or "host"; port 0 where it is no number."""
     host, colon, port = server.rpartition(":")
@@ -374,6 +403,9 @@ class StreamingSettings(BaseSettings):
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
     grpc: GrpcSettings = Field(default=GrpcSettings(), description="Connections of gRPC.")
     openai: OpenAISettings = Field(default=OpenAISettings(), description="OpenAI's routes.")
+    resume: ResumeSettings = Field(
+        default=ResumeSettings(), description="Streams that outlive their connections."
+    )
     shared_memory: SharedMemorySettings = Field(
         default=SharedMemorySettings(), description="Tensors through shared memory."
     )

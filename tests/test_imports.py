@@ -21,7 +21,7 @@ PACKAGE_FLOORS = (
     ("extras", "weights"),
     ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
     ("access", "watch", "tensors", "models", "vision", "audio"),
-    ("regions",),
+    ("regions", "recordings"),
     ("streams",),
     ("cache", "parallel", "management", "resume"),
     ("rest", "rpc"),

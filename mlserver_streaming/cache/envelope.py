@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from .recording import Chunk, MalformedError, Recording
+from ..recordings.recording import Chunk, MalformedError, Recording
 
 MAGIC = b"MSC2"
 PLAIN, COMPRESSED = b"\0", b"\1"

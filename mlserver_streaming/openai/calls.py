@@ -21,8 +21,8 @@ from ..errors import (
     failure_of,
 )
 from ..models.messages import put_headers
+from ..rest.asked import accepts_gzip
 from ..rest.body import read_body
-from ..rest.endpoints import accepts_gzip
 from ..rest.hang_up import unless_hung_up
 from ..streams.answers import One
 from ..streams.calls import REST, Call

@@ -1,7 +1,7 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from time import perf_counter_ns
@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, MetadataTensor
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Send
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
@@ -32,12 +31,13 @@ from ..watch.metrics import Figures
 from ..watch.statistics import Served
 from . import binary
 from .answer import cut_off, send_answer
+from .asked import App, accepts_gzip
 from .binary import BinaryOutputs
 from .body import is_here, read_body
 from .events import JSON, Answers, EventStreamResponse
 from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
-from .header_table import HeaderTable
+from .kept_streams import LAST_EVENT_ID, KeptStreams, form_of, wants_no_answer
 from .shared_memory import attach_regions, regions_of
 
 UNARY_CALLS = ("infer", "generate")
@@ -46,28 +46,6 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 GENERATE_CALLS = ("generate", "generate_stream")
 JSON_TYPE = "application/json"
 LENGTH_FIELD = binary.HEADER.lower().encode()
-
-
-class Asked(Request):
-    """A request whose headers are in a table: they are looked up time and again."""
-
-    @property
-    def headers(self) -> Headers:
-        return self.table  # type: ignore[return-value]
-
-    def __init__(self, scope: Scope, receive: Receive):
-        super().__init__(scope, receive)
-        self.table = HeaderTable(scope)
-
-
-class _Call:
-    """An inference call as an app; a route takes a method for something else."""
-
-    def __init__(self, answer: Callable[[Request, Send], Awaitable[None]]):
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Asked(scope, receive), send)
 
 
 class Question(NamedTuple):
@@ -89,14 +67,19 @@ class Question(NamedTuple):
 class InferenceEndpoints:
     """`infer`, `generate`, `infer_stream`, `generate_stream`, each with and without a version."""
 
-    def __init__(self, data_plane: StreamingDataPlane, gzip: bool):
+    def __init__(self, data_plane: StreamingDataPlane, gzip: bool, kept: KeptStreams):
+        """
+        Args:
+            kept: the streams that outlive their connections.
+        """
         self._data_plane = data_plane
         self._gzip = gzip
+        self._kept = kept
 
     def calls(self) -> dict[str, ASGIApp]:
         """The calls by their names, as apps that are told of the model in `path_params`."""
-        calls: dict[str, ASGIApp] = {name: _Call(self.infer) for name in UNARY_CALLS}
-        return calls | {name: _Call(self.infer_stream) for name in STREAM_CALLS}
+        calls: dict[str, ASGIApp] = {name: App(self.infer) for name in UNARY_CALLS}
+        return calls | {name: App(self.infer_stream) for name in STREAM_CALLS}
 
     def routes(self) -> list[Route]:
         return [
@@ -160,12 +143,26 @@ class InferenceEndpoints:
 
     async def infer_stream(self, request: Request, send: Send) -> None:
         name, version = _model(request)
+        if request.headers.get(LAST_EVENT_ID):
+            await self._kept.read(request, send, of=name)
+            return
         events: EventStreamResponse | None = None
         try:
             async with self._open(request) as call:
                 question = await self._question(request, name, version)
-                streaming = self._data_plane.streaming
+                streaming, resume = self._data_plane.streaming, self._data_plane.resume
                 sent = question.figures.sent
+                if resume is not None and resume.is_wanted(question.payload, question.model):
+                    payload, form = question.payload, form_of(question.answers)
+                    run = resume.begin(
+                        One(payload), payload, question.model, version, call.hand_over, form=form
+                    )
+                    if wants_no_answer(request):
+                        await self._kept.begun(run, request, send)
+                        return
+                    events = self._kept.events(run.join(), run, request, call)
+                    await events.run(request.scope, request.receive, send)
+                    return
 
                 def touch(size: int) -> None:
                     call.touch()
@@ -261,12 +258,3 @@ def _read(
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
-
-
-def accepts_gzip(request: Request) -> bool:
-    """Whether the client takes answers in gzip."""
-    for coding in request.headers.get("accept-encoding", "").lower().split(","):
-        name, _, quality = coding.partition(";")
-        if name.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False

@@ -153,6 +153,10 @@ class EventStreamResponse(Response):
     def _error_event(self, error: MLServerError) -> bytes:
         return encode_error_event(str(error))
 
+    def _lead(self) -> bytes:
+        """What stands before the JSON of the next event."""
+        return b"data: "
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._call:
@@ -292,7 +296,7 @@ class EventStreamResponse(Response):
         parts = await in_turns(self._written(response))
         self._bound.check(sum(map(len, parts)))
         self._is_split = True
-        for part in (b"data: ", *parts, b"\n\n"):
+        for part in (self._lead(), *parts, b"\n\n"):
             self._ready.append(part)
             self._ready_bytes += len(part)
             if self._ready_bytes >= COPIED_BYTES:

@@ -76,6 +76,8 @@ EXTENSIONS = (
 TURN_SECONDS = 0.0005
 ROUND_SECONDS = 0.004
 
+# The request parameter that wants a stream to outlive its connection: not a model's matter.
+RESUMABLE = "resumable"
 
 CacheMaker = Callable[[StreamingSettings, MultiModelRegistry, InUse], Any]
 """Makes what has `predict` and `stream` as `streams.answers` has them."""
@@ -111,6 +113,8 @@ class StreamingDataPlane(DataPlane):
         self.in_use = InUse()
         # What the service is asked about itself: of a room above, given as the cache is.
         self.management: Any = None
+        # Who keeps streams that outlive their connections: likewise.
+        self.resume: Any = None
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
         self._served: dict[tuple[str, str | None], Served] = {}
@@ -271,6 +275,8 @@ class StreamingDataPlane(DataPlane):
         if request.id is None:
             set_id(request, generate_uuid())
         parameters = request.parameters
+        if parameters is not None and (given := parameters.model_extra):
+            given.pop(RESUMABLE, None)
         if parameters is None or parameters.headers is None:
             self._inference_middleware.request_middleware(request, model.settings)
         else:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from .sequences import SEQUENCE_ID
-from .wishes import CACHE
+from ..tensors.json_codec import CACHE
 
+SEQUENCE_ID = "sequence_id"
 # An array from here on is copied in a thread, where numpy holds nobody up: a millisecond.
 LARGE_BYTES = 1024 * 1024
 # What a number takes that a list holds.
@@ -18,9 +18,10 @@ NUMBER_BYTES = 32
 
 
 class Recorded:
-    """A response without its id.
+    """A response without its id, unless it is kept for the one request that it answers.
 
     Attributes:
+        id: None where each who gets it has one of his own.
         seconds: from the beginning of its stream.
         parameters: None where it has none.
         outputs: shared by all who get the response.
@@ -29,6 +30,7 @@ class Recorded:
     """
 
     __slots__ = (
+        "id",
         "model_name",
         "model_version",
         "original",
@@ -47,7 +49,9 @@ class Recorded:
         outputs: list[ResponseOutput],
         size: int = 0,
         original: InferenceResponse | None = None,
+        id: str | None = None,
     ) -> None:
+        self.id = id
         self.model_name = model_name
         self.model_version = model_version
         self.seconds = seconds

@@ -1,0 +1,234 @@
+"""All streams that outlive their connections: begun, found, bounded.
+
+Settled, for a store that other replicas share: `Head`, `Position`, `Run` (made with a head, it does
+whatever work it is given, and adds what comes of it), `Reader.batches` (a stream as it is taken
+down, from any response on) and `find`, which is where a stream that is not here is looked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from time import monotonic
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+
+from ..access import callers
+from ..errors import BadRequestError, NoSuchStreamError, OverLimitError, UnreadError
+from ..recordings.recorded import Recorded, said_by
+from ..streams import calls
+from ..streams.calls import REQUEST_ID, Call
+from ..streams.data_plane import RESUMABLE, StreamingDataPlane
+from .figures import ROOM, UNREAD, ResumeFigures
+from .head import Head
+from .position import Position, new_id
+from .reader import Reader
+from .run import Run
+
+# The parameter of a stream's first response: how long its reader may be away.
+RESUME_SECONDS = "resume_seconds"
+
+
+class Runs:
+    """The data plane's streams that outlive their connections.
+
+    Attributes:
+        bytes: what they hold, in all.
+    """
+
+    def __init__(self, data_plane: StreamingDataPlane, figures: ResumeFigures | None = None):
+        """
+        Args:
+            figures: the metrics; made here where they are not given.
+        """
+        self.bytes = 0
+        self.figures = figures or ResumeFigures()
+        self._data_plane = data_plane
+        self._settings = data_plane.streaming.resume
+        self._runs: dict[str, Run] = {}
+        # Each caller's, the oldest first.
+        self._owned: dict[str, dict[str, Run]] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self.figures.hold(lambda: len(self._runs), lambda: self.bytes)
+
+    @property
+    def seconds(self) -> float:
+        """How long a reader may be away, whatever happens meanwhile."""
+        return min(self._settings.seconds_without_reader, self._settings.seconds_kept)
+
+    def is_wanted(self, payload: InferenceRequest, model: MLModel) -> bool:
+        """Whether the stream that answers a request is to be resumable.
+
+        Raises:
+            BadRequestError: the request does not say so in a way that can be understood.
+        """
+        given = payload.parameters.model_extra if payload.parameters is not None else None
+        if given and (wish := given.get(RESUMABLE)) is not None:
+            if not isinstance(wish, bool):
+                raise BadRequestError(f"Parameter '{RESUMABLE}' must be true or false.")
+            return wish
+        if self._settings.always:
+            return True
+        declared = model.settings.parameters
+        return bool(declared and declared.extra and declared.extra.get(RESUMABLE) is True)
+
+    def begin(
+        self,
+        requests: AsyncIterator[InferenceRequest],
+        first: InferenceRequest,
+        model: MLModel,
+        version: str | None,
+        slot: Callable[[], AbstractAsyncContextManager[None]],
+        came: float | None = None,
+        form: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Have a model answer a stream of requests, in the current call's name but beyond its end.
+
+        Args:
+            first: of the requests; its `timeout` is the stream's.
+            version: as it was asked for.
+            slot: gives what the run is to hold of the limits.
+            came: the loop's time when it was here; None is now.
+            form: how its responses are written (Head.form).
+
+        Raises:
+            OverLimitError: the caller has as many streams as may be.
+        """
+        owner = callers.current().identity
+        self._admit(owner)
+        call = calls.current()
+        head = Head(
+            id=new_id(),
+            owner=owner,
+            model=model.name,
+            version=version,
+            served=model.version,
+            protocol=call.protocol if call else "",
+            began=time.time(),
+            seconds_kept=self._settings.seconds_kept,
+            form=form or {},
+        )
+        run = self.keep(Run(head, self._settings, self))
+        headers = {REQUEST_ID: call.request_id} if call and call.request_id else {}
+        held = slot()
+
+        async def work(run: Run) -> None:
+            opened = self._data_plane.calls.open(head.protocol, headers, slot=held)
+            async with opened as own:
+                run.stop_work = own.stop
+                own.set_timeout(first, came)
+                await self._ask(run, own, requests)
+
+        run.start(work)
+        return run
+
+    def keep(self, run: Run) -> Run:
+        """Let a run be found."""
+        self._runs[run.head.id] = run
+        self._owned.setdefault(run.head.owner, {})[run.head.id] = run
+        return run
+
+    async def _ask(self, run: Run, call: Call, requests: AsyncIterator[InferenceRequest]) -> None:
+        """Have the model answer."""
+        head, began = run.head, monotonic()
+        stream = self._data_plane.infer_stream(requests, head.model, head.version)
+        async with aclosing(stream) as responses:
+            async for response in responses:
+                if not run.log.last:
+                    _say_how_long(response, self.seconds)
+                record = await Recorded.taken_down(response, monotonic() - began)
+                record.id = response.id
+                if not run.add(record):
+                    # It is not the model that is silent.
+                    call.last = math.inf
+                    await run.room()
+                call.touch()
+
+    async def find(self, stream: str) -> Run:
+        """A stream of the current caller.
+
+        Raises:
+            NoSuchStreamError: the caller has none of this id.
+            ForbiddenError: the caller may not use its model any more.
+        """
+        run = self._runs.get(stream)
+        if run is None or run.head.owner != callers.current().identity:
+            raise NoSuchStreamError(stream)
+        callers.authorise(run.head.model)
+        return run
+
+    async def resume(self, position: Position) -> Reader:
+        """Read a stream of the current caller on.
+
+        Raises:
+            NoSuchStreamError, ForbiddenError: as `find`.
+            StillAheadError, ForgottenError, OverLimitError: as `Run.join`.
+        """
+        reader = (await self.find(position.stream)).join(position.after)
+        self.figures.came_back.inc()
+        return reader
+
+    async def own(self) -> list[Run]:
+        """The current caller's, the oldest first."""
+        return list(self._owned.get(callers.current().identity, {}).values())
+
+    def _admit(self, owner: str) -> None:
+        """Make room for one more of a caller's."""
+        own = self._owned.get(owner)
+        if own is None or len(own) < self._settings.streams:
+            return
+        for run in own.values():
+            if run.ended and not run.readers:
+                self._throw_away(run)
+                return
+        raise OverLimitError(
+            f"You have as many resumable streams as may be, {self._settings.streams}; "
+            "cancel one (DELETE /v2/streams/<id>), or try again when one has ended."
+        )
+
+    # What runs share.
+
+    def count(self, bytes: int) -> None:
+        self.bytes += bytes
+        if bytes < 0 and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for room in waiting:
+                if not room.done():
+                    room.set_result(None)
+
+    def has_room(self) -> bool:
+        if self.bytes <= self._settings.bytes_in_all:
+            return True
+        for run in [each for each in self._runs.values() if each.ended and not each.readers]:
+            self._throw_away(run)
+            if self.bytes <= self._settings.bytes_in_all:
+                return True
+        return False
+
+    def wait(self, room: asyncio.Future[None]) -> None:
+        self._waiting.append(room)
+
+    def forget(self, run: Run) -> None:
+        head = run.head
+        if isinstance(run.error, UnreadError):
+            self.figures.dropped[UNREAD].inc()
+        self._runs.pop(head.id, None)
+        if own := self._owned.get(head.owner):
+            own.pop(head.id, None)
+            if not own:
+                del self._owned[head.owner]
+
+    def _throw_away(self, run: Run) -> None:
+        self.figures.dropped[ROOM].inc()
+        run.forget()
+
+
+def _say_how_long(response: InferenceResponse, seconds: float) -> None:
+    """Have a stream's first response say how long its reader may be away."""
+    said: dict[str, Any] = {**(said_by(response.parameters) or {}), RESUME_SECONDS: seconds}
+    response.parameters = Parameters(**said)
