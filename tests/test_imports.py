@@ -20,6 +20,7 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 PACKAGE_FLOORS = (
     ("extras", "weights"),
     ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
+    ("secret",),
     ("access", "watch", "tensors", "models", "vision", "audio"),
     ("regions", "recordings"),
     ("streams",),
