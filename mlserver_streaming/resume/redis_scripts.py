@@ -1,7 +1,8 @@
 """What the store does in one step, in Lua: one script at a time runs in a server.
 
-Keys of one stream: 1 its table (head, first, last, bytes, ending, cancelled), 2 its chunks (a
-stream whose entries' ids are the numbers of their last responses), 3 its lease. All expire.
+Keys of one stream: 1 its table (head, first, last, bytes, ending, cancelled, moved), 2 its chunks
+(a stream whose entries' ids are the numbers of their last responses), 3 its lease, 4 whether it is
+read elsewhere. All expire.
 https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 
@@ -15,7 +16,8 @@ return 1
 """
 
 # Args: holder, lease ms, kept ms, after, count, chunk, ending, bytes that may be kept, channel.
-# Returns 0, 1 where it is to be cancelled, -1 where it is not held, -2 where a part is missing.
+# Returns 0, or with 1 where it is to be cancelled, 2 where it is read elsewhere; -1 where it is not
+# held, -2 where a part is missing.
 WRITE = """
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return -1 end
 local known = redis.call('HMGET', KEYS[1], 'last', 'first', 'bytes', 'cancelled')
@@ -48,19 +50,29 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 if said then redis.call('PUBLISH', ARGV[9], '') end
-return known[4] and 1 or 0
+return (known[4] and 1 or 0) + 2 * redis.call('EXISTS', KEYS[4])
 """
 
 # Args: holder, lease ms. One that has ended is nobody's to run.
 TAKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'moved') == 1 then return 0 end
 return redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 """
 
 # Args: holder, channel.
 RELEASE = """
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[3])
+redis.call('PUBLISH', ARGV[2], '')
+return 1
+"""
+
+# Args: holder, channel, where to.
+MOVE = """
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'moved', ARGV[3])
 redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', ARGV[2], '')
 return 1

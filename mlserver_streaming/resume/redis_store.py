@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator
-from time import time
+from contextlib import aclosing, suppress
+from time import monotonic, time
 from typing import Any
 
 from mlserver.logging import logger
@@ -26,6 +27,8 @@ from .store import (
     LeftBehindError,
     NotHeldError,
     Part,
+    StoreError,
+    Told,
     UnheldError,
 )
 
@@ -34,7 +37,9 @@ PREFIX = "mlserver-streaming:resume:"
 CHUNKS = 64
 # How often who follows a stream looks whether it is still held, and whether a ring was lost.
 LOOK_SECONDS = 1.0
-TABLE = ("head", "first", "last", "ending", "cancelled")
+TABLE = ("head", "first", "last", "ending", "cancelled", "moved")
+# How long who follows a stream counts as its reader, after his last look.
+READ_MS = 5000
 
 
 class RedisStore:
@@ -60,10 +65,12 @@ class RedisStore:
         self._holder = secrets.token_hex(16)
         self._lease, self._kept = int(lease_seconds * 1000), int(seconds * 1000)
         self._bytes = stream_bytes
+        self._seen: dict[str, float] = {}
         register = link.client.register_script
         self._begin, self._write = register(scripts.BEGIN), register(scripts.WRITE)
         self._take, self._release = register(scripts.TAKE), register(scripts.RELEASE)
         self._cancel, self._look = register(scripts.CANCEL), register(scripts.LOOK)
+        self._move = register(scripts.MOVE)
 
     async def begin(self, stream: str, owner: str, head: bytes) -> None:
         sealed = self._seal.close(("head", stream, owner), head)
@@ -80,7 +87,7 @@ class RedisStore:
             raise NotHeldError(stream)
         self._link.has_room()
 
-    async def write(self, stream: str, part: Part) -> bool:
+    async def write(self, stream: str, part: Part) -> Told:
         chunk = ending = b""
         if part.count:
             chunk = self._seal.close(("chunk", stream, part.after, part.count), part.chunk)
@@ -93,10 +100,10 @@ class RedisStore:
             raise NotHeldError(stream)
         if part.count:
             self._link.has_room()
-        return bool(done)
+        return Told(bool(done & 1), bool(done & 2))
 
     async def look(self, stream: str, owner: str) -> Kept:
-        head, first, last, ending, cancelled, held = await self._link.ask(
+        head, first, last, ending, cancelled, moved, held = await self._link.ask(
             lambda: self._look(keys=_keys(stream), args=TABLE)
         )
         if head is None:
@@ -110,20 +117,22 @@ class RedisStore:
                 None if ending is None else self._seal.open(("ending", stream, last), ending),
                 bool(held),
                 cancelled is not None,
+                None if moved is None else self._seal.open(("moved", stream), moved).decode(),
             )
         except (ForgedError, ValueError, TypeError) as error:
             # Another caller's, or not of this service: there is no such stream for this one.
             raise GoneError(stream) from error
 
     async def follow(self, stream: str, owner: str, after: int) -> AsyncGenerator[Part, None]:
+        self._seen.pop(stream, None)
         async with self._bell.hearing(_channel(stream)) as written:
             while True:
                 written.clear()
                 kept = await self.look(stream, owner)
                 if after + 1 < kept.first:
                     raise LeftBehindError(kept.first)
-                while after < kept.last:
-                    for part in await self._read(stream, after):
+                async with aclosing(self.read(stream, after, kept.last)) as parts:
+                    async for part in parts:
                         after = part.last
                         yield part
                 if kept.ending is not None:
@@ -131,11 +140,24 @@ class RedisStore:
                     return
                 if not kept.is_held:
                     raise UnheldError(stream)
-                try:
+                await self._be_seen(stream)
+                with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await written.wait()
-                except TimeoutError:
-                    pass
+
+    async def read(self, stream: str, after: int, last: int) -> AsyncGenerator[Part, None]:
+        while after < last:
+            for part in await self._read(stream, after):
+                after = part.last
+                yield part
+
+    async def _be_seen(self, stream: str) -> None:
+        """Tell who runs a stream that it is read here."""
+        if monotonic() < self._seen.get(stream, 0.0):
+            return
+        self._seen[stream] = monotonic() + LOOK_SECONDS
+        with suppress(StoreError):  # full
+            await self._link.ask(lambda: self._link.client.set(_keys(stream)[3], b"", px=READ_MS))
 
     async def _read(self, stream: str, after: int) -> list[Part]:
         """Some of the parts behind `after`, of which there are some.
@@ -143,7 +165,7 @@ class RedisStore:
         Raises:
             GoneError, LeftBehindError
         """
-        _, chunks, _ = _keys(stream)
+        chunks = _keys(stream)[1]
         found = await self._link.ask(
             lambda: self._link.client.xrange(chunks, f"({after}-0", "+", count=CHUNKS)
         )
@@ -171,6 +193,12 @@ class RedisStore:
     async def release(self, stream: str) -> None:
         arguments = [self._holder, _channel(stream)]
         await self._link.ask(lambda: self._release(keys=_keys(stream), args=arguments))
+
+    async def move(self, stream: str, owner: str, to: str) -> None:
+        sealed = self._seal.close(("moved", stream), to.encode())
+        arguments = [self._holder, _channel(stream), sealed]
+        if not await self._link.ask(lambda: self._move(keys=_keys(stream), args=arguments)):
+            raise NotHeldError(stream)
 
     async def cancel(self, stream: str) -> None:
         arguments = [_channel(stream)]
@@ -206,8 +234,8 @@ class RedisStore:
 
 
 def _keys(stream: str) -> list[str]:
-    """The table, the chunks, the lease."""
-    return [f"{PREFIX}{stream}:{what}" for what in ("table", "chunks", "lease")]
+    """The table, the chunks, the lease, whether it is read elsewhere."""
+    return [f"{PREFIX}{stream}:{what}" for what in ("table", "chunks", "lease", "reader")]
 
 
 def _channel(stream: str) -> str:

@@ -71,6 +71,7 @@ class Kept:
 
     Attributes:
         head: what `begin` was given.
+        moved: the id under which it goes on behind its last response; None where it has not moved.
         first: the first response that is there, from 1.
         last: the last one; 0 for none yet.
         ending: None while it has not ended.
@@ -84,6 +85,20 @@ class Kept:
     ending: bytes | None
     is_held: bool
     is_cancelled: bool
+    moved: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What who writes is told.
+
+    Attributes:
+        cancel: whether somebody wants the stream cancelled.
+        read: whether it is read at another instance.
+    """
+
+    cancel: bool
+    read: bool
 
 
 class Store(Protocol):
@@ -97,10 +112,9 @@ class Store(Protocol):
             NotHeldError: there is one of this id.
         """
 
-    async def write(self, stream: str, part: Part) -> bool:
+    async def write(self, stream: str, part: Part) -> Told:
         """Add to a stream that we hold, once: what is there already is not added again. The lease
-        is renewed; a part that is empty does no more. Returns whether somebody wants the stream
-        cancelled.
+        is renewed; a part that is empty does no more.
 
         Raises:
             NotHeldError
@@ -122,11 +136,25 @@ class Store(Protocol):
             UnheldError: once all that is there was given.
         """
 
+    def read(self, stream: str, after: int, last: int) -> AsyncGenerator[Part, None]:
+        """Those behind `after`, up to `last`, which are there.
+
+        Raises:
+            GoneError, LeftBehindError
+        """
+
     async def take(self, stream: str) -> bool:
         """Hold the lease of a stream that nobody holds; whether we do now. Of several, one does."""
 
     async def release(self, stream: str) -> None:
         """Hold it no more: another may take it at once."""
+
+    async def move(self, stream: str, owner: str, to: str) -> None:
+        """It goes on under another id, and is nobody's to take.
+
+        Raises:
+            NotHeldError
+        """
 
     async def cancel(self, stream: str) -> None:
         """Have it cancelled by who runs it."""

@@ -72,7 +72,7 @@ async def test_another_replica_hears_all_of_it_and_the_end(one, other):
     await one.begin(ID, OWNER, b"head")
     listening = asyncio.create_task(heard(other))
     for number in range(1, 51):
-        assert await one.write(ID, part(number)) is False
+        assert not (await one.write(ID, part(number))).cancel
     await one.write(ID, Part(50, ending=b"well"))
     parts = await listening
     assert [each.chunk.decode() for each in parts[:-1]] == [f"w{n}" for n in range(1, 51)]
@@ -160,7 +160,28 @@ async def test_cancelling_is_told_to_who_writes(one, other):
     await one.begin(ID, OWNER, b"")
     await other.cancel(ID)
     assert (await other.look(ID, OWNER)).is_cancelled
-    assert await one.write(ID, Part(0)) is True
+    assert (await one.write(ID, Part(0))).cancel
+
+
+async def test_who_writes_is_told_that_it_is_read_elsewhere(one, other):
+    await one.begin(ID, OWNER, b"")
+    assert not (await one.write(ID, part(1))).read
+    async with aclosing(other.follow(ID, OWNER, 0)) as following:
+        assert await anext(following) == part(1)
+        waiting = asyncio.ensure_future(anext(following))
+        while not (await one.write(ID, Part(1))).read:
+            pass
+        await one.write(ID, part(2))
+        assert await waiting == part(2)
+
+
+async def test_a_stream_that_moved_is_nobodys_to_take(one, other):
+    await one.begin(ID, OWNER, b"")
+    with pytest.raises(NotHeldError):
+        await other.move(ID, OWNER, "t" * 22)
+    await one.move(ID, OWNER, "t" * 22)
+    kept = await other.look(ID, OWNER)
+    assert (kept.moved, kept.is_held, await other.take(ID)) == ("t" * 22, False, False)
 
 
 async def test_the_oldest_goes_and_who_needs_it_is_told(server):
