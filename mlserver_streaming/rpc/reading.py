@@ -25,7 +25,10 @@ class Reading:
         return self
 
     async def __anext__(self) -> InferenceRequest:
-        request = await anext(self._requests)
+        try:
+            request = await anext(self._requests)
+        except anyio.ClosedResourceError:  # the wire is gone, who answers goes on without it
+            raise StopAsyncIteration from None
         self.last_id = request.id or ""
         self._read.set()
         return request

@@ -10,7 +10,7 @@ the wire: it begins when those before it have been read, and what comes after it
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -134,6 +134,7 @@ class Substreams:
                 self._inputs.pop(model).close()
         try:
             self._served[model] = await self._data_plane.model(*model)
+            resumable = self._resumable(request.payload, self._served[model])
         except MLServerError as error:
             await self.fail(request.model_name, request.payload.id or "", error)
             return None
@@ -141,8 +142,29 @@ class Substreams:
         # Before the model runs: one that reads nothing would be begun again and again for it.
         send.send_nowait(request.payload)
         self._inputs[model] = send
-        self._tasks.create_task(self._run(model, receive, request.raw))
+        self._tasks.create_task(self._run(model, receive, request.raw, resumable))
         return self._served[model]
+
+    def read_on(self, rest: AsyncGenerator[InferenceResponse, None], raw: bool) -> None:
+        """Write what one who came back to a stream has yet to hear. Nothing is asked besides."""
+        self._wrote = True  # before, elsewhere
+        self._tasks.create_task(self._read_on(rest, raw))
+
+    async def _read_on(self, rest: AsyncGenerator[InferenceResponse, None], raw: bool) -> None:
+        outbox = self._outbox()
+        async with aclosing(rest) as responses:
+            await with_pauses(self._gather(responses, outbox, raw, None), outbox.flush)
+        if not self._ended:
+            raise ModelEnded
+
+    def _resumable(self, first: InferenceRequest, model: MLModel) -> InferenceRequest | None:
+        """The first request of a stream, if that is to be resumable.
+
+        Raises:
+            BadRequestError: it does not say so in a way that can be understood.
+        """
+        resume = self._data_plane.resume
+        return first if resume is not None and resume.is_wanted(first, model) else None
 
     async def _put_timed(self, request: DecodedRequest, seconds: float) -> MLModel:
         """Begin a stream for this request alone; return when its model has read it, or it ended.
@@ -179,12 +201,13 @@ class Substreams:
         model: tuple[str, str],
         requests: MemoryObjectReceiveStream[InferenceRequest],
         raw: bool,
+        resumable: InferenceRequest | None,
     ) -> None:
         """Drive one model until it has answered all its requests."""
         reading = Reading(requests, self._read)
         try:
             while True:
-                await self._answer(model, reading, raw)
+                await self._answer(model, reading, raw, resumable)
                 if not self._ended and self._is_only():
                     raise ModelEnded
                 if not reading.has_more():
@@ -216,7 +239,8 @@ class Substreams:
         try:
             async with within(seconds), self._timed:
                 await self._all_read(model)
-                await self._answer(model, Reading(receive, met), request.raw)
+                resumable = self._resumable(payload, self._served[model])
+                await self._answer(model, Reading(receive, met), request.raw, resumable)
         except Exception as error:
             known = _for_caller(error, payload.id)
             if await self._is_sole():
@@ -236,11 +260,23 @@ class Substreams:
             self._read.clear()
             await self._read.wait()
 
-    async def _answer(self, model: tuple[str, str], reading: Reading, raw: bool) -> None:
+    async def _answer(
+        self,
+        model: tuple[str, str],
+        reading: Reading,
+        raw: bool,
+        resumable: InferenceRequest | None,
+    ) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
         outbox = self._outbox()
-        # Each message is waited for until the wire took it: turns enough.
-        stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
+        if resumable is not None:
+            plane, served = self._data_plane, self._served[model]
+            at_once, form = plane.calls.slot_at_once, {"raw": raw}
+            run = plane.resume.begin(reading, resumable, served, model[1], at_once, form=form)
+            stream = run.join().with_ids()
+        else:
+            # Each message is waited for until the wire took it: turns enough.
+            stream = self._data_plane.infer_stream(reading, *model, take_turns=False)
         async with aclosing(stream) as responses:
             await with_pauses(
                 self._gather(responses, outbox, raw, self._served[model]), outbox.flush
@@ -251,7 +287,7 @@ class Substreams:
         responses: AsyncIterator[InferenceResponse],
         outbox: Outbox,
         raw: bool,
-        model: MLModel,
+        model: MLModel | None,
     ) -> None:
         """Have all responses written; a failure that is the stream's only answer is raised."""
         held: InferenceResponse | None = None
@@ -271,8 +307,9 @@ class Substreams:
                         else self._wire.encode(response, raw, model)
                     )
                 except TooLargeError as error:
-                    self._wire.failed(model)
-                    failure = _failure(model.name, response.id or "", error)
+                    if model is not None:
+                        self._wire.failed(model)
+                    failure = _failure(response.model_name, response.id or "", error)
                     if not wrote and await self._is_sole():
                         held = failure
                         continue
