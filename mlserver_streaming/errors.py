@@ -21,6 +21,8 @@ MLServerError                a text for the caller and an HTTP status
   OverLimitError        429  as many streams as may be
   DrainingError         503  the service is about to stop
   MovedError            503  a stream goes on at another instance
+  StoreLostError        503  the store of streams does not answer
+  LostStreamError       410  who answered a stream is lost, and nobody can go on with it
   IdleError             408  nothing came or went for too long
   UnreadError           408  nobody read a stream for too long
   CancelledStreamError  499  its caller cancelled a stream
@@ -46,6 +48,7 @@ __all__ = [
     "InternalError",
     "IssuerError",
     "LoadTimeoutError",
+    "LostStreamError",
     "MLServerError",
     "MovedError",
     "NoSuchModelError",
@@ -59,6 +62,7 @@ __all__ = [
     "RegionExistsError",
     "RequestFailedError",
     "StillAheadError",
+    "StoreLostError",
     "TooLargeError",
     "UnauthenticatedError",
     "UnreadError",
@@ -218,6 +222,22 @@ class MovedError(MLServerError):
             "This stream goes on elsewhere; come back with the id of the last response that you "
             "have.",
             503,
+        )
+
+
+class StoreLostError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This stream is not here, and the store that may know of it does not answer; come back "
+            "in a moment.",
+            503,
+        )
+
+
+class LostStreamError(MLServerError):
+    def __init__(self, last: int):
+        super().__init__(
+            f"The replica that answered this was lost after response {last}; ask again.", 410
         )
 
 

@@ -25,7 +25,7 @@ from .parallel.pool import StreamingPool
 from .parallel.registry import StreamingPools, pools_of
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
-from .resume import Runs
+from .resume import Runs, share
 from .rpc.server import StreamingGRPCServer
 from .sockets import SocketEndpoint
 from .streams.data_plane import StreamingDataPlane
@@ -143,6 +143,7 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
     plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
     plane.management = ManagementCalls(plane, settings)
     plane.resume = Runs(plane)
+    share(plane.resume, plane, root)
     if settings.tracing_server:
         get_tracer_provider(settings).sampler = plane.management.traces.sampler
     model_registry.root = root

@@ -16,6 +16,7 @@ from ..resume.position import Position
 from ..resume.reader import Reader
 from ..resume.run import Run
 from ..resume.runs import Runs
+from ..resume.sharing import Elsewhere
 from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from .asked import App, accepts_gzip
@@ -149,7 +150,7 @@ def answers_of(form: Mapping[str, Any]) -> Answers:
     return JSON
 
 
-def _shown(run: Run) -> dict[str, Any]:
+def _shown(run: Run | Elsewhere) -> dict[str, Any]:
     left = run.seconds_left
     return {
         "id": run.head.id,

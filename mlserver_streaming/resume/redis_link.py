@@ -45,6 +45,7 @@ class RedisLink:
         self._failures = 0
         self._alone_until = 0.0
         self._full = False
+        url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
         pool = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
@@ -75,7 +76,7 @@ class RedisLink:
             if not self._full:
                 logger.warning("The store of streams is full; streams go on without it.")
             self._full = True
-            raise StoreError("full") from error
+            raise StoreError("full", is_final=True) from error
         except (TimeoutError, RedisError, OSError) as error:
             self._failed(error)
             raise StoreError(str(error)) from error

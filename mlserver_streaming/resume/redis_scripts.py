@@ -53,6 +53,13 @@ if said then redis.call('PUBLISH', ARGV[9], '') end
 return (known[4] and 1 or 0) + 2 * redis.call('EXISTS', KEYS[4])
 """
 
+# Args: holder, head.
+AMEND = """
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'head', ARGV[2])
+return 1
+"""
+
 # Args: holder, lease ms. One that has ended is nobody's to run.
 TAKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end

@@ -70,7 +70,7 @@ class RedisStore:
         self._begin, self._write = register(scripts.BEGIN), register(scripts.WRITE)
         self._take, self._release = register(scripts.TAKE), register(scripts.RELEASE)
         self._cancel, self._look = register(scripts.CANCEL), register(scripts.LOOK)
-        self._move = register(scripts.MOVE)
+        self._move, self._amend = register(scripts.MOVE), register(scripts.AMEND)
 
     async def begin(self, stream: str, owner: str, head: bytes) -> None:
         sealed = self._seal.close(("head", stream, owner), head)
@@ -101,6 +101,11 @@ class RedisStore:
         if part.count:
             self._link.has_room()
         return Told(bool(done & 1), bool(done & 2))
+
+    async def amend(self, stream: str, owner: str, head: bytes) -> None:
+        arguments = [self._holder, self._seal.close(("head", stream, owner), head)]
+        if not await self._link.ask(lambda: self._amend(keys=_keys(stream), args=arguments)):
+            raise NotHeldError(stream)
 
     async def look(self, stream: str, owner: str) -> Kept:
         head, first, last, ending, cancelled, moved, held = await self._link.ask(

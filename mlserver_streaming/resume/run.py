@@ -8,7 +8,9 @@ for too long it is ended; and what it said is forgotten a while after its end.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
 from typing import Protocol
@@ -61,6 +63,9 @@ class Run:
         ended: whether it has said all.
         error: what it ended with, if that was an error.
         stop_work: how its work is ended early, where cancelling its task is not all.
+        shown: the number of the last response that readers may have yet.
+        began_elsewhere: whether another instance runs it, or ran it, and may have got further.
+        is_forgotten: whether it is not to be found any more.
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class Run:
         self.ended = False
         self.error: MLServerError | None = None
         self.stop_work: Callable[[MLServerError], None] | None = None
+        self.shown: float = math.inf
+        self.began_elsewhere = False
         self._settings = settings
         self._shared = shared
         self._counted = 0  # of the bytes that all hold
@@ -88,7 +95,7 @@ class Run:
         self._stopped: MLServerError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._was_read = self._is_forgotten = False
+        self._was_read = self.is_forgotten = False
         self._task: asyncio.Task[None] | None = None
 
     # What the work does.
@@ -170,8 +177,11 @@ class Run:
         """Whether a reader who has this response has all there is, and it ended well."""
         return self.ended and self.error is None and after == self.log.last
 
-    async def after(self, number: int) -> Sequence[Recorded]:
+    async def after(self, number: int, unshown: bool = False) -> Sequence[Recorded]:
         """The next responses after one, at least one; none where it was the last.
+
+        Args:
+            unshown: also what readers may not have yet.
 
         Raises:
             ForgottenError: they are kept no more.
@@ -182,8 +192,12 @@ class Run:
             if number + 1 < log.first:
                 raise self._forgotten(number)
             if number < log.last:
-                return log.after(number)
-            if self.ended:
+                some = log.after(number)
+                if unshown or number + len(some) <= self.shown:
+                    return some
+                if number < self.shown:
+                    return some[: int(self.shown) - number]
+            elif self.ended:
                 if self.error is not None:
                     # The same for all who read: without the frames of those who raised it before.
                     raise self.error.with_traceback(None)
@@ -191,6 +205,25 @@ class Run:
             future = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
             await future
+
+    def show(self, number: float) -> None:
+        """Readers may have the responses up to one."""
+        self.shown = number
+        self._wake()
+
+    def show_all(self) -> None:
+        """Readers may have whatever there is."""
+        if self.shown != math.inf:
+            self.show(math.inf)
+
+    async def until(self, number: int, seconds: float) -> None:
+        """Wait for a response to be there, or the end, or so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.log.last < number and not self.ended:
+                    future = asyncio.get_running_loop().create_future()
+                    self._waiting.append(future)
+                    await future
 
     def was_heard(self) -> None:
         """A reader has got further."""
@@ -243,8 +276,8 @@ class Run:
 
     def forget(self) -> None:
         """Keep nothing of it any longer than those who read it now do."""
-        if not self._is_forgotten:
-            self._is_forgotten = True
+        if not self.is_forgotten:
+            self.is_forgotten = True
             self._shared.forget(self)
         if not self._readers:
             self._left()
@@ -257,7 +290,7 @@ class Run:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._readers or (self._is_forgotten and self.ended):
+        if self._readers or (self.is_forgotten and self.ended):
             return
         kept = self._settings.seconds_kept
         seconds = kept if self.ended else self._settings.seconds_without_reader
@@ -273,7 +306,7 @@ class Run:
 
     def _left(self) -> None:
         """Nobody reads it now: hold less."""
-        if self._is_forgotten and self.ended:
+        if self.is_forgotten and self.ended:
             self.log.clear()
         elif self.ended and self.error is not None and not self.log.last and self._was_read:
             # Refused, as it would be without all this, and its caller knows.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from time import monotonic
 from typing import Any
@@ -29,6 +29,7 @@ from .head import Head
 from .position import Position, new_id
 from .reader import Reader
 from .run import Run
+from .sharing import Elsewhere, Sharing
 
 # The parameter of a stream's first response: how long its reader may be away.
 RESUME_SECONDS = "resume_seconds"
@@ -54,6 +55,8 @@ class Runs:
         # Each caller's, the oldest first.
         self._owned: dict[str, dict[str, Run]] = {}
         self._waiting: list[asyncio.Future[None]] = []
+        # What other instances have to do with it, where there is a store.
+        self.sharing: Sharing | None = None
         self.figures.hold(lambda: len(self._runs), lambda: self.bytes)
 
     @property
@@ -116,13 +119,16 @@ class Runs:
         run = self.keep(Run(head, self._settings, self))
         headers = {REQUEST_ID: call.request_id} if call and call.request_id else {}
         held = slot()
+        if self.sharing is not None:
+            requests = self.sharing.begin(run, model, first, requests)
 
         async def work(run: Run) -> None:
             opened = self._data_plane.calls.open(head.protocol, headers, slot=held)
             async with opened as own:
                 run.stop_work = own.stop
                 own.set_timeout(first, came)
-                await self._ask(run, own, requests)
+                stream = self._data_plane.infer_stream(requests, head.model, head.version)
+                await self._say(run, own, stream)
 
         run.start(work)
         return run
@@ -133,10 +139,27 @@ class Runs:
         self._owned.setdefault(run.head.owner, {})[run.head.id] = run
         return run
 
-    async def _ask(self, run: Run, call: Call, requests: AsyncIterator[InferenceRequest]) -> None:
-        """Have the model answer."""
-        head, began = run.head, monotonic()
-        stream = self._data_plane.infer_stream(requests, head.model, head.version)
+    def go_on(
+        self,
+        run: Run,
+        responses: AsyncGenerator[InferenceResponse, None],
+        slot: AbstractAsyncContextManager[None],
+    ) -> None:
+        """Have a run say more, which began elsewhere."""
+
+        async def work(run: Run) -> None:
+            opened = self._data_plane.calls.open(run.head.protocol, {}, slot=slot)
+            async with opened as own:
+                run.stop_work = own.stop
+                await self._say(run, own, responses)
+
+        run.start(work)
+
+    async def _say(
+        self, run: Run, call: Call, stream: AsyncGenerator[InferenceResponse, None]
+    ) -> None:
+        """Take down what the model answers."""
+        began = monotonic()
         async with aclosing(stream) as responses:
             async for response in responses:
                 if not run.log.last:
@@ -157,6 +180,8 @@ class Runs:
             ForbiddenError: the caller may not use its model any more.
         """
         run = self._runs.get(stream)
+        if run is None and self.sharing is not None:
+            run = await self.sharing.find(stream)
         if run is None or run.head.owner != callers.current().identity:
             raise NoSuchStreamError(stream)
         callers.authorise(run.head.model)
@@ -169,13 +194,33 @@ class Runs:
             NoSuchStreamError, ForbiddenError: as `find`.
             StillAheadError, ForgottenError, OverLimitError: as `Run.join`.
         """
-        reader = (await self.find(position.stream)).join(position.after)
+        run = await self.find(position.stream)
+        if self.sharing is not None:
+            await self.sharing.reach(run, position)
+        reader = run.join(position.after)
         self.figures.came_back.inc()
         return reader
 
-    async def own(self) -> list[Run]:
-        """The current caller's, the oldest first."""
-        return list(self._owned.get(callers.current().identity, {}).values())
+    async def own(self) -> list[Run | Elsewhere]:
+        """The current caller's, the oldest first; then those that other instances have.
+
+        Raises:
+            StoreLostError: these cannot be known now.
+        """
+        owner = callers.current().identity
+        own = self._owned.get(owner, {})
+        others = [] if self.sharing is None else await self.sharing.others(owner, own.keys())
+        return [*own.values(), *others]
+
+    def hand_over(self) -> None:
+        """The service stops: what other instances can go on with is theirs."""
+        if self.sharing is not None:
+            self.sharing.hand_over()
+
+    async def close(self) -> None:
+        """The service has stopped."""
+        if self.sharing is not None:
+            await self.sharing.close()
 
     def _admit(self, owner: str) -> None:
         """Make room for one more of a caller's."""

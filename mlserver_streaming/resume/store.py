@@ -19,7 +19,14 @@ from typing import Protocol
 
 
 class StoreError(Exception):
-    pass
+    """
+    Attributes:
+        is_final: whether it is no use to ask again in a moment.
+    """
+
+    def __init__(self, why: str, is_final: bool = False) -> None:
+        super().__init__(why)
+        self.is_final = is_final
 
 
 class NotHeldError(Exception):
@@ -115,6 +122,13 @@ class Store(Protocol):
     async def write(self, stream: str, part: Part) -> Told:
         """Add to a stream that we hold, once: what is there already is not added again. The lease
         is renewed; a part that is empty does no more.
+
+        Raises:
+            NotHeldError
+        """
+
+    async def amend(self, stream: str, owner: str, head: bytes) -> None:
+        """Another head for a stream that we hold.
 
         Raises:
             NotHeldError

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import TracebackType
@@ -251,13 +251,19 @@ class Calls:
             if not held[name]:
                 del held[name]
 
-    async def drain(self, seconds: float, notice_seconds: float = 0) -> None:
+    async def drain(
+        self,
+        seconds: float,
+        notice_seconds: float = 0,
+        hand_over: Callable[[], None] | None = None,
+    ) -> None:
         """Refuse new calls, let running ones go on for so long, then end them; wait for all.
 
         A second drain, begun while the first waits, ends them at once.
 
         Args:
             notice_seconds: before that, and meanwhile new calls are taken.
+            hand_over: called then, to end what can go on elsewhere.
         """
         if self.stopping:
             seconds = 0
@@ -268,6 +274,8 @@ class Calls:
                 async with asyncio.timeout(notice_seconds):
                     await self._drained_again.wait()
         self.draining = True
+        if hand_over is not None:
+            hand_over()
         if not self._open:
             return
         try:
