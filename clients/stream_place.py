@@ -42,8 +42,7 @@ class StreamPlace:
         if (found := _ID.fullmatch(response_id)) is None:
             return
         stream, number = found[1], int(found[2])
-        if stream != self.stream and self._heard:
-            raise ProtocolError("the stream went on under another id")
+        # A replica that goes on with a lost one's stream may give it another id, not other numbers.
         if number != self._heard + 1:
             raise ProtocolError(f"response {number} of the stream came after {self._heard}")
         self.stream, self._heard = stream, number

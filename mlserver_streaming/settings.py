@@ -331,7 +331,7 @@ class StoreSettings(_Block):
         "`unix:///path`; it may hold a password. null: streams are kept in their instance alone.",
     )
     timeout_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.01, le=10)] = Field(
-        default=0.25, description="How long to wait for an answer of the server."
+        default=0.5, description="How long to wait for an answer of the server."
     )
     retry_seconds: Seconds = Field(
         default=2, description="How long a server that does not answer is left alone."

@@ -60,6 +60,7 @@ class KeptStreams:
         """Answer who has begun a stream and does not listen yet."""
         # Its task has its call from here on: the service does not stop before that is over.
         await asyncio.sleep(0)
+        await self._runs().known(run)
         at = f"{STREAMS}/{run.head.id}"
         headers = {"Location": at, STREAM_ID: run.head.id, "Preference-Applied": RESPOND_ASYNC}
         found = {"id": run.head.id, "location": at, "resume_seconds": self._runs().seconds}

@@ -32,6 +32,7 @@ class Publisher:
     """
     Attributes:
         stored: the number of the last response that the store has.
+        begun: set once the store knows the stream, or will not.
     """
 
     def __init__(self, run: Run, store: Store, lease_seconds: float, stored: int = 0) -> None:
@@ -43,6 +44,7 @@ class Publisher:
         self._run, self._store = run, store
         self._lease = lease_seconds
         self.stored = stored
+        self.begun = asyncio.Event()
         self._seat: Reader | None = None
         self._head: bytes | None = None
         self._progress = asyncio.Event()
@@ -82,6 +84,7 @@ class Publisher:
         try:
             if head is not None:
                 await self._store.begin(stream, owner, head)
+            self.begun.set()
             while await self._write_next():
                 pass
         except NotHeldError:
@@ -94,6 +97,7 @@ class Publisher:
             with suppress(StoreError):
                 await self._store.drop(stream, owner)
         finally:
+            self.begun.set()
             run.show_all()
             self._stand_up()
 

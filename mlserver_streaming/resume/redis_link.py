@@ -20,8 +20,10 @@ from .store import StoreError
 
 Result = TypeVar("Result")
 
-# Questions at once, each on a connection of its own; more wait, within their time.
-CONNECTIONS = 32
+# Questions at once, each on a connection of its own: most of one's time is its client's.
+CONNECTIONS = 8
+# For so many times a question's own time others wait for their turn.
+QUEUE_TIMES = 4
 # After so many failures in a row the server is left alone.
 FAILURES = 3
 
@@ -46,10 +48,9 @@ class RedisLink:
         self._alone_until = 0.0
         self._full = False
         url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
-        pool = redis.BlockingConnectionPool.from_url(
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        pool = redis.ConnectionPool.from_url(
             url,
-            max_connections=CONNECTIONS,
-            timeout=seconds,
             socket_connect_timeout=seconds,
             socket_timeout=None,  # ours, around all of it
             retry=Retry(NoBackoff(), 0),
@@ -68,6 +69,19 @@ class RedisLink:
         """
         if monotonic() < self._alone_until:
             raise StoreError("left alone")
+        try:
+            async with asyncio.timeout(QUEUE_TIMES * self.seconds):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise StoreError("busy") from error
+        try:
+            if monotonic() < self._alone_until:  # it has failed others meanwhile
+                raise StoreError("left alone")
+            return await self._asked(question)
+        finally:
+            self._turns.release()
+
+    async def _asked(self, question: Callable[[], Awaitable[Result]]) -> Result:
         try:
             async with asyncio.timeout(self.seconds):
                 result = await question()

@@ -164,6 +164,8 @@ class Runs:
             async for response in responses:
                 if not run.log.last:
                     _say_how_long(response, self.seconds)
+                elif run.began_elsewhere:
+                    _leave_headers_out(response)
                 record = await Recorded.taken_down(response, monotonic() - began)
                 record.id = response.id
                 if not run.add(record):
@@ -211,6 +213,11 @@ class Runs:
         own = self._owned.get(owner, {})
         others = [] if self.sharing is None else await self.sharing.others(owner, own.keys())
         return [*own.values(), *others]
+
+    async def known(self, run: Run) -> None:
+        """Wait until whoever is told of a run finds it, here or elsewhere."""
+        if self.sharing is not None:
+            await self.sharing.known(run)
 
     def hand_over(self) -> None:
         """The service stops: what other instances can go on with is theirs."""
@@ -271,6 +278,13 @@ class Runs:
     def _throw_away(self, run: Run) -> None:
         self.figures.dropped[ROOM].inc()
         run.forget()
+
+
+def _leave_headers_out(response: InferenceResponse) -> None:
+    """What the data plane says with the first response, a stream that goes on has said already."""
+    said = said_by(response.parameters)
+    if said is not None and said.pop("headers", None) is not None:
+        response.parameters = Parameters(**said) if said else None
 
 
 def _say_how_long(response: InferenceResponse, seconds: float) -> None:

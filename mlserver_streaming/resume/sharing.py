@@ -42,6 +42,8 @@ from .taking_over import can_go_on, is_repeatable, rest_of
 
 # How long a reader from elsewhere, who has more than the store, is waited for.
 AHEAD_SECONDS = 2.0
+# How long a stream may take to be known in the store.
+BEGIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Sharing:
         self._data_plane, self._settings, self._runs = data_plane, settings, runs
         # Runs of ours that another instance could go on with.
         self._portable: dict[str, Run] = {}
-        self._publishers: set[Publisher] = set()
+        self._publishers: dict[str, Publisher] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         # Streams that go on under another id here, and behind which response.
         self._moved: dict[str, tuple[Run, int]] = {}
@@ -162,14 +164,20 @@ class Sharing:
         publisher.start(head, hasattr(model, "resume_from") and not is_repeatable(model))
         if portable:
             self._portable[run.head.id] = run
-        self._publishers.add(publisher)
+        self._publishers[run.head.id] = publisher
         task = self._spawn(publisher.done())
-        task.add_done_callback(lambda _: self._over(publisher, run))
+        task.add_done_callback(lambda _: self._over(run))
         return publisher
 
-    def _over(self, publisher: Publisher, run: Run) -> None:
-        self._publishers.discard(publisher)
+    def _over(self, run: Run) -> None:
+        del self._publishers[run.head.id]
         self._portable.pop(run.head.id, None)
+
+    async def known(self, run: Run, number: int = 0) -> None:
+        """Wait until other instances can find a run of ours, up to a response; or never will."""
+        if publisher := self._publishers.get(run.head.id):
+            await publisher.begun.wait()
+            await publisher.reached(number)
 
     async def find(self, stream: str) -> Run:
         """A stream of the current caller that is not here. Many who ask at once look once.
@@ -204,7 +212,7 @@ class Sharing:
 
     async def _find(self, stream: str, owner: str) -> Run:
         try:
-            kept = await self.store.look(stream, owner)
+            kept = await self._look(stream, owner)
             head, request = unpack_head(kept.head)
             callers.authorise(head.model)
             if kept.moved is not None:
@@ -220,6 +228,14 @@ class Sharing:
             raise ForgottenError(error.first - 1, error.first, stream) from None
         except (StoreError, NotHeldError) as error:
             raise StoreLostError() from error
+
+    async def _look(self, stream: str, owner: str) -> Kept:
+        try:
+            return await self.store.look(stream, owner)
+        except GoneError:
+            # Its first response may have been faster than the store.
+            await asyncio.sleep(BEGIN_SECONDS)
+            return await self.store.look(stream, owner)
 
     async def _follow_move(self, stream: str, owner: str, kept: Kept) -> Run:
         assert kept.moved is not None
