@@ -9,7 +9,7 @@ for who reads it here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -46,7 +46,7 @@ class Publisher:
         self.stored = stored
         self.begun = asyncio.Event()
         self._seat: Reader | None = None
-        self._head: bytes | None = None
+        self._later: Callable[[], bytes | None] | None = None
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -66,9 +66,9 @@ class Publisher:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    def amend(self, head: bytes) -> None:
-        """The store is to hold this of the stream, from the next write on."""
-        self._head = head
+    def ask_for_head(self, later: Callable[[], bytes | None]) -> None:
+        """Ask at each write for what the store is to hold of the stream, until it is known."""
+        self._later = later
 
     async def reached(self, number: int) -> None:
         """Wait until the store has a response, or there will be none."""
@@ -115,8 +115,8 @@ class Publisher:
         moved = is_last and isinstance(run.error, MovedError)
         ending = ending_of(run) if is_last and not moved else None
         part = Part(self.stored, len(some), chunk, ending)
-        if (head := self._head) is not None and not is_last:
-            self._head = None
+        if self._later is not None and not is_last and (head := self._later()) is not None:
+            self._later = None
             await self._store.amend(run.head.id, run.head.owner, head)
         told = await self._written(part)
         self.stored = part.last

@@ -5,7 +5,7 @@ read from it, and taken over where their instance is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -69,13 +69,12 @@ class Elsewhere:
 
 
 class Counted:
-    """A stream's requests; calls when there was one and no more."""
+    """A stream's requests, counted."""
 
-    def __init__(
-        self, requests: AsyncIterator[InferenceRequest], asked_once: Callable[[], None]
-    ) -> None:
-        self._requests, self._asked_once = requests, asked_once
+    def __init__(self, requests: AsyncIterator[InferenceRequest]) -> None:
+        self._requests = requests
         self._count = 0
+        self._ended = False
 
     def __aiter__(self) -> Counted:
         return self
@@ -84,15 +83,16 @@ class Counted:
         try:
             request = await anext(self._requests)
         except StopAsyncIteration:
-            if self._count == 1:
-                self._asked_once()
+            self._ended = True
             raise
         self._count += 1
         return request
 
     @property
-    def is_over(self) -> bool:
-        return getattr(self._requests, "is_over", False)
+    def was_sole(self) -> bool:
+        """Whether there was one, and there are no more."""
+        ended = self._ended or getattr(self._requests, "has_ended", False)
+        return self._count == 1 and ended
 
 
 class Runner(Shared, Protocol):
@@ -142,12 +142,17 @@ class Sharing:
             return requests
         publisher = self._publish(run, model, None, begins=True)
 
-        def asked_once() -> None:
-            if can_go_on(model, first):
-                publisher.amend(pack_head(run.head, first))
-                self._portable[run.head.id] = run
+        counted = Counted(requests)
 
-        return Counted(requests, asked_once)
+        def head() -> bytes | None:
+            if not counted.was_sole:
+                return None
+            self._portable[run.head.id] = run
+            return pack_head(run.head, first)
+
+        if can_go_on(model, first):
+            publisher.ask_for_head(head)
+        return counted
 
     def _publish(
         self,

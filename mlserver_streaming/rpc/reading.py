@@ -40,6 +40,12 @@ class Reading:
             waiting.current_buffer_used or waiting.tasks_waiting_send
         )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing waits, and nothing more comes."""
+        waiting = self._requests.statistics()
+        return not (waiting.open_send_streams or waiting.current_buffer_used)
+
     def unanswered(self) -> list[str]:
         """The ids of the request read last and of those that wait, which are taken out."""
         found = [] if self.last_id is None else [self.last_id]
