@@ -115,9 +115,11 @@ serve: ready-to-serve
 	MLSERVER_HOST=$(HOST) exec $(BIN)/mlserver start .
 
 # The same as N processes behind HAProxy, on the same ports: for many cores (docs/scaling.md).
+# STORE=yes has a Redis server beside them, for streams that outlive their instance.
 N ?= 2
-serve-replicas: ready-to-serve haproxy
-	exec $(BIN)/python -m deploy.replicas $(N) --host $(HOST)
+STORE ?=
+serve-replicas: ready-to-serve haproxy $(if $(STORE),redis)
+	exec $(BIN)/python -m deploy.replicas $(N) --host $(HOST) $(if $(STORE),--store)
 
 # Three replicas on a network of their own, restarted, killed, cut off, stopped, under load. Linux; it
 # needs ip and nsenter (Debian has both), and HAProxy, memcached and Redis, which it gets where there is
