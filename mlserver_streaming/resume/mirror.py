@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from ..errors import (
@@ -42,7 +42,7 @@ class Mirror(Run):
         """
         idle = {"seconds_without_reader": IDLE_SECONDS, "seconds_kept": IDLE_SECONDS}
         super().__init__(head, settings.model_copy(update=idle), shared, said=kept.first - 1)
-        self._store, self._cancel_there = store, cancel
+        self._store, self._kept, self._cancel_there = store, kept, cancel
         self.began_elsewhere = True
         self.start(self._follow)
 
@@ -56,16 +56,11 @@ class Mirror(Run):
         super()._out_of_time()
 
     async def _follow(self, run: Run) -> None:
-        head = self.head
+        head, kept = self.head, self._kept
         try:
-            following = self._store.follow(head.id, head.owner, self.log.last)
-            async with aclosing(following) as parts:
-                async for part in parts:
-                    for record in records_behind(part, self.log.last):
-                        if not self.add(record):
-                            await self.room()
-                    if part.ending is not None and (error := error_of(part.ending)) is not None:
-                        raise error
+            # What is known to be there comes first, and at once.
+            await self._take(self._store.read(head.id, self.log.last, kept.last))
+            await self._take(self._store.follow(head.id, head.owner, self.log.last))
         except UnheldError:
             # Who comes back finds whoever goes on with it.
             self.forget()
@@ -78,6 +73,15 @@ class Mirror(Run):
         except StoreError as error:
             self.forget()
             raise StoreLostError() from error
+
+    async def _take(self, parts: AsyncGenerator[Part, None]) -> None:
+        async with aclosing(parts):
+            async for part in parts:
+                for record in records_behind(part, self.log.last):
+                    if not self.add(record):
+                        await self.room()
+                if part.ending is not None and (error := error_of(part.ending)) is not None:
+                    raise error
 
 
 def records_behind(part: Part, number: int) -> list[Recorded]:

@@ -26,6 +26,9 @@ from .store import NotHeldError, Part, Store, StoreError, Told
 
 # Before a store that did not answer is asked again.
 PAUSE_SECONDS = 0.1
+# Between two writes of one stream, so that a fast one writes much at a time: at least, at most, and
+# for so many times what the last one took.
+REST_SECONDS, MOST_REST_SECONDS, REST_TIMES = 0.005, 0.1, 4
 
 
 class Publisher:
@@ -46,6 +49,7 @@ class Publisher:
         self.stored = stored
         self.begun = asyncio.Event()
         self._seat: Reader | None = None
+        self._rest_until = 0.0
         self._later: Callable[[], bytes | None] | None = None
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -104,6 +108,8 @@ class Publisher:
     async def _write_next(self) -> bool:
         """Write what there is, or that we live; whether there is more to come."""
         run = self._run
+        if not self._is_fenced and not run.ended:
+            await asyncio.sleep(self._rest_until - monotonic())
         some: Sequence[Recorded] = ()
         with suppress(TimeoutError, MLServerError):  # what it ended with is seen below
             async with asyncio.timeout(self._lease / 3):
@@ -118,7 +124,11 @@ class Publisher:
         if self._later is not None and not is_last and (head := self._later()) is not None:
             self._later = None
             await self._store.amend(run.head.id, run.head.owner, head)
+        began = monotonic()
         told = await self._written(part)
+        took = monotonic() - began
+        rest = max(REST_SECONDS, REST_TIMES * took) if part.count else 0.0
+        self._rest_until = began + took + min(MOST_REST_SECONDS, rest)
         self.stored = part.last
         self._progress.set()
         if self._is_fenced:
