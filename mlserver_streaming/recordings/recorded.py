@@ -63,32 +63,18 @@ class Recorded:
     @classmethod
     async def taken_down(cls, response: InferenceResponse, seconds: float) -> Recorded:
         """As `of`; what takes long to copy is copied away from the event loop."""
-        for output in response.outputs:
-            data = data_of(output)
-            if isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES:
-                return await asyncio.to_thread(cls.of, response, seconds)
-        return cls.of(response, seconds)
+        return cls._of(response, seconds, await set_apart(response))
 
     @classmethod
     def of(cls, response: InferenceResponse, seconds: float) -> Recorded:
         """Take a model's response down."""
-        outputs = response.outputs
-        size = 0
-        for output in outputs:
-            data = data_of(output)
-            if isinstance(data, list):
-                for element in data:
-                    size += len(element) if isinstance(element, str | bytes) else NUMBER_BYTES
-            elif isinstance(data, np.ndarray):
-                size += data.nbytes
-                if outputs is response.outputs:
-                    # A model may use its arrays again for the next response; these are heard later.
-                    outputs = [each.model_copy(deep=True) for each in outputs]
-        if outputs is not response.outputs:
-            response.outputs = outputs
+        return cls._of(response, seconds, _set_apart(response))
+
+    @classmethod
+    def _of(cls, response: InferenceResponse, seconds: float, size: int) -> Recorded:
         said = None if response.parameters is None else said_by(response.parameters)
         name, version = response.model_name, response.model_version
-        return cls(name, version, seconds, said, outputs, size, response)
+        return cls(name, version, seconds, said, response.outputs, size, response)
 
     def response(
         self, request_id: str | None, way: str, shared: Parameters, sequence: Any = None
@@ -119,6 +105,49 @@ class Recorded:
             parameters=parameters,
             outputs=self.outputs,
         )
+
+
+def size_of_text(response: InferenceResponse) -> int | None:
+    """Bytes of a response that is one text, as tokens come, about; None for any other.
+
+    Nothing need be done that such a one be heard later.
+    """
+    outputs = response.outputs
+    if len(outputs) == 1:
+        data = data_of(outputs[0])
+        if type(data) is list and len(data) == 1 and type(data[0]) is str:
+            return len(data[0])
+    return None
+
+
+async def set_apart(response: InferenceResponse) -> int:
+    """Let a response be heard later, whatever its model does next; bytes of its data, about.
+
+    What takes long to copy is copied away from the event loop.
+    """
+    for output in response.outputs:
+        data = data_of(output)
+        if isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES:
+            return await asyncio.to_thread(_set_apart, response)
+    return _set_apart(response)
+
+
+def _set_apart(response: InferenceResponse) -> int:
+    outputs = response.outputs
+    size = 0
+    for output in outputs:
+        data = data_of(output)
+        if isinstance(data, list):
+            for element in data:
+                size += len(element) if isinstance(element, str | bytes) else NUMBER_BYTES
+        elif isinstance(data, np.ndarray):
+            size += data.nbytes
+            if outputs is response.outputs:
+                # A model may use its arrays again for the next response; these are heard later.
+                outputs = [each.model_copy(deep=True) for each in outputs]
+    if outputs is not response.outputs:
+        response.outputs = outputs
+    return size
 
 
 def said_by(parameters: Parameters | None) -> dict[str, Any] | None:

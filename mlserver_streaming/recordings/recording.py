@@ -112,11 +112,18 @@ def encode(responses: Sequence[Recorded]) -> Chunk:
     """
     tail: list[Bytes] = []
     name, version = responses[0].model_name, responses[0].model_version
-    told = []
+    told: list[list[Any]] = []
     alike = Alike()
     for response in responses:
         if (response.model_name, response.model_version) != (name, version):
             raise UnstorableError("two models in one stream")
+        if response.parameters is None and len(response.outputs) == 1:
+            # Token after token: this is all that there is of most.
+            output = response.outputs[0]
+            data = data_of(output)
+            if type(data) is list and len(data) == 1 and type(data[0]) is str:
+                told.append([int(response.seconds * 1e6), None, [[alike.number(output), data]]])
+                continue
         outputs = [_encode_output(output, alike, tail) for output in response.outputs]
         parameters = response.parameters
         if parameters is not None and orjson.loads(orjson.dumps(parameters)) != parameters:
@@ -127,7 +134,8 @@ def encode(responses: Sequence[Recorded]) -> Chunk:
     ids = {response.id for response in responses}
     if ids != {None}:
         head.append(ids.pop() if len(ids) == 1 else [response.id for response in responses])
-    return Chunk(orjson.dumps(head), tail)
+    # A copy: orjson's own has room for more, and this is kept.
+    return Chunk(bytes(memoryview(orjson.dumps(head))), tail)
 
 
 class Alike:

@@ -9,7 +9,7 @@ for who reads it here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
@@ -17,8 +17,6 @@ from mlserver.logging import logger
 
 from ..errors import MLServerError, MovedError
 from ..recordings.packing import pack
-from ..recordings.recorded import Recorded
-from ..recordings.recording import CHUNK_RESPONSES, encode
 from .endings import ending_of
 from .reader import Reader
 from .run import Run
@@ -110,17 +108,17 @@ class Publisher:
         run = self._run
         if not self._is_fenced and not run.ended:
             await asyncio.sleep(self._rest_until - monotonic())
-        some: Sequence[Recorded] = ()
-        with suppress(TimeoutError, MLServerError):  # what it ended with is seen below
-            async with asyncio.timeout(self._lease / 3):
-                some = (await run.after(self.stored, unshown=True))[:CHUNK_RESPONSES]
-        if run.log.first > self.stored + 1 and not some:
+        await run.until(self.stored + 1, self._lease / 3)
+        if run.log.first > self.stored + 1:
             raise ValueError("forgotten before it was stored")
-        chunk = pack([encode(some)]) if some else b""
-        is_last = run.ended and self.stored + len(some) == run.log.last
+        count, chunk = 0, b""
+        if run.log.last > self.stored:
+            count, chunks = run.log.chunks_after(self.stored, run.ended)
+            chunk = pack(chunks)
+        is_last = run.ended and self.stored + count == run.log.last
         moved = is_last and isinstance(run.error, MovedError)
         ending = ending_of(run) if is_last and not moved else None
-        part = Part(self.stored, len(some), chunk, ending)
+        part = Part(self.stored, count, chunk, ending)
         if self._later is not None and not is_last and (head := self._later()) is not None:
             self._later = None
             await self._store.amend(run.head.id, run.head.owner, head)

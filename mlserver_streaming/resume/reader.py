@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
-from ..recordings.recorded import Recorded
+from ..recordings.recorded import Recorded, said_by
 from .head import Head
 from .position import Position
+from .response_log import ResponseLog
 
 # The parameter of a response that says where in its stream it is, on wires without event ids.
 RESUME_ID = "resume_id"
@@ -20,8 +21,9 @@ class Readable(Protocol):
     """A run, as one who reads it sees it."""
 
     head: Head
+    log: ResponseLog
 
-    async def after(self, number: int) -> Sequence[Recorded]: ...
+    async def after(self, number: int) -> Sequence[InferenceResponse]: ...
 
     def was_heard(self) -> None: ...
 
@@ -51,7 +53,8 @@ class Reader:
             MLServerError: what the run ended with, after its last response.
         """
         run = self._run
-        while some := await run.after(self.heard):
+        while await run.after(self.heard):
+            some = run.log.records_after(self.heard)
             yield some
             self.heard += len(some)
             run.was_heard()
@@ -65,8 +68,8 @@ class Reader:
         run = self._run
         try:
             while some := await run.after(self.heard):
-                for record in some:
-                    yield record.original or restored(record)
+                for response in some:
+                    yield response
                     self.heard += 1
                 run.was_heard()
         finally:
@@ -78,8 +81,8 @@ class Reader:
         stream = run.head.id
         try:
             while some := await run.after(self.heard):
-                for record in some:
-                    yield restored(record, str(Position(stream, self.heard + 1)))
+                for response in some:
+                    yield _with_id(response, str(Position(stream, self.heard + 1)))
                     self.heard += 1
                 run.was_heard()
         finally:
@@ -90,19 +93,13 @@ class Reader:
         self._run.leave(self)
 
 
-def restored(record: Recorded, resume_id: str | None = None) -> InferenceResponse:
-    """The response that was taken down.
-
-    Args:
-        resume_id: its parameter of this name; None for none.
-    """
-    said: dict[str, Any] | None = record.parameters
-    if resume_id is not None:
-        said = {**(said or {}), RESUME_ID: resume_id}
+def _with_id(response: InferenceResponse, resume_id: str) -> InferenceResponse:
+    """The same response, which others may read too, with its place in the stream."""
+    said: dict[str, Any] = {**(said_by(response.parameters) or {}), RESUME_ID: resume_id}
     return response_of(
-        record.model_name,
-        record.model_version,
-        record.id,
-        record.outputs,
-        None if said is None else Parameters(**said),
+        response.model_name,
+        response.model_version,
+        response.id,
+        response.outputs,
+        Parameters(**said),
     )

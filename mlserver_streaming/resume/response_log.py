@@ -5,37 +5,47 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ..recordings.recorded import Recorded
+from mlserver.types import InferenceResponse, Parameters
+
+from ..models.messages import response as response_of
+from ..recordings.recorded import Recorded, said_by
 from ..recordings.recording import Chunk, decode, encode
 
 # What Python holds for a response of one small tensor, beside its data (as in cache/flight.py).
 RESPONSE_BYTES = 2560
-# Responses that are made into bytes at once, while somebody listens and while nobody does: who
-# keeps up never reads one back from bytes, and one that nobody reads holds little else.
-FOLDED_HEARD, FOLDED_UNHEARD = 64, 16
+# Responses that are made into bytes at once, while as many newer ones stay as they are. Few enough
+# that Python's garbage collector hardly meets one; enough that who keeps up with a model which
+# never waits does not read back from bytes what has just been said.
+FOLDED = 24
+# Given as bytes at once, about.
+CHUNKS_BYTES = 1024 * 1024
+# A response that counts by itself: all bounds are many times what so many smaller ones hold.
+LARGE_BYTES = 2048
 
 
 class Block:
     """Some responses in a row."""
 
-    __slots__ = ("_chunk", "_records", "first", "last", "size")
+    __slots__ = ("_records", "chunk", "first", "last", "size")
 
-    def __init__(self, first: int, records: Sequence[Recorded]) -> None:
+    def __init__(self, first: int, records: Sequence[Recorded], sizes: int) -> None:
+        """
+        Args:
+            sizes: of their data, in all.
+        """
         self.first = first
         self.last = first + len(records) - 1
-        self._chunk: Chunk | None = None
+        self.chunk: Chunk | None = None
         self._records: Sequence[Recorded] = ()
         try:
-            self._chunk = chunk = encode(records)
+            self.chunk = chunk = encode(records)
             self.size = chunk.size
         except (TypeError, ValueError, OverflowError):  # one has no such form: as it is, then
-            for record in records:
-                record.original = None
             self._records = records
-            self.size = held(records)
+            self.size = sizes + RESPONSE_BYTES * len(records)
 
     def records(self) -> Sequence[Recorded]:
-        return self._records if self._chunk is None else list(decode(self._chunk))
+        return self._records if self.chunk is None else list(decode(self.chunk))
 
 
 class ResponseLog:
@@ -47,7 +57,7 @@ class ResponseLog:
         size: bytes that are held, about.
     """
 
-    __slots__ = ("_blocks", "_tail", "_tail_size", "first", "last", "size")
+    __slots__ = ("_blocks", "_sizes", "_tail", "first", "last", "size")
 
     def __init__(self, said: int = 0) -> None:
         """
@@ -55,41 +65,42 @@ class ResponseLog:
             said: how many responses were said before, elsewhere.
         """
         self.first, self.last = said + 1, said
-        self.size = self._tail_size = 0
+        self.size = 0
         self._blocks: deque[Block] = deque()
-        self._tail: list[Recorded] = []
+        self._tail: list[InferenceResponse] = []
+        self._sizes: list[int] = []
 
-    def add(self, record: Recorded, heard: bool = True) -> None:
-        """
+    def add(self, response: InferenceResponse, size: int) -> bool:
+        """Take one more; whether to look now at how much there is.
+
         Args:
-            heard: whether anybody listens now.
+            response: nobody else's any more.
+            size: bytes of its data.
         """
-        self._tail.append(record)
+        tail = self._tail
+        tail.append(response)
+        self._sizes.append(size)
         self.last += 1
-        held = record.size + RESPONSE_BYTES
-        self.size += held
-        self._tail_size += held
-        folded = FOLDED_HEARD if heard else FOLDED_UNHEARD
-        if len(self._tail) >= 2 * folded:
-            self._fold(len(self._tail) - folded)
+        self.size += size + RESPONSE_BYTES
+        if len(tail) >= 2 * FOLDED:
+            self._fold(FOLDED)
+            return True
+        return size >= LARGE_BYTES
 
     def fold(self) -> None:
         """Make all of it bytes: nothing more comes, or for a while."""
-        if self._tail:
-            self._fold(len(self._tail))
+        while self._tail:
+            self._fold(min(FOLDED, len(self._tail)))
 
     def _fold(self, count: int) -> None:
-        folded, self._tail = self._tail[:count], self._tail[count:]
-        begin = self.last - len(self._tail) - count + 1
-        for at in range(0, count, FOLDED_HEARD):
-            block = Block(begin + at, folded[at : at + FOLDED_HEARD])
-            self._blocks.append(block)
-            self.size += block.size
-        freed = self._tail_size
-        self._tail_size = held(self._tail)
-        self.size -= freed - self._tail_size
+        records = [taken_down(response) for response in self._tail[:count]]
+        sizes = sum(self._sizes[:count])
+        block = Block(self.last - len(self._tail) + 1, records, sizes)
+        self._blocks.append(block)
+        del self._tail[:count], self._sizes[:count]
+        self.size += block.size - sizes - RESPONSE_BYTES * count
 
-    def after(self, number: int) -> Sequence[Recorded]:
+    def after(self, number: int) -> Sequence[InferenceResponse]:
         """The next responses after one, as many as are at hand together; empty after the last.
 
         Args:
@@ -98,11 +109,44 @@ class ResponseLog:
         in_tail = number - (self.last - len(self._tail))
         if in_tail >= 0:
             return self._tail[in_tail:]
+        return [restored(record) for record in self._records(number)]
+
+    def records_after(self, number: int) -> Sequence[Recorded]:
+        """The same, taken down."""
+        in_tail = number - (self.last - len(self._tail))
+        if in_tail >= 0:
+            return [taken_down(response) for response in self._tail[in_tail:]]
+        return self._records(number)
+
+    def _records(self, number: int) -> Sequence[Recorded]:
         # Readers are mostly near the end.
         for block in reversed(self._blocks):
             if block.first <= number + 1:
                 return block.records()[number + 1 - block.first :]
         raise IndexError(number)
+
+    def chunks_after(self, number: int, is_all: bool) -> tuple[int, list[Chunk]]:
+        """How many responses after one, at least one, and they as bytes.
+
+        Args:
+            number: from `first` - 1 to `last` - 1.
+            is_all: whether no more come: otherwise what will be made bytes with others is left for
+                later, where there are any before it.
+
+        Raises:
+            TypeError, ValueError, OverflowError: a response has no such form.
+        """
+        chunks: list[Chunk] = []
+        at, size = number, 0
+        for block in self._blocks:
+            if block.first == at + 1 and block.chunk is not None and size < CHUNKS_BYTES:
+                chunks.append(block.chunk)
+                at, size = block.last, size + block.size
+        if not chunks or (is_all and self._tail and at == self.last - len(self._tail)):
+            some = self.records_after(at)[:FOLDED]
+            chunks.append(encode(some))
+            at += len(some)
+        return at - number, chunks
 
     def drop(self, heard: int) -> bool:
         """Drop the oldest responses that lie together; whether there were any.
@@ -110,8 +154,9 @@ class ResponseLog:
         Args:
             heard: the number of the last that may be dropped.
         """
-        if not self._blocks and self._tail and self.last - len(self._tail) < heard:
-            self._fold(min(len(self._tail), heard - (self.last - len(self._tail))))
+        before_tail = self.last - len(self._tail)
+        if not self._blocks and heard > before_tail:
+            self._fold(min(len(self._tail), heard - before_tail, FOLDED))
         if not self._blocks or self._blocks[0].last > heard:
             return False
         block = self._blocks.popleft()
@@ -123,10 +168,28 @@ class ResponseLog:
         """Drop everything."""
         self._blocks.clear()
         self._tail.clear()
-        self.size = self._tail_size = 0
+        self._sizes.clear()
+        self.size = 0
         self.first = self.last + 1
 
 
-def held(records: Sequence[Recorded]) -> int:
-    """What Python holds for responses that are not bytes yet."""
-    return sum(record.size + RESPONSE_BYTES for record in records)
+def taken_down(response: InferenceResponse) -> Recorded:
+    """A response, with the id that it has; when it came is not told."""
+    parameters = response.parameters
+    return Recorded(
+        response.model_name,
+        response.model_version,
+        0.0,
+        None if parameters is None else said_by(parameters),
+        response.outputs,
+        id=response.id,
+    )
+
+
+def restored(record: Recorded) -> InferenceResponse:
+    """The response that was taken down."""
+    said = record.parameters
+    parameters = None if said is None else Parameters(**said)
+    return response_of(
+        record.model_name, record.model_version, record.id, record.outputs, parameters
+    )

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Protocol
 
 from mlserver.logging import logger
+from mlserver.types import InferenceResponse
 
 from ..errors import (
     CancelledStreamError,
@@ -27,7 +28,6 @@ from ..errors import (
     StillAheadError,
     UnreadError,
 )
-from ..recordings.recorded import Recorded
 from ..settings import ResumeSettings
 from .head import Head
 from .reader import Reader
@@ -105,12 +105,19 @@ class Run:
         self._task = asyncio.create_task(self._run(work), context=copy_context())
         self._watch()
 
-    def add(self, record: Recorded) -> bool:
-        """The next response; whether another may follow at once. If not, `room` is waited for."""
-        self.log.add(record, bool(self._readers))
-        self._count()
+    def add(self, response: InferenceResponse, size: int) -> bool:
+        """The next response; whether another may follow at once. If not, `room` is waited for.
+
+        Args:
+            response: nobody else's any more.
+            size: bytes of its data.
+        """
+        is_to_be_counted = self.log.add(response, size)
         if self._waiting:
             self._wake()
+        if not is_to_be_counted:
+            return True
+        self._count()
         return self._fits()
 
     async def room(self) -> None:
@@ -177,11 +184,8 @@ class Run:
         """Whether a reader who has this response has all there is, and it ended well."""
         return self.ended and self.error is None and after == self.log.last
 
-    async def after(self, number: int, unshown: bool = False) -> Sequence[Recorded]:
+    async def after(self, number: int) -> Sequence[InferenceResponse]:
         """The next responses after one, at least one; none where it was the last.
-
-        Args:
-            unshown: also what readers may not have yet.
 
         Raises:
             ForgottenError: they are kept no more.
@@ -193,7 +197,7 @@ class Run:
                 raise self._forgotten(number)
             if number < log.last:
                 some = log.after(number)
-                if unshown or number + len(some) <= self.shown:
+                if number + len(some) <= self.shown:
                     return some
                 if number < self.shown:
                     return some[: int(self.shown) - number]

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from time import monotonic
 from typing import Any
 
 from mlserver import MLModel
@@ -20,7 +19,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..access import callers
 from ..errors import BadRequestError, NoSuchStreamError, OverLimitError, UnreadError
-from ..recordings.recorded import Recorded, said_by
+from ..recordings.recorded import said_by, set_apart, size_of_text
 from ..streams import calls
 from ..streams.calls import REQUEST_ID, Call
 from ..streams.data_plane import RESUMABLE, StreamingDataPlane
@@ -159,16 +158,16 @@ class Runs:
         self, run: Run, call: Call, stream: AsyncGenerator[InferenceResponse, None]
     ) -> None:
         """Take down what the model answers."""
-        began = monotonic()
         async with aclosing(stream) as responses:
             async for response in responses:
                 if not run.log.last:
                     _say_how_long(response, self.seconds)
                 elif run.began_elsewhere:
                     _leave_headers_out(response)
-                record = await Recorded.taken_down(response, monotonic() - began)
-                record.id = response.id
-                if not run.add(record):
+                size = size_of_text(response)
+                if size is None:
+                    size = await set_apart(response)
+                if not run.add(response, size):
                     # It is not the model that is silent.
                     call.last = math.inf
                     await run.room()

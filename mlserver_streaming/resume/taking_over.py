@@ -20,7 +20,7 @@ from ..recordings.recorded import Recorded
 from ..recordings.recording import encode
 from ..streams.answers import One
 from ..streams.data_plane import StreamingDataPlane
-from .reader import restored
+from .response_log import restored
 
 # Of the model's settings: whether it answers a request the same each time.
 REPEATABLE = "repeatable"
