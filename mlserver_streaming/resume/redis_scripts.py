@@ -6,12 +6,14 @@ read elsewhere. All expire.
 https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 
-# Args: holder, lease ms, kept ms, head.
+# Keys: 5 the set of its caller's streams. Args: holder, lease ms, kept ms, head, stream, the time.
 BEGIN = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'head', ARGV[4], 'first', 1, 'last', 0, 'bytes', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[5], ARGV[6], ARGV[5])
+redis.call('PEXPIRE', KEYS[5], 2 * ARGV[3])
 return 1
 """
 

@@ -13,7 +13,6 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from time import monotonic, time
-from typing import Any
 
 from mlserver.logging import logger
 
@@ -75,15 +74,9 @@ class RedisStore:
     async def begin(self, stream: str, owner: str, head: bytes) -> None:
         sealed = self._seal.close(("head", stream, owner), head)
 
-        async def ask() -> Any:
-            async with self._link.client.pipeline(transaction=False) as pipe:
-                arguments = [self._holder, self._lease, self._kept, sealed]
-                await self._begin(keys=_keys(stream), args=arguments, client=pipe)
-                pipe.zadd(_set(owner), {stream: time()})
-                pipe.pexpire(_set(owner), self._kept * 2)
-                return (await pipe.execute())[0]
-
-        if not await self._link.ask(ask):
+        arguments = [self._holder, self._lease, self._kept, sealed, stream, time()]
+        keys = [*_keys(stream), _set(owner)]
+        if not await self._link.ask(lambda: self._begin(keys=keys, args=arguments)):
             raise NotHeldError(stream)
         self._link.has_room()
 
