@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,14 @@ async def set_apart(response: InferenceResponse) -> int:
 
 def _set_apart(response: InferenceResponse) -> int:
     outputs = response.outputs
+    if any(isinstance(data_of(output), np.ndarray) for output in outputs):
+        # A model may use its arrays again for the next response; these are heard later.
+        response.outputs = [each.model_copy(deep=True) for each in outputs]
+    return size_of(outputs)
+
+
+def size_of(outputs: Sequence[ResponseOutput]) -> int:
+    """Bytes of the data of tensors, about."""
     size = 0
     for output in outputs:
         data = data_of(output)
@@ -142,11 +151,6 @@ def _set_apart(response: InferenceResponse) -> int:
                 size += len(element) if isinstance(element, str | bytes) else NUMBER_BYTES
         elif isinstance(data, np.ndarray):
             size += data.nbytes
-            if outputs is response.outputs:
-                # A model may use its arrays again for the next response; these are heard later.
-                outputs = [each.model_copy(deep=True) for each in outputs]
-    if outputs is not response.outputs:
-        response.outputs = outputs
     return size
 
 

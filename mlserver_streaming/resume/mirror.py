@@ -12,12 +12,11 @@ from ..errors import (
     StoreLostError,
 )
 from ..recordings.packing import unpack
-from ..recordings.recorded import Recorded, set_apart, size_of_text
+from ..recordings.recorded import Recorded
 from ..recordings.recording import MalformedError, decode
 from ..settings import ResumeSettings
 from .endings import error_of
 from .head import Head
-from .response_log import restored
 from .run import Run, Shared
 from .store import GoneError, Kept, LeftBehindError, Part, Store, StoreError, UnheldError
 
@@ -79,8 +78,7 @@ class Mirror(Run):
         async with aclosing(parts):
             async for part in parts:
                 for record in records_behind(part, self.log.last):
-                    response = restored(record)
-                    if not self.add(response, size_of_text(response) or await set_apart(response)):
+                    if not self.add(record):
                         await self.room()
                 if part.ending is not None and (error := error_of(part.ending)) is not None:
                     raise error

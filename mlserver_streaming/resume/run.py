@@ -28,10 +28,11 @@ from ..errors import (
     StillAheadError,
     UnreadError,
 )
+from ..recordings.recorded import Recorded, size_of
 from ..settings import ResumeSettings
 from .head import Head
 from .reader import Reader
-from .response_log import ResponseLog
+from .response_log import ResponseLog, restored
 
 # Who reads a stream holds no slot of the limits: so many may read one at once.
 MAX_READERS = 16
@@ -95,7 +96,7 @@ class Run:
         self._stopped: MLServerError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._was_read = self.is_forgotten = False
+        self._has_begun = self._was_read = self.is_forgotten = False
         self._task: asyncio.Task[None] | None = None
 
     # What the work does.
@@ -105,7 +106,11 @@ class Run:
         self._task = asyncio.create_task(self._run(work), context=copy_context())
         self._watch()
 
-    def add(self, response: InferenceResponse, size: int) -> bool:
+    def add(self, record: Recorded) -> bool:
+        """As `say`, of a response that was taken down elsewhere, with its id."""
+        return self.say(restored(record), record.size or size_of(record.outputs))
+
+    def say(self, response: InferenceResponse, size: int) -> bool:
         """The next response; whether another may follow at once. If not, `room` is waited for.
 
         Args:
@@ -122,6 +127,8 @@ class Run:
 
     async def room(self) -> None:
         """Wait until there is room for a response."""
+        self.log.fold()
+        self._count()
         while not self._fits():
             front = max((reader.heard for reader in self._readers), default=0)
             if self._readers and self.log.drop(front):
@@ -137,9 +144,12 @@ class Run:
         return self.log.size <= self._settings.bytes and self._shared.has_room()
 
     async def _run(self, work: Callable[[Run], Awaitable[None]]) -> None:
+        self._has_begun = True
         try:
-            if self._stopped is None:
-                await work(self)
+            if self._stopped is not None and self._task is not None:
+                # Where it waits for the first time: it has things to give back.
+                self._task.cancel()
+            await work(self)
         except MLServerError as error:
             self.error = error
         except asyncio.CancelledError:
@@ -257,7 +267,7 @@ class Run:
         self._stopped = error
         if self.stop_work is not None:
             self.stop_work(error)
-        elif self._task is not None:
+        elif self._task is not None and self._has_begun:
             self._task.cancel()
 
     def cancel(self) -> None:

@@ -167,7 +167,7 @@ class Runs:
                 size = size_of_text(response)
                 if size is None:
                     size = await set_apart(response)
-                if not run.add(response, size):
+                if not run.say(response, size):
                     # It is not the model that is silent.
                     call.last = math.inf
                     await run.room()
@@ -253,13 +253,13 @@ class Runs:
                     room.set_result(None)
 
     def has_room(self) -> bool:
-        if self.bytes <= self._settings.bytes_in_all:
-            return True
-        for run in [each for each in self._runs.values() if each.ended and not each.readers]:
-            self._throw_away(run)
-            if self.bytes <= self._settings.bytes_in_all:
-                return True
-        return False
+        while self.bytes > self._settings.bytes_in_all:
+            found = (run for run in self._runs.values() if run.ended and not run.readers)
+            oldest = next(found, None)
+            if oldest is None:
+                return False
+            self._throw_away(oldest)
+        return True
 
     def wait(self, room: asyncio.Future[None]) -> None:
         self._waiting.append(room)

@@ -24,7 +24,7 @@ from ..errors import (
     StoreLostError,
 )
 from ..models.messages import set_id
-from ..recordings.recorded import Recorded, set_apart, size_of_text
+from ..recordings.recorded import Recorded
 from ..recordings.recording import MalformedError
 from ..settings import ResumeSettings
 from ..streams.answers import One
@@ -36,7 +36,6 @@ from .mirror import Mirror, records_behind
 from .position import Position, new_id
 from .publisher import Publisher
 from .request_bytes import pack_head, unpack_head
-from .response_log import restored
 from .run import RUNNING, Run, Shared
 from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError
 from .taking_over import can_go_on, is_repeatable, rest_of
@@ -293,8 +292,7 @@ class Sharing:
         run = Run(going_on, self._settings, self._runs, said=kept.first - 1)
         run.began_elsewhere = True
         for record in records:
-            response = restored(record)
-            run.add(response, size_of_text(response) or await set_apart(response))
+            run.add(record)
         self._runs.keep(run)
         responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
         self._runs.go_on(run, responses, Taken(slot))

@@ -350,7 +350,8 @@ class _Opened:
         self._call = call = Call(protocol, callers.key_name(), request_id, self._seconds)
         call.sequence = sequence_said(self._headers)
         self._token = CURRENT.set(call)
-        call.slot = calls.begin(call) if given is None else given
+        slot = calls.begin(call)
+        call.slot = slot if given is None else given
         try:
             await call.slot.__aenter__()
         except OverLimitError:
