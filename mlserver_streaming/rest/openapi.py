@@ -11,6 +11,7 @@ from urllib.parse import quote
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
 from ..access.authenticator import API_KEY
+from . import openapi_triton
 from .auth import OPEN_PATHS
 from .binary import HEADER, MEDIA_TYPE
 
@@ -101,6 +102,8 @@ def _amended(name: str, version: str | None, keyed: bool) -> Schema:
                 item[method]["responses"] |= {} if call in SUMMARIES else _errors("404", "500")
         if call in SUMMARIES:
             item["post"] |= _operation(call, versioned="/versions/" in path)
+    if not name:
+        stock["paths"] |= openapi_triton.paths(_errors("400", "404", "500"))
     if keyed:
         _lock(stock)
     return stock
