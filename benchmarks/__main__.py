@@ -20,6 +20,7 @@ from .rows.jpeg_rows import jpeg
 from .rows.measured import Plan, Row
 from .rows.paced_rows import paced
 from .rows.shared_memory_rows import shared_memory
+from .rows.socket_rows import sockets
 from .rows.start_rows import start
 from .rows.stock_model_rows import stock_model
 from .rows.tensor_rows import tensor_rows
@@ -35,6 +36,7 @@ WORKLOADS: dict[str, Callable[[Plan], list[Row]]] = {
     "costs": costs,
     "cache": cache,
     "workers": workers,
+    "sockets": sockets,
     "start": start,
     "paced": paced,
 }

@@ -19,6 +19,7 @@ MLServerError                a text for the caller and an HTTP status
   NoWorkerError         503  no worker process is there to answer
   IssuerError           503  the issuer of tokens does not give its keys
   OverLimitError        429  as many streams as may be
+  RequestCancelledError 499  its caller wants no more of it
   DrainingError         503  the service is about to stop
   MovedError            503  a stream goes on at another instance
   StoreLostError        503  the store of streams does not answer
@@ -60,6 +61,7 @@ __all__ = [
     "NotReadyError",
     "OverLimitError",
     "RegionExistsError",
+    "RequestCancelledError",
     "RequestFailedError",
     "StillAheadError",
     "StoreLostError",
@@ -209,6 +211,11 @@ class NoWorkerError(MLServerError):
 class OverLimitError(MLServerError):
     def __init__(self, message: str):
         super().__init__(message, 429)
+
+
+class RequestCancelledError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__("The request was cancelled by its caller.", 499)
 
 
 class DrainingError(MLServerError):

@@ -44,7 +44,7 @@ async def sse_first(target: Target, seconds: float, call: HttpCall, streams: int
         tally.responses += call.responses
         tally.received_bytes += stream.size
 
-    sample = await _again(target, seconds, one, streams)
+    sample = await again(target, seconds, one, streams)
     for each in opened:
         each.close()
     return sample
@@ -72,10 +72,10 @@ async def grpc_first(target: Target, seconds: float, call: GrpcCall, streams: in
             tally.responses += count
             tally.received_bytes += size
 
-        return await _again(target, seconds, one, streams)
+        return await again(target, seconds, one, streams)
 
 
-async def _again(
+async def again(
     target: Target, seconds: float, one: Callable[[int, Tally], Awaitable[None]], streams: int
 ) -> Sample:
     tally = Tally(target.pid, seconds)

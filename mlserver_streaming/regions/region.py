@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -163,7 +164,12 @@ def _open(file: str, name: str) -> int:
         raise BadRequestError(
             f"{what} may not be read and written by the service's user."
         ) from error
-    except OSError as error:  # a link, a folder, a socket, or no more files may be open
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise MLServerError(
+                f"{what} cannot be opened now: {error.strerror}; try again later.", 503
+            ) from error
+        # A link, a folder, a socket.
         raise BadRequestError(f"{what} cannot be opened: {error.strerror}.") from error
     status = os.fstat(found)
     fault = None

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from mlserver import MLModel
-from mlserver.types import InferenceRequest, MetadataTensor
+from mlserver.types import InferenceRequest
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Send
@@ -16,17 +16,13 @@ from starlette.types import ASGIApp, Send
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
 from ..models.messages import put_headers
-from ..regions.regions import Own
-from ..regions.spans import in_regions
-from ..settings import LimitSettings
 from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
-from ..tensors.json_requests import attach_rows, decode_request, parse
-from ..tensors.steps import Steps, finish
+from ..tensors.steps import finish
 from ..watch.metrics import Figures
 from ..watch.statistics import Served
 from . import binary
@@ -35,10 +31,10 @@ from .asked import App, accepts_gzip
 from .binary import BinaryOutputs
 from .body import is_here, read_body
 from .events import JSON, Answers, EventStreamResponse
-from .generate import FlatAnswers, is_flat, unflatten
 from .hang_up import stop_on_hang_up, unless_hung_up
 from .kept_streams import LAST_EVENT_ID, KeptStreams, form_of, wants_no_answer
-from .shared_memory import attach_regions, regions_of
+from .read_request import read_request
+from .shared_memory import regions_of
 
 UNARY_CALLS = ("infer", "generate")
 STREAM_CALLS = ("infer_stream", "generate_stream")
@@ -199,7 +195,7 @@ class InferenceEndpoints:
         body = await read_body(request, limits.request_bytes)
         came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
         may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
-        reading = _read(
+        reading = read_request(
             body,
             request.headers.get(binary.HEADER),
             limits,
@@ -225,35 +221,6 @@ class InferenceEndpoints:
             return Question(payload, model, answers, None, figures, waits, served)
         as_bytes = outputs if outputs.any else None
         return Question(payload, model, JSON, as_bytes, figures, waits, served)
-
-
-def _read(
-    body: bytes,
-    json_length: str | None,
-    limits: LimitSettings,
-    declared: list[MetadataTensor] | None,
-    own: Own,
-) -> Steps[tuple[InferenceRequest, BinaryOutputs, FlatAnswers | None]]:
-    """The request in a body, the outputs that it wants as bytes, and its answers if it is flat.
-
-    Args:
-        declared: the model's inputs, where the body may be flat.
-        own: the caller's regions of shared memory.
-    """
-    text, tail = binary.split_body(body, json_length)
-    parsed, rows = yield from parse(text, limits)
-    answers: FlatAnswers | None = None
-    if declared is not None and is_flat(parsed):
-        parsed = unflatten(parsed, declared)
-        answers = FlatAnswers.to(parsed)
-    yield from attach_rows(parsed, rows, limits, shapeless=answers is not None)
-    binary.attach_tensors(parsed, tail)
-    yield from attach_regions(parsed, limits, own)
-    outputs = BinaryOutputs.take(parsed)
-    request = yield from decode_request(parsed, limits)
-    if request.outputs:
-        request.outputs = in_regions(own, request.outputs)
-    return request, outputs, answers
 
 
 def _model(request: Request) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/pro
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +121,10 @@ class FlatAnswers:
             with_id="id" in unflattened,
             one_text=not any(isinstance(text, list) for text in texts),
         )
+
+    def with_ids(self) -> "FlatAnswers":
+        """The same, each with its id: for several requests on one connection."""
+        return self if self.with_id else replace(self, with_id=True)
 
     def encode(self, response: InferenceResponse) -> bytes | None:
         """One response as compact JSON; None where that takes too long, and `written` is for it."""

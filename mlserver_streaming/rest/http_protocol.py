@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
 import orjson
@@ -19,6 +18,7 @@ from .cycles import ANSWER, Cycle, RefusingCycle, UnframedCycle
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
 from .lingering import Lingering
+from .segments import told_apart
 
 # From a connection's opening, or a request's first byte, to the end of its headers.
 HEADER_SECONDS = 30
@@ -145,8 +145,10 @@ class HttpProtocol(HttpToolsProtocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy or self.parser.get_method() != b"GET" or not self._should_upgrade():
             return False
+        if self.parser.get_http_version() != "1.1":
+            return False
         path: bytes = httptools.parse_url(_with_path(self.url)).path
-        return self._upgrades(unquote(path.decode("ascii")))
+        return self._upgrades(told_apart(path))
 
     def _upgrade(self, data: bytes) -> None:
         """Hand the connection over, and what has come of it behind the request's head."""
@@ -154,9 +156,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_deaf = True
         self.scope["method"], self.scope["headers"] = "GET", self.headers
         self.handle_websocket_upgrade()
+        protocol: Any = self.transport.get_protocol()
         if data:
-            protocol: Any = self.transport.get_protocol()
             protocol.data_received(data)
+        # The two hold one another, and would be kept as long as the collector likes.
+        self.parser = None  # type: ignore[assignment]
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

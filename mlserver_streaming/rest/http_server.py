@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from .body import MAX_BODY_BYTES
 from .http_protocol import SPARE_SECONDS, HttpProtocol, Upgrades, nowhere
 from .request_check import RequestCheck
 from .websocket_protocol import WebSocketProtocol
@@ -22,6 +25,8 @@ PROBE_SECONDS = 30
 UNSENT_BYTES = 256 * 1024
 # After the drain: for the last bytes to leave. Whoever does not take them by then is cut off.
 CLOSE_SECONDS = 5
+# Proxies close what is silent for a minute.
+PING_SECONDS = 15.0
 
 
 class HttpServer(uvicorn.Server):
@@ -30,18 +35,31 @@ class HttpServer(uvicorn.Server):
     uvicorn would close its listener at the first signal, and no probe could see the drain.
     """
 
-    def __init__(self, config: uvicorn.Config, idle_seconds: float, upgrades: Upgrades = nowhere):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        idle_seconds: float,
+        upgrades: Upgrades = nowhere,
+        message_bytes: int = MAX_BODY_BYTES,
+        ping_seconds: float = PING_SECONDS,
+    ):
         """
         Args:
             idle_seconds: how long a body may take to come, and sent data may go unread, before the
                 connection is given up.
             upgrades: whether there is a WebSocket at a path.
+            message_bytes: how large a WebSocket's message may be.
+            ping_seconds: how often a WebSocket's peer is asked whether it is there.
         """
         http: Any = functools.partial(HttpProtocol, idle_seconds=idle_seconds, upgrades=upgrades)
         config.http = http
         app: Any = config.app
         config.app = RequestCheck(app)
         config.ws = WebSocketProtocol
+        config.ws_max_size = message_bytes
+        config.ws_ping_interval = ping_seconds
+        # One that reads slowly answers late; one that is gone is TCP's to find, and ours to end.
+        config.ws_ping_timeout = None
         config.timeout_graceful_shutdown = CLOSE_SECONDS
         super().__init__(config)
         self._idle_seconds = idle_seconds
@@ -68,3 +86,33 @@ class HttpServer(uvicorn.Server):
                     milliseconds = int((self._idle_seconds + SPARE_SECONDS) * 1000)
                     listener.setsockopt(tcp, socket.TCP_USER_TIMEOUT, milliseconds)
                     listener.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._take_last()
+        await super().shutdown(sockets)
+
+    async def _take_last(self) -> None:
+        """Close the listeners, and serve the connections that wait there: the kernel would reset
+        those, though their clients have been told that they are connected."""
+        loop, config = asyncio.get_running_loop(), self.config
+        kind: Any = config.http_protocol_class
+        make = functools.partial(
+            kind,
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        last = []
+        for server in self.servers:
+            for listener in server.sockets:
+                # The loop's own cannot accept by hand.
+                queue = socket.socket(fileno=os.dup(listener.fileno()))
+                with queue, suppress(BlockingIOError):
+                    while True:
+                        last.append(queue.accept()[0])
+                        last[-1].setblocking(False)
+            server.close()
+        taken = (loop.connect_accepted_socket(make, each, ssl=config.ssl) for each in last)
+        with suppress(TimeoutError):  # of who does not shake hands
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*taken, return_exceptions=True)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
 from ..access.authenticator import API_KEY
+from . import openapi_streams, openapi_triton
 from .auth import OPEN_PATHS
 from .binary import HEADER, MEDIA_TYPE
 
@@ -23,6 +24,7 @@ ERRORS = {
     "403": "The key or token is known, but not for this.",
     "404": "No such model or version.",
     "405": "Not the method of this path.",
+    "410": "What is asked for is kept no more.",
     "413": "The body is larger than 64 MiB.",
     "415": "The body has an encoding other than gzip or deflate, or several.",
     "422": "A tensor is well-formed, but what is in it cannot be read.",
@@ -101,6 +103,9 @@ def _amended(name: str, version: str | None, keyed: bool) -> Schema:
                 item[method]["responses"] |= {} if call in SUMMARIES else _errors("404", "500")
         if call in SUMMARIES:
             item["post"] |= _operation(call, versioned="/versions/" in path)
+    if not name:
+        stock["paths"] |= openapi_triton.paths(_errors("400", "404", "500"))
+        stock["paths"] |= openapi_streams.paths(_errors("400", "404", "410", "429", "500"))
     if keyed:
         _lock(stock)
     return stock
@@ -111,7 +116,7 @@ def _lock(stock: Schema) -> None:
     stock["components"]["securitySchemes"] = SCHEMES
     stock["security"] = [{scheme: []} for scheme in SCHEMES]
     for path, item in stock["paths"].items():
-        for method in item.keys() & {"get", "post"}:
+        for method in item.keys() & {"get", "post", "delete"}:
             if path in OPEN_PATHS:
                 item[method]["security"] = []
             else:

@@ -19,12 +19,15 @@ class RequestCheck:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] != "lifespan":
             if refusal := _refusal(scope):
                 status, message = refusal
                 # What follows may not be what it seems.
                 answer = JSONResponse({"error": message}, status, {"Connection": "close"})
                 await answer(scope, receive, send)
+                return
+            if scope["type"] == "websocket":
+                await self._app(scope, receive, send)
                 return
             if scope["method"] == "HEAD":
                 # uvicorn has the method too, and keeps the body back.

@@ -25,7 +25,7 @@ class SegmentPaths:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and b"%" in scope["raw_path"]:
+        if scope["type"] != "lifespan" and b"%" in scope["raw_path"]:
             # A copy: the server writes its own log of the scope that it gave.
             scope = {**scope, "path": told_apart(scope["raw_path"])}
         await self._app(scope, receive, send)

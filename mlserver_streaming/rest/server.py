@@ -132,8 +132,14 @@ class StreamingRESTServer(RESTServer):
             return
         # Here for all ports: MLServer starts this server first.
         self._require_ports()
-        idle_seconds = self._data_plane.streaming.limits.stream_idle_seconds
-        self._server = HttpServer(self._get_config(), idle_seconds, self._is_websocket)
+        streaming = self._data_plane.streaming
+        self._server = HttpServer(
+            self._get_config(),
+            streaming.limits.stream_idle_seconds,
+            self._is_websocket,
+            streaming.limits.request_bytes,
+            streaming.keepalive_seconds,
+        )
         if not self._settings.debug:
             disable_health_access_logs()
         scheme = "http" if self._certificates is None else "https"

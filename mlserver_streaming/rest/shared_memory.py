@@ -6,7 +6,7 @@ https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/pro
 from typing import Any
 
 from mlserver.types import TensorData
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -80,7 +80,7 @@ class SharedMemoryEndpoints:
         return Response()
 
 
-def regions_of(regions: Regions, request: Request) -> CallerRegions:
+def regions_of(regions: Regions, request: HTTPConnection) -> CallerRegions:
     """The regions of who sent a request.
 
     Raises:

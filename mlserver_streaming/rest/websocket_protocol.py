@@ -1,14 +1,392 @@
-"""RFC 6455: uvicorn's protocol, with bounds of our own."""
+"""RFC 6455: uvicorn's protocol, with bounds of our own.
+
+What a peer sends ahead of its readers is bounded in messages and bytes, fragments do not add up to
+more than their message, and a peer that does not take what is written is given up. Who writes much
+has a way past ASGI: messages that are ready together leave as one write.
+"""
 
 from __future__ import annotations
 
+import codecs
+import logging
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+from starlette.types import Scope
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Close, Frame
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
+
+from ..streams.turns import in_turns
+from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
+
+# The key in an ASGI scope's extensions of the connection itself.
+FRAMES = "mlserver_streaming.frames"
+# What is read ahead of who takes it. More than one, so that a close or a hang-up is seen.
+MESSAGES_AHEAD, BYTES_AHEAD = 16, 256 * 1024
+# What is parsed at once: the smallest frames have six bytes, and each takes fifty times as much.
+PIECE_BYTES = 16 * 1024
+# After we have closed: for the peer to take it, and to say so. Closed at once, with what it still
+# sends unread, the connection would be reset, and it could lose the reason.
+CLOSE_SECONDS = 5
+# A close frame holds no more.
+# https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+REASON_BYTES = 123
+# A window of 4 KiB each way, and little memory for the state.
+DEFLATE = ServerPerMessageDeflateFactory(
+    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+)
+# What a connection says of itself is in the service's own lines.
+QUIET = logging.getLogger("mlserver.websockets")
+QUIET.setLevel(logging.WARNING)
+TEXT, BINARY = 0x81, 0x82
+NOT_UTF8 = 1007
+RESTART = 1012
+UNREADABLE = "A request for a WebSocket has no body, and headers as RFC 9110 has them."
+SENTENCES = {
+    1002: "This is no frame of RFC 6455 that a client may send.",
+    NOT_UTF8: "A text message must be UTF-8.",
+    RESTART: "The service restarts; come back.",
+}
+
+
+class Binary:
+    """A binary message; bytes are a text message."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+Message = bytes | Binary
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """One connection that has been upgraded."""
+    """One connection that has been upgraded.
+
+    Attributes:
+        is_gone: whether its peer has left, or was made to.
+        on_gone: called when it leaves.
+    """
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
+        size = self.config.ws_max_size
+        extensions = [DEFLATE] if self.config.ws_per_message_deflate else []
+        self.conn = _Connection(extensions=extensions, max_size=size, logger=QUIET)
+        self.is_gone = False
+        self.on_gone: Callable[[], object] | None = None
+        self._part: bytearray | None = None
+        self._is_text = False
+        self._ahead = self._ahead_bytes = 0
+        self._backlog = b""
+        # Nothing is read of what comes.
+        self._is_deaf = False
+        self._late_pong = b""
+
+    # -- what comes --
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._backlog = self._backlog + data if self._backlog else data
+        self._read()
+
+    def _read(self) -> None:
+        """Parse what has come, as far as there is room for it."""
+        data, self._backlog = memoryview(self._backlog), b""
+        at = 0
+        while at < len(data) and not self._is_deaf and not self._has_enough():
+            self.conn.receive_data(data[at : at + PIECE_BYTES])  # type: ignore[arg-type]
+            at += PIECE_BYTES
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                self._refuse()
+                return
+            self.handle_events()
+            if self.conn.parser_exc is not None:
+                self.handle_parser_exception()
+        if not self._is_deaf:
+            self._backlog = bytes(data[at:])
+        self._hold_back()
+
+    def _has_enough(self) -> bool:
+        if self.close_sent or self.is_gone:
+            return False
+        return self._ahead >= MESSAGES_AHEAD or self._ahead_bytes >= BYTES_AHEAD
+
+    def _hold_back(self) -> None:
+        """Read no more than is wanted."""
+        has_enough = self._has_enough()
+        if has_enough != self.read_paused and not self.transport.is_closing():
+            self.read_paused = has_enough
+            if has_enough:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["extensions"][FRAMES] = {"frames": self}
+
+    def handle_text(self, event: Frame) -> None:
+        self._is_text = True
+        self._begin(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        self._is_text = False
+        self._begin(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        assert self._part is not None
+        self._part += event.data
+        if event.fin:
+            whole, self._part = bytes(self._part), None
+            self._put(whole)
+
+    def _begin(self, frame: Frame) -> None:
+        if frame.fin:
+            self._put(bytes(frame.data))
+        else:
+            self._part = bytearray(frame.data)
+
+    def _put(self, data: bytes) -> None:
+        if self.close_sent or self.is_gone:
+            return
+        event: Any = {"type": "websocket.receive", "data": data, "is_text": self._is_text}
+        self._ahead += 1
+        self._ahead_bytes += len(data)
+        self.queue.put_nowait(event)
+
+    def handle_ping(self) -> None:
+        output = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(output)
+        else:
+            # The last one answers those before it (RFC 6455, 5.5.3), and they take no memory.
+            self._late_pong = output
+
+    def resume_writing(self) -> None:
+        if self._late_pong and not self.close_sent:
+            self.transport.write(self._late_pong)
+        self._late_pong = b""
+        super().resume_writing()
+
+    def handle_close(self, event: Frame) -> None:
+        super().handle_close(event)
+        self._is_deaf = True
+        self._leave()
+
+    def handle_parser_exception(self) -> None:
+        """What comes is no WebSocket, or too much of one."""
+        close = self.conn.close_sent or Close(1006, "")
+        self._end(close.code, close.reason)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_deaf, self._backlog = True, b""
+        super().connection_lost(exc)
+        self._leave()
+
+    def _leave(self) -> None:
+        self.is_gone = True
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _refuse(self) -> None:
+        """The request that asks for the upgrade cannot be read."""
+        response = b"".join(self.conn.data_to_send())
+        if not response:
+            response = self.conn.reject(400, UNREADABLE).serialize()
+        self._is_deaf = self.handshake_complete = self.close_sent = True
+        self.transport.write(response)
+        self.transport.close()
+
+    # -- who takes it --
+
+    async def take(self) -> tuple[bytes, bool] | None:
+        """The next message, and whether it is text; None when no more come, or at `wake`."""
+        event: Any = await self.queue.get()
+        if event["type"] == "websocket.connect":
+            event = await self.queue.get()
+        if "data" not in event:
+            return None
+        return await self._taken(event)
+
+    async def _taken(self, event: Any) -> tuple[bytes, bool] | None:
+        data: bytes = event["data"]
+        self._ahead -= 1
+        self._ahead_bytes -= len(data)
+        if self.read_paused and not self._has_enough():
+            self._read()
+        if event["is_text"] and not data.isascii():
+            try:
+                await in_turns(_decoded(data))
+            except UnicodeDecodeError:
+                self.fail(NOT_UTF8)
+                return None
+        return data, event["is_text"]
+
+    def wake(self) -> None:
+        """Let who takes messages look up, behind those that are here."""
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1005})
+
+    async def receive(self) -> Any:
+        event: Any = await self.queue.get()
+        if "data" not in event:
+            return event
+        taken = await self._taken(event)
+        if taken is None:
+            return {"type": "websocket.disconnect", "code": NOT_UTF8}
+        data, is_text = taken
+        kind = {"text": data.decode()} if is_text else {"bytes": data}
+        return {"type": "websocket.receive", **kind}
+
+    # -- what leaves --
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.close" and self.handshake_complete:
+            if self.disconnected:
+                raise ClientDisconnected()
+            self.close(message.get("code", 1000), message.get("reason") or "")
+            return
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # Or uvicorn logs that nothing was answered.
+            self.handshake_complete = True
+
+    def write(self, messages: Sequence[Message]) -> None:
+        """Write messages, whether the peer reads or not; wait for `writable` before."""
+        if self.close_sent or self.is_gone:
+            return
+        if self.conn.extensions:
+            for message in messages:
+                if type(message) is Binary:
+                    self.conn.send_binary(message.data)
+                else:
+                    self.conn.send_text(message)  # type: ignore[arg-type]
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            return
+        # By hand: the library takes eight times as long for a small one.
+        parts: list[bytes] = []
+        for message in messages:
+            kind, size = TEXT, len(message)
+            if type(message) is Binary:
+                kind, message = BINARY, message.data
+            if size < 126:
+                parts.append(bytes((kind, size)))
+            elif size < 65536:
+                parts.append(struct.pack("!BBH", kind, 126, size))
+            else:
+                parts.append(struct.pack("!BBQ", kind, 127, size))
+            if size > COPIED_BYTES:
+                self.transport.write(b"".join(parts))
+                self.transport.write(message)  # type: ignore[arg-type]
+                parts.clear()
+            else:
+                parts.append(message)  # type: ignore[arg-type]
+        self.transport.write(b"".join(parts))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Say that nothing more comes, and wait for the peer to say so too."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.send_close(code, fit_reason(reason))
+        self._closing(code, reason)
+
+    def fail(self, code: int) -> None:
+        """Close, for what the peer did."""
+        if not (self.close_sent or self.transport.is_closing()):
+            self.conn.fail(code)
+            self._end(code, SENTENCES.get(code, ""))
+
+    def _end(self, code: int, reason: str) -> None:
+        """What it was closed with is written; nothing that comes now is of any meaning."""
+        self._closing(code, reason)
+        self._is_deaf, self._backlog = True, b""
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self._leave()
+
+    def _closing(self, code: int, reason: str) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        self.stop_keepalive()
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._part = None
+        if self._backlog:
+            self._read()
+        self._hold_back()
+        if self.close_timer is None:
+            self._wait_for_reader(-1)
+
+    def _wait_for_reader(self, unsent: int) -> None:
+        """Give the connection up once its peer has taken nothing for so long, or all there was."""
+        left = self.transport.get_write_buffer_size()
+        if unsent >= 0 and (left == 0 or left >= unsent):
+            self.transport.abort()
+        else:
+            after = self.loop.call_later(CLOSE_SECONDS, self._wait_for_reader, left)
+            self.close_timer = after
+
+    def shutdown(self) -> None:
+        if self.handshake_complete:
+            self.close(RESTART, SENTENCES[RESTART])
+        super().shutdown()
+
+
+class _Connection(ServerProtocol):
+    """The library's protocol, with our words."""
+
+    def reject(self, status: Any, text: str) -> Response:
+        response = super().reject(status, text)
+        said = text.strip().partition("\n")[0]
+        response.body = orjson.dumps({"error": said or "There is no WebSocket for you here."})
+        for name, value in (
+            ("Content-Length", str(len(response.body))),
+            ("Content-Type", "application/json"),
+        ):
+            if name in response.headers:
+                del response.headers[name]
+            response.headers[name] = value
+        return response
+
+    def fail(self, code: Any, reason: str = "") -> None:
+        if code == 1009:
+            reason = f"A message may have {self.max_message_size} bytes; send less at once."
+        super().fail(code, fit_reason(SENTENCES.get(code, reason)))
+
+
+def frames_of(scope: Scope) -> WebSocketProtocol:
+    """The connection of a WebSocket."""
+    found: WebSocketProtocol = scope["extensions"][FRAMES]["frames"]
+    return found
+
+
+def fit_reason(reason: str) -> str:
+    """A sentence that a close frame can hold."""
+    encoded = reason.encode()
+    if len(encoded) <= REASON_BYTES:
+        return reason
+    return encoded[: REASON_BYTES - 3].decode(errors="ignore") + "..."
+
+
+def _decoded(data: bytes) -> Steps[None]:
+    """
+    Raises:
+        UnicodeDecodeError: the data are not UTF-8.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for at in range(0, len(data), READ_BYTES):
+        decoder.decode(data[at : at + READ_BYTES], at + READ_BYTES >= len(data))
+        if at + READ_BYTES < len(data):
+            yield

@@ -165,6 +165,7 @@ class Run:
             self._wake()
             if not self._readers:
                 self._left()
+            self._shared.has_room()  # what was too little to be counted may be too much now
             self._watch()
 
     # What readers do.

@@ -72,6 +72,10 @@ class DecodedRequest:
     payload: InferenceRequest
     raw: bool
 
+    @property
+    def form(self) -> bool:
+        return self.raw
+
 
 def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Steps[DecodedRequest]:
     """The V2 request in a serialised ModelInferRequest; its raw tensors are views of `message`.

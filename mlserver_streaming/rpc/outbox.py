@@ -59,3 +59,5 @@ class Outbox:
                         await self._turnstile.turn()
                     self._begun = True
                     await self._write(message)
+
+    pause = flush

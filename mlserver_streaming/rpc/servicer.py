@@ -28,6 +28,7 @@ from ..streams.data_plane import StreamingDataPlane
 from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..streams.response_bound import ResponseBound
 from ..streams.sequence_header import SEQUENCE_HEADER, all_said, is_returnable
+from ..streams.substreams import Substreams
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
@@ -36,9 +37,9 @@ from .converters import decode, encode_response, named, response_parts, with_pla
 from .errors import abort, answers_errors
 from .errors import write as write_message
 from .management import ManagementServicer, values_of
+from .outbox import Outbox
 from .refusals import Refusals
 from .shared_memory import SharedMemoryServicer, regions_of
-from .substreams import Substreams
 from .triton.messages import CLASSES
 
 SERVICE = "inference.GRPCInferenceService"
@@ -234,24 +235,29 @@ class _Wire:
         self._servicer = servicer
         self._context = context
         self._call = call
+        self._writing = asyncio.Lock()
         self._sent: dict[MLModel, Callable[[float], None]] = {}
 
-    def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> bytes:
+    def encode(
+        self, response: InferenceResponse, form: bool, model: MLModel | None
+    ) -> bytes | None:
+        if is_large(response):
+            return None
         if response.parameters is not None:
             said = headers.metadata_of(headers.headers_of(response))
             send_headers(said, self._context, self._call)
-        message = encode_response(response, raw)
+        message = encode_response(response, form)
         if len(message) > self._servicer.bound.bytes:
             self._servicer.bound.check(len(message))
         return self._counted(message, model)
 
     async def encode_large(
-        self, response: InferenceResponse, raw: bool, model: MLModel | None
+        self, response: InferenceResponse, form: bool, model: MLModel | None
     ) -> bytes:
         if response.parameters is not None:
             said = headers.metadata_of(headers.headers_of(response))
             send_headers(said, self._context, self._call)
-        message = await in_turns(encoded(response, raw, self._servicer.bound))
+        message = await in_turns(encoded(response, form, self._servicer.bound))
         return self._counted(message, model)
 
     def failed(self, model: MLModel) -> None:
@@ -264,7 +270,15 @@ class _Wire:
             self._sent[model](len(message))
         return message
 
-    async def write(self, message: bytes) -> None:
+    def final(self, request_id: str) -> None:
+        """A stream of one request has no end of its own here."""
+
+    def outbox(self, model: MLModel | None) -> Outbox:
+        data_plane = self._servicer._data_plane
+        limit = data_plane.streaming.limits.buffered_responses
+        return Outbox(self._write, self._writing, data_plane.calls.turnstile, limit)
+
+    async def _write(self, message: bytes) -> None:
         await write_message(self._context, message)
         self._call.touch()
 

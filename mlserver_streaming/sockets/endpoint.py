@@ -1,9 +1,23 @@
-"""Where sockets are opened."""
+"""Where sockets are opened and closed."""
 
+from __future__ import annotations
+
+import asyncio
+
+from mlserver.logging import logger
+from mlserver.utils import generate_uuid
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from ..errors import InternalError, MLServerError
+from ..rest.server import EXCEPTION_HANDLERS
+from ..rest.websocket_protocol import WebSocketProtocol, frames_of
+from ..streams.calls import WEBSOCKET
 from ..streams.data_plane import StreamingDataPlane
+from .closing import COME_BACK, DONE, close_of
+from .session import Session
+
+SUBPROTOCOL = "v2.stream"
 
 
 class SocketEndpoint:
@@ -22,5 +36,43 @@ class SocketEndpoint:
         ]
 
     async def _serve(self, socket: WebSocket) -> None:
-        await socket.accept()
-        await socket.close(1011, "Not built yet.")
+        frames = frames_of(socket.scope)
+        task = asyncio.current_task()
+        assert task is not None
+        frames.on_gone = task.cancel
+        try:
+            await self._open(socket, frames)
+        except asyncio.CancelledError:
+            if not frames.is_gone:
+                raise
+            task.uncancel()
+        finally:
+            frames.on_gone = None
+
+    async def _open(self, socket: WebSocket, frames: WebSocketProtocol) -> None:
+        """Answer a socket's requests, or the request for it with a status."""
+        model = (socket.path_params["model_name"], socket.path_params.get("model_version") or "")
+        calls, is_open = self._data_plane.calls, False
+        try:
+            async with calls.open(WEBSOCKET, socket.headers) as call:
+                await self._data_plane.model(*model)
+                offered = SUBPROTOCOL in socket.scope["subprotocols"]
+                returned = [(n.encode(), v.encode()) for n, v in call.returned.items()]
+                await socket.accept(SUBPROTOCOL if offered else None, returned)
+                is_open = True
+                await Session(self._data_plane, frames, call, socket, model).run()
+            frames.close(*(COME_BACK if calls.draining else DONE))
+        except MLServerError as error:
+            if is_open:
+                frames.close(*close_of(error))
+            else:
+                answer = await EXCEPTION_HANDLERS[MLServerError](socket, error)
+                await socket.send_denial_response(answer)
+        except Exception:
+            internal = InternalError(generate_uuid())
+            logger.exception("WebSocket: %s", internal)
+            if is_open:
+                frames.close(*close_of(internal))
+            else:
+                answer = await EXCEPTION_HANDLERS[MLServerError](socket, internal)
+                await socket.send_denial_response(answer)

@@ -28,7 +28,7 @@ from .sequence_header import SEQUENCE_HEADER, check_sequence, is_returnable, seq
 from .turnstile import Turnstile
 
 # The metrics' label for each edge.
-REST, GRPC, TRITON = "rest", "grpc", "triton"
+REST, GRPC, TRITON, WEBSOCKET = "rest", "grpc", "triton", "websocket"
 # Headers that carry a call's id both ways.
 REQUEST_ID = "x-request-id"
 MAX_ID_CHARACTERS = 128
@@ -43,7 +43,7 @@ class Call:
     """One call on the wire.
 
     Attributes:
-        protocol: rest, grpc or triton.
+        protocol: rest, grpc, triton or websocket.
         key: the name of the caller's key, where there are keys.
         request_id: the caller's `x-request-id`.
         sequence: the caller's `x-sequence-id`.
@@ -51,6 +51,7 @@ class Call:
         stopped: the error that ended it from outside.
         failed: whether one of its requests was what ended it.
         models: the models that it has streams to, or waits for.
+        on_drain: called when the service takes no new calls any more.
         queue_ns: how long it has waited for slots, as far as no statistics have it yet.
     """
 
@@ -62,6 +63,7 @@ class Call:
         "key",
         "last",
         "models",
+        "on_drain",
         "opened",
         "protocol",
         "queue_ns",
@@ -86,6 +88,7 @@ class Call:
         self.stopped: MLServerError | None = None
         self.failed = False
         self.models: Counter[str] = Counter()
+        self.on_drain: Callable[[], None] | None = None
         self.queue_ns = 0
         self.opened = self.last = time.monotonic()
         self._due: float | None = None
@@ -190,7 +193,7 @@ class Calls:
         self.turnstile = Turnstile()
         self._settings = settings.limits
         self._limits = Limits(settings.limits, _waited)
-        metrics.expect_refusals(REST, GRPC, TRITON)
+        metrics.expect_refusals(REST, GRPC, TRITON, WEBSOCKET)
         limits = self._limits
         metrics.watch_limits(settings.limits, lambda: limits.used, lambda: limits.waiting)
         self._metrics = metrics
@@ -278,6 +281,9 @@ class Calls:
             hand_over()
         if not self._open:
             return
+        for call in list(self._open):
+            if call.on_drain is not None:
+                call.on_drain()
         try:
             async with asyncio.timeout(seconds):
                 await self._none_open.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from mlserver_streaming.errors import BadRequestError
+from mlserver_streaming.errors import BadRequestError, MLServerError
 from mlserver_streaming.regions.region import PIECE_BYTES, Region
 from mlserver_streaming.tensors.steps import finish
 from tests.regions.files import FOLDER, MakeFile
@@ -106,6 +107,18 @@ def test_another_user_s_file_is_not_used(
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_more_files_may_be_open(make_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_file(b"abc")
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(MLServerError, match="try again later") as raised:
+        Region("r", path.name, 0, 3)
+    assert raised.value.status_code == 503
 
 
 def test_a_file_is_open_as_long_as_somebody_holds_its_region(make_file: MakeFile) -> None:

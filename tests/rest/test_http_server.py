@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from mlserver_streaming.rest import http_server
-from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS
+from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
 from tests.rest.serving import PATIENCE, asked, connected, rest, serving
 
 
@@ -131,6 +131,24 @@ async def test_an_exit_answers_what_is_on_its_way(monkeypatch, before):
         await leaving
         writer.close()
     assert b"200 OK" in said and b"connection: close" in said
+
+
+async def test_an_exit_answers_who_has_connected_and_was_not_taken_yet(monkeypatch):
+    """The kernel connects; a busy loop may not have seen it when it closes its listener."""
+    take_last, waiting = HttpServer._take_last, []
+
+    async def take_last_of_some(server):
+        for _ in range(5):
+            waiting.append(socket.create_connection(("127.0.0.1", port), PATIENCE))
+            waiting[-1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await take_last(server)
+
+    monkeypatch.setattr(HttpServer, "_take_last", take_last_of_some)
+    async with serving(monkeypatch) as port:
+        pass
+    for connection in waiting:
+        with connection, connection.makefile("rb") as file:
+            assert b"200 OK" in file.read()
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")

@@ -1,9 +1,13 @@
 """The OpenAPI document says what the service does."""
 
+from types import SimpleNamespace
+
 import pytest
 from schemathesis import openapi as schemathesis
 
 from mlserver_streaming.rest import openapi
+from mlserver_streaming.rest.management import ManagementEndpoints
+from mlserver_streaming.rest.shared_memory import SharedMemoryEndpoints
 
 CALLS = ["infer", "generate", "infer_stream", "generate_stream"]
 
@@ -100,3 +104,14 @@ def test_fastapis_document_keeps_what_only_it_knows():
     whole = openapi.complete(custom)
     assert {"/custom", "/v2/models/{model_name}/infer_stream"} <= set(whole["paths"])
     assert "GenerateRequest" in whole["components"]["schemas"]
+
+
+def test_the_calls_of_tritons_extensions_are_described():
+    served = ManagementEndpoints(SimpleNamespace(management=None)).routes()
+    served += SharedMemoryEndpoints(None).routes()
+    described = openapi.document()["paths"]
+    never = "/v2/cudasharedmemory/region/{region_name}/register"
+    for route in served:
+        path = route.path_format
+        if path != never:
+            assert {method.upper() for method in described[path]} >= route.methods - {"HEAD"}, path

@@ -1,4 +1,4 @@
-"""One gRPC stream, several models: each has its own requests, its own pace and its own failures."""
+"""One connection, several models: each has its own requests, its own pace and its own failures."""
 
 import asyncio
 import logging
@@ -18,10 +18,12 @@ from mlserver_streaming.errors import (
     NoSuchModelError,
     RequestFailedError,
 )
-from mlserver_streaming.rpc import substreams
 from mlserver_streaming.rpc.converters import DecodedRequest
-from mlserver_streaming.rpc.substreams import REQUESTS_AHEAD, Substreams
+from mlserver_streaming.rpc.outbox import Outbox
+from mlserver_streaming.streams import substreams
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from mlserver_streaming.streams.substreams import REQUESTS_AHEAD, Substreams
+from mlserver_streaming.streams.turnstile import Turnstile
 from tests.streams.planes import answer, ask, asked, failure, plane_of
 
 SECRET = "a secret that no client may see"
@@ -121,12 +123,19 @@ class Wire:
         self.written: list[tuple[str, str]] = []
         self.forms: list[bool] = []
         self.changed = asyncio.Event()
+        self._lock = asyncio.Lock()
         self._writing = False
 
     def encode(self, response: InferenceResponse, raw: bool, model: MLModel | None) -> Message:
         return response, raw, model
 
-    async def write(self, message: Message) -> None:
+    def final(self, request_id: str) -> Message | None:
+        return None
+
+    def outbox(self, model: MLModel | None) -> Outbox:
+        return Outbox(self._write, self._lock, Turnstile(), 16)
+
+    async def _write(self, message: Message) -> None:
         response, raw, _ = message
         assert not self._writing, "two responses are written at once"
         self._writing = True
@@ -596,7 +605,7 @@ async def test_a_client_that_does_not_read_stops_the_model(plane: StreamingDataP
     written = 0
 
     class Unread(Wire):
-        async def write(self, message: Message) -> None:
+        async def _write(self, message: Message) -> None:
             nonlocal written
             written += 1
             await asyncio.Event().wait()

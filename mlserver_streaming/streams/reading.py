@@ -10,7 +10,13 @@ from mlserver.types import InferenceRequest
 
 
 class Reading:
-    """An async iterator of requests that remembers the id of the last."""
+    """An async iterator of requests that remembers the id of the last.
+
+    Attributes:
+        last_id: the id of the request that was read last; None before the first.
+        count: requests that were taken, by this model's streams one after another.
+        met: those that its running stream has read.
+    """
 
     def __init__(self, requests: MemoryObjectReceiveStream[InferenceRequest], read: asyncio.Event):
         """
@@ -18,8 +24,10 @@ class Reading:
             read: set at each request that is read.
         """
         self.last_id: str | None = None
+        self.count = self.met = 0
         self._requests = requests
         self._read = read
+        self._skipped: set[int] = set()
 
     def __aiter__(self) -> Reading:
         return self
@@ -27,11 +35,26 @@ class Reading:
     async def __anext__(self) -> InferenceRequest:
         try:
             request = await anext(self._requests)
+            self.count += 1
+            while self._skipped and self.count in self._skipped:
+                self._skipped.remove(self.count)
+                self._read.set()
+                request = await anext(self._requests)
+                self.count += 1
         except anyio.ClosedResourceError:  # the wire is gone, who answers goes on without it
             raise StopAsyncIteration from None
+        self.met += 1
         self.last_id = request.id or ""
         self._read.set()
         return request
+
+    def skip(self, number: int) -> None:
+        """Have a request left out that waits: the so manieth of all, from 1."""
+        self._skipped.add(number)
+
+    def begin_again(self) -> None:
+        """Another stream of the model reads what comes from here on."""
+        self.last_id, self.met = None, 0
 
     def has_more(self) -> bool:
         """Whether requests wait behind one that was read."""
@@ -51,6 +74,9 @@ class Reading:
         found = [] if self.last_id is None else [self.last_id]
         while True:
             try:
-                found.append(self._requests.receive_nowait().id or "")
+                request = self._requests.receive_nowait()
             except (anyio.WouldBlock, anyio.EndOfStream):
                 return found
+            self.count += 1
+            if self.count not in self._skipped:
+                found.append(request.id or "")

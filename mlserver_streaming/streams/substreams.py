@@ -1,0 +1,501 @@
+"""One connection, several models: each model's requests are a stream of their own.
+
+The reader of the wire hands each request to its model's common stream; each is a task that writes
+its responses as they come. A model that fails ends its own requests only. On gRPC, where a stream
+has but one model, that model's failure is the stream's, with a real status.
+
+A request with a `timeout` is a stream of its own to its model, as on Triton's port: when its answer
+is whole is known then, and ending it ends nothing else. Models still meet requests in the order of
+the wire: it begins when those before it have been read, and what comes after it waits until it is.
+A request may also ask for a stream of its own: that one keeps no order.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+from mlserver import MLModel
+from mlserver.logging import logger
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+from mlserver.utils import generate_uuid
+
+from ..errors import (
+    InternalError,
+    MLServerError,
+    RequestCancelledError,
+    TooLargeError,
+    failure_of,
+)
+from .answers import One
+from .common_stream import CommonStream
+from .data_plane import StreamingDataPlane
+from .deadlines import timeout_seconds, within
+from .own_stream import OwnStream
+from .pauses import with_pauses
+from .reading import Reading
+from .recent_requests import RecentRequest, RecentRequests
+
+# Requests that wait for a model; past it the wire is not read, which stops the client.
+REQUESTS_AHEAD = 2
+# When the first answer of a stream is a failure: how long to wait for the client to say whether
+# it has more to ask. A client that has not is told by the stream's status.
+SOLE_REQUEST_SECONDS = 0.25
+
+ModelKey = tuple[str, str]
+"""A model's name and version."""
+
+
+class Routed(Protocol):
+    """A request, which model it is for, and the form that its wire is to answer it in."""
+
+    @property
+    def model_name(self) -> str: ...
+    @property
+    def model_version(self) -> str: ...
+    @property
+    def payload(self) -> InferenceRequest: ...
+    @property
+    def form(self) -> Any: ...
+
+
+class Outbox(Protocol):
+    """The messages of one of a connection's streams on their way to its wire."""
+
+    def put(self, message: Any) -> bool:
+        """Have a message written; whether it is time to."""
+
+    async def flush(self) -> None:
+        """Write what is ready. A request's `timeout` does not cut a message in two."""
+
+    async def pause(self) -> None:
+        """The same, since the stream is about to wait for something else."""
+
+
+class Wire(Protocol):
+    """Where a connection's messages go."""
+
+    def encode(self, response: InferenceResponse, form: Any, model: MLModel | None) -> Any:
+        """The message for a response, in the form that was asked for, of a model if there is such
+        a one; None where that takes too long. It never does for one without outputs.
+
+        Raises:
+            TooLargeError: it is larger than a message may be.
+        """
+
+    async def encode_large(
+        self, response: InferenceResponse, form: Any, model: MLModel | None
+    ) -> Any:
+        """The same for a response that may be large: it takes turns."""
+
+    def final(self, request_id: str) -> Any:
+        """The message that ends a stream of one request; None where the wire has none."""
+
+    def failed(self, model: MLModel) -> None:
+        """One of a model's requests has failed on its way out."""
+
+    def outbox(self, model: MLModel | None) -> Outbox:
+        """For the messages of one more stream, to a model if there is such a one."""
+
+
+class ModelEnded(Exception):
+    """The stream's only model has said all that it has to say."""
+
+
+class Substreams:
+    """The streams of one connection to its models.
+
+    Use it as a context manager around the reading of the wire: leaving it waits for the models to
+    finish.
+    """
+
+    def __init__(self, data_plane: StreamingDataPlane, wire: Wire, lasting: bool = False):
+        """
+        Args:
+            lasting: the connection outlives its models' streams: each failure is an answer, and
+                requests can be cancelled. Otherwise a stream that has one model ends with it.
+        """
+        self._data_plane = data_plane
+        self._wire = wire
+        self._lasting = lasting
+        self._tasks = asyncio.TaskGroup()
+        self._inputs: dict[ModelKey, CommonStream] = {}
+        self._models: set[ModelKey] = set()
+        self._served: dict[ModelKey, MLModel] = {}
+        self._recent = RecentRequests() if lasting else None
+        self._own: set[OwnStream] = set()
+        self._slots = asyncio.Semaphore(data_plane.streaming.limits.buffered_responses)
+        self._any_own = False
+        self._requests = 0
+        self._read = asyncio.Event()
+        self._more_or_end = asyncio.Event()
+        self._ended = False
+        self._wrote = False
+
+    async def __aenter__(self) -> "Substreams":
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> bool:
+        self._ended = True
+        self._more_or_end.set()
+        for common in self._inputs.values():
+            common.send.close()
+        try:
+            await self._tasks.__aexit__(*exception)  # type: ignore[arg-type]
+        except BaseExceptionGroup as group:
+            first = group.exceptions[0]
+            if not isinstance(first, ModelEnded):
+                raise first from first.__cause__
+            return True
+        return False
+
+    async def put(self, request: Routed, own: bool = False) -> MLModel | None:
+        """Hand a request to its model; waits while the model has enough to do.
+
+        Args:
+            own: as a stream of its own.
+
+        Returns:
+            the model, where there is such a one.
+
+        Raises:
+            MLServerError: there is no such model, and nothing else on this stream.
+        """
+        self.count()
+        model, payload = (request.model_name, request.model_version), request.payload
+        if len(self._models) < 2:  # one, or several: all that is asked of it
+            self._models.add(model)
+        try:
+            seconds = timeout_seconds(payload)
+            if own or seconds is not None:
+                return await self._put_own(request, seconds, in_order=not own)
+        except MLServerError as error:
+            await self.fail(model[0], payload.id or "", error, request.form, own)
+            return None
+        while (common := self._inputs.get(model)) is not None:
+            try:
+                self._remember(request, common)
+                await common.send.send(payload)
+                return self._served[model]
+            except anyio.BrokenResourceError:
+                # The model ended its stream before this request: the request begins another.
+                self._inputs.pop(model).send.close()
+        try:
+            self._served[model] = await self._data_plane.model(*model)
+            resumable = self._resumable(payload, self._served[model])
+        except MLServerError as error:
+            await self.fail(model[0], payload.id or "", error, request.form)
+            return None
+        send, receive = anyio.create_memory_object_stream[InferenceRequest](REQUESTS_AHEAD)
+        common = self._inputs[model] = CommonStream(model[0], send, Reading(receive, self._read))
+        # Before the model runs: one that reads nothing would be begun again and again for it.
+        self._remember(request, common)
+        send.send_nowait(payload)
+        common.task = self._tasks.create_task(
+            self._run(model, common, receive, request.form, resumable)
+        )
+        return self._served[model]
+
+    def read_on(self, rest: AsyncGenerator[InferenceResponse, None], form: Any) -> None:
+        """Write what one who came back to a stream has yet to hear. Nothing is asked besides."""
+        self._wrote = True  # before, elsewhere
+        self._tasks.create_task(self._read_on(rest, form))
+
+    async def _read_on(self, rest: AsyncGenerator[InferenceResponse, None], form: Any) -> None:
+        outbox = self._wire.outbox(None)
+        async with aclosing(rest) as responses:
+            await with_pauses(self._gather(responses, outbox, form, None, None), outbox.pause)
+        if not self._ended:
+            raise ModelEnded
+
+    def _resumable(self, first: InferenceRequest, model: MLModel) -> InferenceRequest | None:
+        """The first request of a stream, if that is to outlive its connection.
+
+        Raises:
+            BadRequestError: it does not say so in a way that can be understood.
+        """
+        resume = self._data_plane.resume
+        if resume is None or self._lasting or not resume.is_wanted(first, model):
+            return None
+        return first
+
+    def _remember(self, request: Routed, common: CommonStream) -> None:
+        common.put += 1
+        if self._recent is not None:
+            self._recent.add(request.payload.id or "", RecentRequest(common, request.form))
+
+    async def _put_own(self, request: Routed, seconds: float | None, in_order: bool) -> MLModel:
+        """Begin a stream for this request alone; return when it has a slot or, in the order of the
+        wire, when its model has read it.
+
+        Raises:
+            MLServerError: there is no such model.
+        """
+        model = (request.model_name, request.model_version)
+        served = self._served[model] = await self._data_plane.model(*model)
+        self._any_own = True
+        met = asyncio.Event()
+        own = OwnStream(request.payload.id or "")
+        self._own.add(own)
+        self._tasks.create_task(self._run_own(request, own, seconds, met, in_order))
+        await met.wait()
+        return served
+
+    async def cancel(self, request_id: str) -> None:
+        """Answer a request no further, and stop its model where that works for no other. One that
+        is over, or that nobody knows, is left alone."""
+        for own in self._own:
+            if own.id == request_id:
+                own.cancel()
+                return
+        asked = self._recent.of(request_id) if self._recent is not None else None
+        if asked is None or asked.is_cancelled or asked.common.is_over():
+            return
+        common, reading = asked.common, asked.common.reading
+        asked.is_cancelled = True
+        if asked.number > reading.count:
+            reading.skip(asked.number)
+        elif reading.met == 1 and reading.count == asked.number:
+            common.cut()
+        failure = _failure(common.model_name, request_id, RequestCancelledError())
+        await self._write(failure, asked.form, None)
+
+    async def fail(
+        self,
+        model_name: str,
+        request_id: str,
+        error: MLServerError,
+        form: Any = False,
+        own: bool = False,
+    ) -> None:
+        """Answer one request with an error of its own; the first of a stream with a status.
+
+        Raises:
+            MLServerError: `error` itself, where nothing else is on this stream.
+        """
+        if self._requests <= 1 and not self._lasting:
+            raise error
+        await self._write(_failure(model_name, request_id, error), form, None, own)
+
+    def count(self) -> None:
+        """Another message has come, well-formed or not."""
+        self._requests += 1
+        if self._requests > 1:
+            self._more_or_end.set()
+
+    async def _run(
+        self,
+        model: ModelKey,
+        common: CommonStream,
+        requests: MemoryObjectReceiveStream[InferenceRequest],
+        form: Any,
+        resumable: InferenceRequest | None,
+    ) -> None:
+        """Drive one model until it has answered all its requests."""
+        reading = common.reading
+        try:
+            while True:
+                try:
+                    await self._answer(model, reading, form, resumable=resumable)
+                except asyncio.CancelledError:
+                    if not common.was_cut():
+                        raise
+                if not self._ended and self._is_only():
+                    raise ModelEnded
+                if not reading.has_more():
+                    return
+                # The model ended its stream before these requests: they begin another.
+                reading.begin_again()
+        except ModelEnded:
+            raise
+        except Exception as error:
+            known = _for_caller(error, reading.last_id)
+            if self._is_only():
+                raise known  # noqa: B904 - its cause, where it has one, is set
+            unanswered = reading.unanswered()
+            # Now, before anything is awaited: a request that is put from here on begins another
+            # stream to the model instead of waiting for this one.
+            requests.close()
+            for request_id in unanswered:
+                asked = self._recent.of(request_id) if self._recent is not None else None
+                if asked is None or not asked.is_cancelled:
+                    failure = _failure(model[0], request_id, known)
+                    await self._write(failure, asked.form if asked else form, self._served[model])
+        finally:
+            requests.close()
+            self._read.set()
+
+    async def _run_own(
+        self,
+        request: Routed,
+        own: OwnStream,
+        seconds: float | None,
+        met: asyncio.Event,
+        in_order: bool,
+    ) -> None:
+        """Answer one request within its `timeout`; its failure is its own."""
+        model, payload = (request.model_name, request.model_version), request.payload
+        try:
+            with own:
+                async with within(seconds), self._slots:
+                    requests: Any = One(payload)
+                    if in_order:
+                        await self._all_read(model)
+                        requests = _Met(payload, met)
+                    else:
+                        met.set()
+                    resumable = self._resumable(payload, self._served[model])
+                    await self._answer(model, requests, request.form, own, resumable)
+        except Exception as error:
+            known = _for_caller(error, payload.id)
+            if await self._is_sole():
+                raise known  # noqa: B904 - its cause, where it has one, is set
+            failure = _failure(model[0], payload.id or "", known)
+            await self._write(failure, request.form, self._served[model], True)
+        finally:
+            self._own.discard(own)
+            met.set()
+
+    async def _all_read(self, model: ModelKey) -> None:
+        """Wait until a model has read the requests that were put before."""
+        while (common := self._inputs.get(model)) is not None:
+            waiting = common.send.statistics()
+            if not waiting.current_buffer_used or not waiting.open_receive_streams:
+                return
+            self._read.clear()
+            await self._read.wait()
+
+    async def _answer(
+        self,
+        model: ModelKey,
+        requests: Any,
+        form: Any,
+        own: OwnStream | None = None,
+        resumable: InferenceRequest | None = None,
+    ) -> None:
+        """Write what a model answers, from the beginning of its stream to the end."""
+        outbox = self._wire.outbox(self._served[model])
+        if resumable is not None:
+            plane, served = self._data_plane, self._served[model]
+            at_once = plane.calls.slot_at_once
+            run = plane.resume.begin(
+                requests, resumable, served, model[1], at_once, form={"raw": form}
+            )
+            stream = run.join().with_ids()
+        else:
+            # The wire sees to the turns.
+            stream = self._data_plane.infer_stream(requests, *model, take_turns=False)
+        async with aclosing(stream) as responses:
+            await with_pauses(
+                self._gather(responses, outbox, form, self._served[model], own), outbox.pause
+            )
+
+    async def _gather(
+        self,
+        responses: AsyncIterator[InferenceResponse],
+        outbox: Outbox,
+        form: Any,
+        model: MLModel | None,
+        own: OwnStream | None,
+    ) -> None:
+        """Have all responses written; a failure that is the stream's only answer is raised."""
+        held: InferenceResponse | None = None
+        recent = self._recent if own is None else None
+        try:
+            async for response in responses:
+                if recent is not None and (asked := recent.of(response.id)):
+                    if asked.is_cancelled:
+                        continue
+                    form = asked.form
+                if held is not None:
+                    outbox.put(self._wire.encode(held, form, model))  # a failure has no outputs
+                    held = None
+                elif not self._wrote and failure_of(response) and await self._is_sole():
+                    held = response
+                    continue
+                wrote, self._wrote = self._wrote, True
+                try:
+                    message = self._wire.encode(response, form, model)
+                    if message is None:
+                        message = await self._wire.encode_large(response, form, model)
+                except TooLargeError as error:
+                    if model is not None:
+                        self._wire.failed(model)
+                    failure = _failure(response.model_name, response.id or "", error)
+                    if not wrote and await self._is_sole():
+                        held = failure
+                        continue
+                    message = self._wire.encode(failure, form, model)
+                if outbox.put(message):
+                    await outbox.flush()
+        except Exception:
+            await outbox.flush()
+            raise
+        if own is not None:
+            own.end()
+            if (final := self._wire.final(own.id)) is not None:
+                outbox.put(final)
+        await outbox.flush()
+        if held is not None and (sole := failure_of(held)):
+            raise sole
+
+    def _is_only(self) -> bool:
+        """Whether all that was asked goes to one model, in one stream."""
+        return len(self._models) == 1 and not self._any_own and not self._lasting
+
+    async def _is_sole(self) -> bool:
+        """Whether the stream's first request is its only one."""
+        if self._lasting:
+            return False
+        try:
+            async with asyncio.timeout(SOLE_REQUEST_SECONDS):
+                await self._more_or_end.wait()
+        except TimeoutError:
+            return False
+        return self._ended and self._requests == 1
+
+    async def _write(
+        self, response: InferenceResponse, form: Any, model: MLModel | None, own: bool = False
+    ) -> None:
+        """Write a failure, and after one of a stream of its own that nothing follows."""
+        self._wrote = True
+        outbox = self._wire.outbox(model)
+        outbox.put(self._wire.encode(response, form, model))
+        if own and (final := self._wire.final(response.id or "")) is not None:
+            outbox.put(final)
+        await outbox.flush()
+
+
+class _Met(One):
+    """A request that says when its model has read it."""
+
+    __slots__ = ("_met",)
+
+    def __init__(self, request: InferenceRequest, met: asyncio.Event):
+        super().__init__(request)
+        self._met = met
+
+    async def __anext__(self) -> InferenceRequest:
+        request = await super().__anext__()
+        self._met.set()
+        return request
+
+
+def _for_caller(error: Exception, request_id: str | None) -> MLServerError:
+    """What the caller may know of an error; what it may not know is logged."""
+    if isinstance(error, MLServerError):
+        return error
+    internal = InternalError(request_id or generate_uuid())
+    internal.__cause__ = error
+    logger.error("Stream: %s", internal, exc_info=error)
+    return internal
+
+
+def _failure(model_name: str, request_id: str, error: MLServerError) -> InferenceResponse:
+    parameters: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
+    return InferenceResponse.model_construct(
+        model_name=model_name, id=request_id, parameters=Parameters(**parameters), outputs=[]
+    )
