@@ -207,6 +207,7 @@ class Sharing:
 
         Raises:
             LostStreamError: it went on behind an earlier response, under another id.
+            MovedError: nobody runs it now; who comes back finds who goes on with it.
         """
         if position.stream != run.head.id:
             last = self._moved[position.stream][1]
@@ -214,6 +215,9 @@ class Sharing:
                 raise LostStreamError(last)
         elif run.began_elsewhere:
             await run.until(position.after, AHEAD_SECONDS)
+            if position.after > run.log.last and isinstance(run.error, MovedError):
+                # It was lost before the store had all that its reader has.
+                raise MovedError()
 
     async def _find(self, stream: str, owner: str) -> Run:
         try:
