@@ -218,7 +218,7 @@ async def test_compressed_only_when_asked(port: int) -> None:
         for number, text in enumerate(("word", "word " * 1000, "word " * 100_000, "word")):
             await socket.send(v2(text, str(number)))
             assert said((await heard(socket))[0]) == (str(number), text)
-        with pytest.raises(websockets.ConnectionClosedError, match="1009 .* send less"):
+        with pytest.raises(websockets.ConnectionClosedError, match=r"1009 .* send less"):
             await socket.send(v2("x" * 9 * 1024 * 1024))
             await socket.recv()
     async with connect(port) as socket:
