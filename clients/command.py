@@ -120,6 +120,16 @@ def delay_option() -> Callable[[Callable[P, R]], Callable[P, R]]:
     )
 
 
+def resumable_option() -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add --resumable, the parameter of requests whose streams outlive their connection."""
+    return option(
+        "--resumable",
+        is_flag=True,
+        envvar="CLIENT_RESUMABLE",
+        help="Ask for a stream that outlives its connection, and come back where it is cut.",
+    )
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Let a ClientError end the command with its one line on stderr and exit status 1."""

@@ -12,22 +12,31 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import click
 from mlserver.grpc.dataplane_pb2 import ModelInferResponse
 
-from .command import GRPC_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from .command import (
+    GRPC_PORT,
+    TIMEOUT_S,
+    delay_option,
+    option,
+    reported,
+    resumable_option,
+    server_options,
+)
 from .credentials import ANONYMOUS, Credentials
 from .errors import ClientError, ItemError, LostReasonError
-from .grpc_messages import Parameter, bytes_output, bytes_request, response_error
+from .grpc_messages import Parameter, bytes_output, bytes_request, response_error, text_parameter
 from .grpc_model import GrpcModel
 from .prompts import checked_prompt, read_lines, read_prompt
 from .retries import Retries
 from .server import Server
 from .stream_call import StreamCall
+from .stream_place import RESUMABLE, RESUME_ID, TRIES, StreamPlace
 from .tls import Tls
 from .unanswered import Unanswered
 
@@ -62,13 +71,16 @@ class GrpcTextClient(GrpcModel):
         super().__init__(Server(host, port, tls, credentials), model, timeout)
 
     async def words(
-        self, prompt: str, parameters: Mapping[str, Parameter] | None = None
+        self,
+        prompt: str,
+        parameters: Mapping[str, Parameter] | None = None,
+        place: StreamPlace | None = None,
     ) -> AsyncGenerator[str, None]:
         """Unary-stream: one request, its answer piece by piece.
 
         Raises what `responses` raises, and ItemError when the model could not answer the prompt.
         """
-        async with aclosing(self.responses([prompt], parameters)) as responses:
+        async with aclosing(self.responses([prompt], parameters, place)) as responses:
             async for response in responses:
                 if response.error is not None:
                     raise response.error
@@ -78,12 +90,15 @@ class GrpcTextClient(GrpcModel):
         self,
         prompts: Iterable[str] | AsyncIterable[str],
         parameters: Mapping[str, Parameter] | None = None,
+        place: StreamPlace | None = None,
     ) -> AsyncGenerator[TextResponse, None]:
         """Stream-stream: every prompt is a request of one stream, with the ids "0", "1", ...
 
         Responses come while prompts are still being sent. A failed prompt is a response with
         `error`; the stream goes on. Where the server goes away, the prompts that have no answer yet
-        are sent again, and the one whose answer broke off gets a response with `error`. Raises
+        are sent again, and the one whose answer broke off gets a response with `error`. With the
+        parameter `resumable` the client comes back for the rest of what the server has read, before
+        it sends more; `place`, where it is given, tells how often it did. Raises
         UnreachableError, NoResponseError, RefusedError (a gRPC error; `status` is its name),
         StreamCutError or ProtocolError, and whatever `prompts` raises.
         """
@@ -102,28 +117,59 @@ class GrpcTextClient(GrpcModel):
                 )
                 await call.write(request)
 
+        place = place or StreamPlace()
+        coming_back = Retries(tries=TRIES)
         careful = False
         async with aclosing(asked):
             while True:
+                resume = None if place.stream is None else place.id
+                back = False
                 try:
                     async with aclosing(
-                        self.exchange(send, sequence_id=sequence_id, careful=careful)
+                        self.exchange(
+                            send if resume is None else _send_nothing,
+                            sequence_id=sequence_id,
+                            careful=careful and resume is None,
+                            resume=resume,
+                        )
                     ) as messages:
                         async for message in messages:
+                            if resume is not None and not back:
+                                place.came_back()
+                            back = True
                             retries.restart()
+                            coming_back.restart()
+                            place.reached(text_parameter(message, RESUME_ID))
                             asked.answered(message.id)
                             yield _text_response(message)
-                    return
+                    if resume is None:
+                        return
+                    if not back:
+                        place.came_back()
+                    place.forget()
+                    if asked.is_empty:
+                        return
                 except ClientError as error:
-                    if not retries.may(error):
+                    if resume is None and not retries.may(error):
                         raise
+                    if place.stream is not None:
+                        with suppress(ClientError):
+                            await coming_back.after(error)
+                            continue
+                        # What was being said is lost, what nobody has begun to answer is not.
+                        place.forget()
                     cut = asked.cut()
                     for request_id in cut:
                         yield TextResponse(request_id, "", error)
                     if cut and asked.is_empty:
                         return
-                    await retries.after(error)
+                    if resume is None:
+                        await retries.after(error)
                     careful = isinstance(error, LostReasonError)
+
+
+async def _send_nothing(call: StreamCall) -> None:
+    """The server has the requests of a stream that is resumed."""
 
 
 def _text_response(message: ModelInferResponse) -> TextResponse:
@@ -136,6 +182,7 @@ def _text_response(message: ModelInferResponse) -> TextResponse:
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @server_options(port=GRPC_PORT, model="text-model")
 @delay_option()
+@resumable_option()
 @option(
     "--stdin-lines",
     is_flag=True,
@@ -151,6 +198,7 @@ def main(
     tls: Tls | None,
     credentials: Credentials,
     delay: float | None,
+    resumable: bool,
     stdin_lines: bool,
 ) -> None:
     """Stream each PROMPT (standard input when left out) and print the words as they come.
@@ -165,8 +213,15 @@ def main(
         client = GrpcTextClient(
             host=host, port=port, model=model, timeout=timeout, tls=tls, credentials=credentials
         )
-        parameters = {} if delay is None else {"delay": delay}
-        failed = asyncio.run(_print_responses(client, source, parameters))
+        parameters: dict[str, Parameter] = {} if delay is None else {"delay": delay}
+        if resumable:
+            parameters[RESUMABLE] = True
+        place = StreamPlace()
+        try:
+            failed = asyncio.run(_print_responses(client, source, parameters, place))
+        finally:
+            if summary := place.summary():
+                click.echo(summary, err=True)
     if failed:
         raise SystemExit(1)
 
@@ -175,13 +230,14 @@ async def _print_responses(
     client: GrpcTextClient,
     prompts: Iterable[str] | AsyncIterable[str],
     parameters: Mapping[str, Parameter],
+    place: StreamPlace,
 ) -> int:
     """Print words, a line for each request; returns how many requests failed."""
     failed = 0
     current: str | None = None
     async with client:
         try:
-            async for response in client.responses(prompts, parameters):
+            async for response in client.responses(prompts, parameters, place):
                 if current not in (None, response.id):
                     click.echo()
                 current = response.id

@@ -85,6 +85,12 @@ def response_error(response: ModelInferResponse) -> tuple[str, int | None] | Non
     return text, response.parameters["error_code"].int64_param
 
 
+def text_parameter(response: ModelInferResponse, name: str) -> str:
+    """A response's parameter; empty where it is not there or is no text."""
+    # Looking a key up in a protobuf map would add it.
+    return response.parameters[name].string_param if name in response.parameters else ""
+
+
 def _parameter(value: Parameter) -> InferParameter:
     if isinstance(value, bool):
         return InferParameter(bool_param=value)

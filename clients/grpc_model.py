@@ -17,6 +17,7 @@ from .grpc_channel import call_error, open_channel
 from .retries import Retries
 from .server import Server
 from .stream_call import StreamCall
+from .stream_place import RESUME_METADATA
 
 
 class GrpcModel:
@@ -67,14 +68,18 @@ class GrpcModel:
         *,
         sequence_id: int | str | None = None,
         careful: bool = False,
+        resume: str | None = None,
     ) -> AsyncGenerator[ModelInferResponse, None]:
         """One stream: its responses, read while `send` writes requests to the call that it gets,
         a StreamCall, which says what `careful` is. `sequence_id` is that of all requests, if any.
+        `resume` is the last response's id of a stream to go on with: then `send` writes nothing.
 
         Raises UnreachableError, TlsError, NoResponseError, RefusedError (a gRPC error; `status` is
         its name) or StreamCutError, and whatever `send` raises.
         """
         metadata = self._server.metadata(sequence_id)
+        if resume is not None:
+            metadata = (*metadata, (RESUME_METADATA, resume))
         call = StreamCall(lambda: self._stub.ModelStreamInfer(metadata=metadata), careful=careful)
         sending = asyncio.create_task(_send_all(call, send))
         messages = aiter(call)

@@ -25,6 +25,7 @@ from .errors import (
 from .retries import Retries
 from .sequence_header import sequence_headers
 from .server import Server
+from .stream_place import LAST_EVENT_ID, TRIES, StreamPlace
 from .tls import hang_up_hint, tls_error
 
 # An error is one sentence; of a longer body (a proxy's page, say) the start is enough.
@@ -92,44 +93,83 @@ class HttpModel:
                 await retries.after(known)
 
     async def events(
-        self, call: str, sequence_id: int | str | None = None, **request: Any
+        self,
+        call: str,
+        sequence_id: int | str | None = None,
+        place: StreamPlace | None = None,
+        **request: Any,
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         """Every event of the answer to one request as it came, its `data` still JSON text.
 
-        Asked again where the server went away before an event came.
+        Asked again where the server went away before an event came; after that, where its events
+        have ids, another connection goes on behind the last one.
 
         Args:
             call: the path's last word; `request` is httpx's.
             sequence_id: that of the request, if it has one.
+            place: is told how far the stream is.
 
         Raises UnreachableError, TlsError, NoResponseError, RefusedError (an HTTP error; `status` is
         its number), ErrorEventError, StreamCutError or ProtocolError.
         """
         retries = Retries(in_sequence=bool(sequence_id))
         request["headers"] = sequence_headers(sequence_id) | request.get("headers", {})
+        place = place or StreamPlace()
+        answered = False
         while True:
-            answered = False
             try:
-                async with aclosing(self._events(call, **request)) as events:
-                    async for event in events:
+                async with aclosing(self._events("POST", f"{self._base}/{call}", **request)) as got:
+                    async for event in got:
                         answered = True
+                        place.reached(event.id)
                         yield event
                 return
             except ClientError as error:
+                if place.stream is not None:
+                    cut = error
+                    break
                 if answered:
                     raise
                 await retries.after(error)
+        async with aclosing(self._rest(place, cut)) as rest:
+            async for event in rest:
+                yield event
+
+    async def _rest(
+        self, place: StreamPlace, cut: ClientError
+    ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
+        """The events that other connections bring, now that the first one ended with `cut`."""
+        retries = Retries(tries=TRIES)
+        url = f"{self._server.url}/v2/streams/{place.stream}"
+        while True:
+            await retries.after(cut)
+            back = False
+            try:
+                headers = {LAST_EVENT_ID: place.id}
+                async with aclosing(self._events("GET", url, headers=headers)) as got:
+                    async for event in got:
+                        if not back:
+                            place.came_back()
+                            retries.restart()
+                        back = True
+                        place.reached(event.id)
+                        yield event
+                if not back:
+                    place.came_back()
+                return
+            except ClientError as error:
+                cut = error
 
     async def _events(
-        self, call: str, **request: Any
+        self, method: str, url: str, **request: Any
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         answered = False
         try:
-            async with httpx_sse.aconnect_sse(
-                self._client, "POST", f"{self._base}/{call}", **request
-            ) as source:
+            async with httpx_sse.aconnect_sse(self._client, method, url, **request) as source:
                 answered = True
                 await _check_status(source.response)
+                if source.response.status_code == httpx.codes.NO_CONTENT:
+                    return  # all of it was said before
                 # Event streams are UTF-8 whatever else is said, and may begin with its mark, which
                 # httpx-sse takes for a part of the first field's name.
                 source.response.encoding = "utf-8-sig"
@@ -147,10 +187,20 @@ class HttpModel:
         # httpx's own timeout starts again at each keep-alive comment; this one does not.
         async with asyncio.timeout(self._timeout):
             event = await anext(events, None)
+            pause = None
             # httpx-sse makes an event without data of a comment after an event that had an id.
             while event is not None and not event.data:
+                pause = event.retry if event.retry is not None else pause
                 event = await anext(events, None)
+            if event is None and pause is not None:
+                raise self._asked_to_come_back(pause / 1000)
             return event
+
+    def _asked_to_come_back(self, seconds: float) -> ClientError:
+        """The server ended the connection, not the stream: it stops, another goes on."""
+        error = StreamCutError(f"{self._server.address} stops, and asks to come back")
+        error.retry_after = seconds
+        return error
 
     def _client_error(self, error: Exception, answered: bool) -> ClientError:
         address = self._server.address

@@ -18,11 +18,20 @@ import click
 
 from mlserver_streaming.extras import needed_by
 
-from .command import REST_PORT, TIMEOUT_S, delay_option, option, reported, server_options
+from .command import (
+    REST_PORT,
+    TIMEOUT_S,
+    delay_option,
+    option,
+    reported,
+    resumable_option,
+    server_options,
+)
 from .credentials import ANONYMOUS, Credentials
 from .errors import ItemError, ProtocolError
 from .prompts import read_prompt
 from .server import Server
+from .stream_place import RESUMABLE, StreamPlace
 from .tls import Tls
 
 with needed_by("The SSE client", "clients", __name__):
@@ -55,31 +64,43 @@ class SseClient:
         self._model, self._timeout, self._transport = model, timeout, transport
 
     async def words(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None
+        self,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        place: StreamPlace | None = None,
     ) -> AsyncGenerator[str, None]:
         """The model's answer, piece by piece; joined, the pieces are the whole text.
 
+        With the parameter `resumable` it outlives its connection: the client comes back for the
+        rest, and `place`, where it is given, tells how often.
+
         Raises what `events` raises, and ItemError when the model could not answer the prompt.
         """
-        async with aclosing(self.events(prompt, parameters)) as events:
+        async with aclosing(self.events(prompt, parameters, place)) as events:
             async for event in events:
                 for word in read_words(event.data):
                     yield word
 
     async def events(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None
+        self,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        place: StreamPlace | None = None,
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         """Every event of the answer as it came, its `data` still JSON text.
 
-        Asked again where the server went away before an event came. Raises UnreachableError,
-        TlsError, NoResponseError, RefusedError (an HTTP error; `status` is its number),
+        Asked again where the server went away before an event came, and gone on with where it went
+        away later and the stream is resumable. Raises UnreachableError, TlsError, NoResponseError,
+        RefusedError (an HTTP error; `status` is its number),
         ErrorEventError, StreamCutError or ProtocolError.
         """
         sequence_id = (parameters or {}).get("sequence_id")
         request = prompt_request(prompt, parameters)
         async with (
             HttpModel(self._server, self._model, self._timeout, self._transport) as connected,
-            aclosing(connected.events("generate_stream", sequence_id, json=request)) as events,
+            aclosing(
+                connected.events("generate_stream", sequence_id, place, json=request)
+            ) as events,
         ):
             async for event in events:
                 yield event
@@ -120,6 +141,7 @@ def read_words(data: str) -> list[str]:
 @click.argument("prompt", nargs=-1)
 @server_options(port=REST_PORT, model="text-model")
 @delay_option()
+@resumable_option()
 @option("--raw", is_flag=True, envvar="CLIENT_RAW", help="Print each event's data line.")
 def main(
     prompt: tuple[str, ...],
@@ -130,6 +152,7 @@ def main(
     tls: Tls | None,
     credentials: Credentials,
     delay: float | None,
+    resumable: bool,
     raw: bool,
 ) -> None:
     """Stream PROMPT (standard input when left out) and print the words as they come."""
@@ -138,20 +161,32 @@ def main(
         client = SseClient(
             host=host, port=port, model=model, timeout=timeout, tls=tls, credentials=credentials
         )
-        parameters = {} if delay is None else {"delay": delay}
-        asyncio.run(_print_events(client, text, parameters, raw=raw))
+        parameters: dict[str, Any] = {} if delay is None else {"delay": delay}
+        if resumable:
+            parameters[RESUMABLE] = True
+        place = StreamPlace()
+        try:
+            asyncio.run(_print_events(client, text, parameters, place, raw=raw))
+        finally:
+            if summary := place.summary():
+                click.echo(summary, err=True)
 
 
 async def _print_events(
-    client: SseClient, prompt: str, parameters: Mapping[str, Any], *, raw: bool
+    client: SseClient,
+    prompt: str,
+    parameters: Mapping[str, Any],
+    place: StreamPlace,
+    *,
+    raw: bool,
 ) -> None:
     if raw:
-        async for event in client.events(prompt, parameters):
+        async for event in client.events(prompt, parameters, place):
             click.echo(event.data)
         return
     begun = False
     try:
-        async for word in client.words(prompt, parameters):
+        async for word in client.words(prompt, parameters, place):
             click.echo(word, nl=False)
             begun = True
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
-from .resumable import Resumable
+from .lasting_source import LastingSource
 
 
 class Unanswered:
@@ -15,7 +15,7 @@ class Unanswered:
     """
 
     def __init__(self, prompts: Iterable[str] | AsyncIterable[str]) -> None:
-        self._prompts = Resumable(prompts)
+        self._prompts = LastingSource(prompts)
         self._count = 0
         self._waiting: dict[str, str] = {}
         self._begun: dict[str, None] = {}

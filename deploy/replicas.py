@@ -3,7 +3,8 @@
     python -m deploy.replicas 4
 
 The ports are those that one instance would have; the instances are on the loopback, STEP ports
-further each. Ctrl-C drains all of them; a second one ends the drain.
+further each. Ctrl-C drains all of them; a second one ends the drain. With --store there is a Redis
+or Valkey server beside them, on a socket of its own: resumable streams outlive their instance.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from clients.command import reported
 from clients.errors import ClientError
 from clients.server_process import HOST, ServerProcess, ServiceError, answers_ok, on_ports
 from clients.service import COMMAND, PROJECT
+from mlserver_streaming.ports import require_free
 from mlserver_streaming.settings import StreamingSettings, settings_file
 
 CONFIG = Path(__file__).with_name("haproxy") / "haproxy.cfg"
@@ -37,8 +39,11 @@ STEP = 100
 MOST = 64
 # How often a look is taken whether all still run.
 WATCH_S = 1.0
+STORE_BYTES = "256mb"
 # After the drain: for the last bytes, and MLServer's own end.
 SPARE_S = 15.0
+NO_STORE = "There is no redis-server here: make redis installs Debian's; valkey-server will do too"
+STORE_URL = "STREAMING_RESUME__STORE__URL"
 NO_HAPROXY = (
     "HAProxy is not here: make haproxy installs Debian's; elsewhere install it, 2.6 or newer"
 )
@@ -124,12 +129,52 @@ class Balancer(ServerProcess):
             return b"".join(iter(lambda: asked.recv(65536), b"")).decode()
 
 
+class StoreServer(ServerProcess):
+    """A Redis or Valkey server that keeps all in memory, for who reaches its socket."""
+
+    def __init__(self, folder: Path):
+        if (found := shutil.which("redis-server") or shutil.which("valkey-server")) is None:
+            raise ClientError(NO_STORE)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._socket = folder.absolute() / "store.sock"
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "save": "",
+            "appendonly": "no",
+            "maxmemory": STORE_BYTES,
+            "maxmemory-policy": "noeviction",
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        super().__init__([found, *words], folder, {}, folder / "store.log")
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    def is_ready(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as asked:
+                asked.connect(str(self._socket))
+                asked.sendall(b"PING\r\n")
+                return asked.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
 class Replica(ServerProcess):
     """One instance of the project's service, on ports of its own."""
 
-    def __init__(self, index: int, ports: Ports, stop_s: float):
+    def __init__(self, index: int, ports: Ports, stop_s: float, store: str | None = None):
+        """
+        Args:
+            store: the url of the store of streams; None for what the settings say.
+        """
         self.index, self.ports, self.stop_s = index, ports, stop_s
         environment = on_ports(ports.http, ports.grpc, ports.metrics, ports.triton)
+        if store is not None:
+            environment |= {STORE_URL: store}
         super().__init__(COMMAND, PROJECT, environment, LOGS / f"replica-{index}.log")
 
     def is_ready(self) -> bool:
@@ -164,16 +209,22 @@ def check_settings(settings: StreamingSettings, file: Mapping[str, object]) -> N
 @click.option(
     "--host", default=HOST, show_default=True, help="Where clients come; replicas: loopback only."
 )
+@click.option(
+    "--store", "with_store", is_flag=True, help="Start a Redis or Valkey server for all, too."
+)
 @click.option("--config", "show", is_flag=True, help="Print HAProxy's configuration, and no more.")
-def main(count: int, host: str, show: bool) -> None:
+def main(count: int, host: str, with_store: bool, show: bool) -> None:
     """Serve with COUNT instances until Ctrl-C."""
     with reported():
         settings = StreamingSettings.read(str(PROJECT))
         check_settings(settings, settings_file(str(PROJECT)))
         front = front_ports(settings, os.environ)
         stop_s = settings.notice_seconds + settings.drain_seconds + SPARE_S
+        store = StoreServer(LOGS) if with_store and not show else None
+        url = None if store is None else store.url
         replicas = [
-            Replica(index, front.further(STEP * index), stop_s) for index in range(1, count + 1)
+            Replica(index, front.further(STEP * index), stop_s, url)
+            for index in range(1, count + 1)
         ]
         where = [(f"{HOST}:+{STEP * each.index}", each.ports.http) for each in replicas]
         config = with_replicas(CONFIG.read_text(encoding="utf-8"), where)
@@ -181,6 +232,11 @@ def main(count: int, host: str, show: bool) -> None:
             click.echo(config, nl=False)
             return
         balancer = Balancer(config, LOGS, listen=host, ports=front)
+        # HAProxy would share them with another, and each would get half of the calls.
+        require_free(
+            "" if host == "*" else host,
+            {"http_port": front.http, "grpc_port": front.grpc, "triton_port": front.triton},
+        )
         if not is_loopback(host) and settings.auth.keys_file is None and settings.auth.jwt is None:
             click.echo(
                 f"ANYBODY WHO REACHES {host} MAY USE THIS SERVICE: set "
@@ -189,11 +245,15 @@ def main(count: int, host: str, show: bool) -> None:
             )
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
+            if store is not None:
+                store.start()
             serve(replicas, balancer)
         except KeyboardInterrupt:
             pass
         finally:
             stop(replicas, balancer)
+            if store is not None and hasattr(store, "process"):
+                store.stop()
 
 
 def serve(replicas: Sequence[Replica], balancer: Balancer) -> None:

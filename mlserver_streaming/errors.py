@@ -7,7 +7,10 @@ MLServerError                a text for the caller and an HTTP status
   ForbiddenError        403  a known caller who may not do this
   NoSuchModelError      404  nothing is served under this name or version
   NoSuchRegionError     404  the caller has no such region of shared memory
+  NoSuchStreamError     404  the caller has no such stream, or has it no more
+  StillAheadError       400  a stream has not got that far
   RegionExistsError     409  the caller has one of this name
+  ForgottenError        410  a stream's responses from there on are kept no more
   TooLargeError         413  a body or message past its limit
   UnsupportedError      501  the model cannot be asked in this way
   NotReadyError         503  the model is still loading
@@ -18,7 +21,12 @@ MLServerError                a text for the caller and an HTTP status
   OverLimitError        429  as many streams as may be
   RequestCancelledError 499  its caller wants no more of it
   DrainingError         503  the service is about to stop
+  MovedError            503  a stream goes on at another instance
+  StoreLostError        503  the store of streams does not answer
+  LostStreamError       410  who answered a stream is lost, and nobody can go on with it
   IdleError             408  nothing came or went for too long
+  UnreadError           408  nobody read a stream for too long
+  CancelledStreamError  499  its caller cancelled a stream
   DeadlineError         504  a call lasted longer than it may
   LoadTimeoutError      504  a model took longer to load than it may
   InternalError         500  everything unexpected: logged in full, answered in a fixed phrase
@@ -32,17 +40,22 @@ from mlserver.types import InferenceResponse
 
 __all__ = [
     "BadRequestError",
+    "CancelledStreamError",
     "DeadlineError",
     "DrainingError",
     "ForbiddenError",
+    "ForgottenError",
     "IdleError",
     "InternalError",
     "IssuerError",
     "LoadTimeoutError",
+    "LostStreamError",
     "MLServerError",
+    "MovedError",
     "NoSuchModelError",
     "NoSuchOutputError",
     "NoSuchRegionError",
+    "NoSuchStreamError",
     "NoWorkerError",
     "NotLoadedError",
     "NotReadyError",
@@ -50,8 +63,11 @@ __all__ = [
     "RegionExistsError",
     "RequestCancelledError",
     "RequestFailedError",
+    "StillAheadError",
+    "StoreLostError",
     "TooLargeError",
     "UnauthenticatedError",
+    "UnreadError",
     "UnsupportedError",
     "WorkerLostError",
     "failure_of",
@@ -121,6 +137,38 @@ class NoSuchRegionError(MLServerError):
         super().__init__(f"You have no region '{shown(name)}'; register it first.", 404)
 
 
+class NoSuchStreamError(MLServerError):
+    def __init__(self, stream: str):
+        super().__init__(
+            f"You have no stream '{shown(stream)}' here, or it was kept no longer; ask again.", 404
+        )
+
+
+class StillAheadError(MLServerError):
+    def __init__(self, asked: int, last: int):
+        super().__init__(
+            f"Response {asked} of this stream is not there yet: the last is {last}; come back with "
+            "the id of the last one that you have.",
+            400,
+        )
+
+
+class ForgottenError(MLServerError):
+    """Responses are gone that a reader has not had.
+
+    Attributes:
+        first: the number of the first that is still kept.
+    """
+
+    def __init__(self, after: int, first: int, stream: str):
+        super().__init__(
+            f"What this stream said after response {after} is no longer kept; it can be read from "
+            f"response {first} on, after '{stream}.{first - 1}'.",
+            410,
+        )
+        self.first = first
+
+
 class RegionExistsError(MLServerError):
     def __init__(self, name: str):
         super().__init__(
@@ -175,9 +223,44 @@ class DrainingError(MLServerError):
         super().__init__("The service is stopping; ask another instance, or try again later.", 503)
 
 
+class MovedError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This stream goes on elsewhere; come back with the id of the last response that you "
+            "have.",
+            503,
+        )
+
+
+class StoreLostError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__(
+            "This stream is not here, and the store that may know of it does not answer; come back "
+            "in a moment.",
+            503,
+        )
+
+
+class LostStreamError(MLServerError):
+    def __init__(self, last: int):
+        super().__init__(
+            f"The replica that answered this was lost after response {last}; ask again.", 410
+        )
+
+
 class IdleError(MLServerError):
     def __init__(self, seconds: float):
         super().__init__(f"Nothing came or went for {seconds:g} s, so the stream was ended.", 408)
+
+
+class UnreadError(MLServerError):
+    def __init__(self, seconds: float):
+        super().__init__(f"Nobody read this stream for {seconds:g} s, so it was ended.", 408)
+
+
+class CancelledStreamError(MLServerError):
+    def __init__(self) -> None:
+        super().__init__("This stream was cancelled by its caller.", 499)
 
 
 class DeadlineError(MLServerError):

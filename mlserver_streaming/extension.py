@@ -26,6 +26,7 @@ from .parallel.registry import StreamingPools, pools_of
 from .playground import PageFiles, is_shown
 from .rest.metrics_server import StreamingMetricsServer
 from .rest.server import StreamingRESTServer
+from .resume import Runs, share
 from .rpc.server import StreamingGRPCServer
 from .sockets import SocketEndpoint
 from .streams.data_plane import StreamingDataPlane
@@ -142,6 +143,8 @@ def data_plane(settings: Settings, model_registry: ModelRegistry) -> StreamingDa
     root = settings.model_repository_root or "."
     plane = StreamingDataPlane(settings, model_registry, partial(StreamCache, folder=root))
     plane.management = ManagementCalls(plane, settings)
+    plane.resume = Runs(plane)
+    share(plane.resume, plane, root)
     if settings.tracing_server:
         get_tracer_provider(settings).sampler = plane.management.traces.sampler
     model_registry.root = root

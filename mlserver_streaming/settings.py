@@ -49,6 +49,12 @@ CountOrZero = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=1_000_
 Bytes = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1024, le=2**31 - 1)]
 
 
+def _long_secret(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
+        raise ValueError(f"a secret has {MIN_SECRET_CHARACTERS} characters or more")
+    return secret
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -264,9 +270,7 @@ class CacheSettings(_Block):
     @field_validator("secret")
     @classmethod
     def _is_long(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
-            raise ValueError(f"a secret has {MIN_SECRET_CHARACTERS} characters or more")
-        return secret
+        return _long_secret(secret)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -315,6 +319,85 @@ class SharedMemorySettings(_Block):
     )
     bytes_per_caller: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1024, le=2**40)] = (
         Field(default=1024**3, description="What they may have, in all.")
+    )
+
+
+class StoreSettings(_Block):
+    """Resumable streams in a Redis or Valkey server, for all instances of the service."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="The server, 7 or newer: `redis://host:port/0`, `rediss://` with TLS, "
+        "`unix:///path`; it may hold a password. null: streams are kept in their instance alone.",
+    )
+    timeout_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.01, le=10)] = Field(
+        default=0.5, description="How long to wait for an answer of the server."
+    )
+    retry_seconds: Seconds = Field(
+        default=2, description="How long a server that does not answer is left alone."
+    )
+    lease_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.5, le=60)] = Field(
+        default=3,
+        description="After how long without a sign of life of the instance that answers a stream "
+        "another one may take it over.",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        description="What seals streams in the server, so that nobody else can plant any: "
+        f"{MIN_SECRET_CHARACTERS} characters or more. With keys or tokens there must be one.",
+    )
+    secret_file: str | None = Field(
+        default=None, description="The same in a file, read once at the start."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"(rediss?|valkeys?|unix)://", url.get_secret_value()):
+            raise ValueError("a url begins with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr | None) -> SecretStr | None:
+        return _long_secret(secret)
+
+    @model_validator(mode="after")
+    def _has_one_secret(self) -> "StoreSettings":
+        if self.secret is not None and self.secret_file is not None:
+            raise ValueError("secret and secret_file are two places for one secret; set one")
+        return self
+
+
+class ResumeSettings(_Block):
+    """Streams that outlive their connections: those whose request, model or service wants it."""
+
+    always: bool = Field(
+        default=False,
+        description="Whether every stream is resumable, not only those whose request has the "
+        "parameter `resumable` or whose model's settings have it among `extra`.",
+    )
+    seconds_without_reader: Seconds = Field(
+        default=60, description="How long a model goes on while nobody reads what it says."
+    )
+    seconds_kept: SecondsOrZero = Field(
+        default=60, description="How long a stream can still be read after its end."
+    )
+    bytes: Bytes = Field(
+        default=8 * 1024 * 1024,
+        description="What is kept of one stream. Past it the oldest responses go as they are read; "
+        "unread, the model waits.",
+    )
+    bytes_in_all: Bytes = Field(
+        default=256 * 1024 * 1024,
+        description="The same of all; streams that have ended go first, the oldest first.",
+    )
+    streams: Count = Field(
+        default=1024,
+        description="Streams that a caller may have kept at once; without keys all are one.",
+    )
+    store: StoreSettings = Field(
+        default=StoreSettings(), description="Resumable streams for all instances."
     )
 
 
@@ -374,6 +457,9 @@ class StreamingSettings(BaseSettings):
     cache: CacheSettings = Field(default=CacheSettings(), description="Streams remembered.")
     grpc: GrpcSettings = Field(default=GrpcSettings(), description="Connections of gRPC.")
     openai: OpenAISettings = Field(default=OpenAISettings(), description="OpenAI's routes.")
+    resume: ResumeSettings = Field(
+        default=ResumeSettings(), description="Streams that outlive their connections."
+    )
     shared_memory: SharedMemorySettings = Field(
         default=SharedMemorySettings(), description="Tensors through shared memory."
     )
@@ -391,6 +477,12 @@ class StreamingSettings(BaseSettings):
             raise ValueError(
                 "with keys or tokens, answers in memcached must be sealed: set cache.secret or "
                 "cache.secret_file"
+            )
+        store = self.resume.store
+        if store.url is not None and keyed and (store.secret or store.secret_file) is None:
+            raise ValueError(
+                "with keys or tokens, streams in the store must be sealed: set resume.store.secret "
+                "or resume.store.secret_file"
             )
         return self
 

@@ -1,7 +1,7 @@
 """TextModel: a prompt in, its words out one by one, as a language model would send tokens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sized
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
@@ -31,16 +31,25 @@ class TextModel(StreamingModel):
         return True
 
     async def respond(
-        self, request: InferenceRequest, sequence: Sequence | None
+        self, request: InferenceRequest, sequence: Sequence | None, said: int = 0
     ) -> AsyncIterator[InferenceResponse]:
         delay = number(request, "delay", self._delay, 0, MAX_DELAY)
         prompts = text_elements(self.input(request, "prompt"))
         for index, prompt in enumerate(prompts):
             parameters = {"prompt_index": index} if len(prompts) > 1 else {}
             for word in words(prompt):
+                if said:
+                    said -= 1
+                    continue
                 if delay:
                     await asyncio.sleep(delay)
                 yield self.response(request, [bytes_output("output", [word], TEXT)], **parameters)
+
+    def resume_from(
+        self, request: InferenceRequest, responses: Sized
+    ) -> AsyncIterator[InferenceResponse]:
+        """The words behind those that were said."""
+        return self.respond(request, None, len(responses))
 
 
 def words(prompt: str) -> Iterator[str]:

@@ -20,10 +20,11 @@ STUBS = {"mlserver.grpc.dataplane_pb2", "mlserver.grpc.dataplane_pb2_grpc"}
 PACKAGE_FLOORS = (
     ("extras", "weights"),
     ("settings", "errors", "watched_file", "ports", "discovery", "isolation", "load_failure"),
+    ("secret",),
     ("access", "watch", "tensors", "models", "vision", "audio"),
-    ("regions",),
+    ("regions", "recordings"),
     ("streams",),
-    ("cache", "parallel", "management"),
+    ("cache", "parallel", "management", "resume"),
     ("rest", "rpc"),
     ("sockets", "playground"),
     ("openai",),

@@ -11,7 +11,7 @@ from contextlib import aclosing
 import click
 
 from ..errors import ClientError, RefusedError, StreamCutError
-from ..resumable import Resumable
+from ..lasting_source import LastingSource
 from ..retries import Retries
 from .audio_source import CHUNK_SECONDS, Clip, paced
 from .heard import Heard, SpeechCalls
@@ -120,7 +120,7 @@ async def listen(
 ) -> None:
     """Recognise one recording as it comes; where the server goes away, the next one hears what is
     said from then on. Raises what `calls` raises."""
-    source, retries = Resumable(chunks), Retries(tries=LIVE_TRIES)
+    source, retries = LastingSource(chunks), Retries(tries=LIVE_TRIES)
     async with aclosing(source):
         while True:
             try:

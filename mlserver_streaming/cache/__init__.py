@@ -3,7 +3,6 @@
 wishes, declared     what a request, and a model's settings, say of the cache
 identity             which model answers: its settings and weights, digested
 key                  which question it is
-recorded, recording  a run's responses, as they are kept and as bytes
 flight               one run of a model, and all who listen to it
 memory               recordings kept in this process
 memcached            recordings kept for all instances: envelope, memcached_server

@@ -10,9 +10,9 @@ from typing import Any
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..errors import MLServerError
+from ..recordings.recording import Recording, decode
 from ..watch.statistics import Duration
 from .flight import SOME, Seat
-from .recording import Recording, decode
 from .sequences import sequence_of
 from .wishes import CACHE
 

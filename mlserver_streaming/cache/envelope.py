@@ -4,8 +4,7 @@
 The seal is the HMAC-SHA256 of the key, the form and the payload: what was cut short, belongs to
 another key or is another program's is no envelope, nor is what was written by one who does not know
 the service's secret. Without a secret it only tells faults. The payload, compressed where the form
-says so, is numbers (uint32, little-endian) and then bytes: how many chunks; of each, how many
-tensors it has, and the lengths of its head and of those; then all heads and tensors in that order.
+says so, is recordings/packing.py's.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ import hashlib
 import hmac
 import zlib
 
-import numpy as np
-
-from .recording import Chunk, MalformedError, Recording
+from ..recordings.packing import pack, unpack
+from ..recordings.recording import MalformedError, Recording
 
 MAGIC = b"MSC2"
 PLAIN, COMPRESSED = b"\0", b"\1"
 SEAL_BYTES = hashlib.sha256().digest_size
 HEAD_BYTES = len(MAGIC) + 1 + SEAL_BYTES
-NUMBER = np.dtype("<u4")
 # Speed first: the value travels over a local network.
 LEVEL = 1
 # A sample that zlib takes no fifth off is of images or sound: compressing it all costs more than it
@@ -39,12 +36,7 @@ def seal(
         compress_bytes: from which size on it is compressed; None for never.
         secret: what seals it; empty for none.
     """
-    numbers = [len(recording.chunks)]
-    parts: list[bytes | memoryview] = []
-    for chunk in recording.chunks:
-        numbers += [len(chunk.tensors), len(chunk.head), *map(len, chunk.tensors)]
-        parts += [chunk.head, *chunk.tensors]
-    payload = b"".join([np.array(numbers, NUMBER).tobytes(), *parts])
+    payload = pack(recording.chunks)
     form = PLAIN
     if compress_bytes is not None and len(payload) >= compress_bytes and _is_worth_it(payload):
         form, payload = COMPRESSED, zlib.compress(payload, LEVEL)
@@ -71,7 +63,7 @@ def unseal(key: bytes, value: bytes, limit: int, secret: bytes = b"") -> Recordi
         payload = memoryview(_inflated(payload, limit))
     elif len(payload) > limit:
         raise MalformedError("too large")
-    return Recording(_chunks(payload))
+    return Recording(unpack(payload))
 
 
 def _seal_of(secret: bytes, key: bytes, form: bytes, payload: bytes | memoryview) -> bytes:
@@ -95,30 +87,3 @@ def _inflated(payload: memoryview, limit: int) -> bytes:
     if len(found) > limit or not inflater.eof:
         raise MalformedError("too large")
     return found
-
-
-def _chunks(payload: memoryview) -> list[Chunk]:
-    numbers = np.frombuffer(payload[: len(payload) // 4 * 4], NUMBER)
-    counts: list[tuple[int, list[int]]] = []
-    at = 1
-    try:
-        for _ in range(int(numbers[0])):
-            tensors, head = map(int, numbers[at : at + 2])
-            lengths = numbers[at + 2 : at + 2 + tensors].tolist()
-            if len(lengths) != tensors:
-                raise MalformedError("more tensors than there can be")
-            counts.append((head, lengths))
-            at += 2 + tensors
-    except (IndexError, ValueError) as error:
-        raise MalformedError("no chunks") from error
-    chunks = []
-    start = at * NUMBER.itemsize
-    for head, lengths in counts:
-        parts = []
-        for length in (head, *lengths):
-            parts.append(payload[start : start + length])
-            start += length
-        chunks.append(Chunk(parts[0], parts[1:]))
-    if start != len(payload):
-        raise MalformedError("chunks of other lengths")
-    return chunks

@@ -19,8 +19,8 @@ from types import TracebackType
 from mlserver.types import InferenceResponse
 
 from ..errors import MLServerError, failure_of
+from ..recordings.recorded import Recorded
 from ..streams import calls
-from .recorded import Recorded
 
 # How long a model that never waits may go on before its listeners get a turn, and how long a round
 # of all runs may take.

@@ -16,11 +16,11 @@ import struct
 
 from mlserver.logging import logger
 
+from ..recordings.recording import MalformedError, Recording
 from ..settings import CacheSettings
 from .envelope import HEAD_BYTES, seal, unseal
 from .figures import BUSY, GET, MALFORMED, PUT, CacheFigures
 from .memcached_server import MemcachedServer
-from .recording import MalformedError, Recording
 
 PREFIX = "mlserver-streaming:"
 # Where an envelope would begin: this value is in parts. Their number, their bytes, their name.

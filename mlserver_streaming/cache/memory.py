@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from .recording import Recording
+from ..recordings.recording import Recording
 
 # What an entry holds besides its recording: the key, the table's slot, the objects.
 ENTRY_BYTES = 512

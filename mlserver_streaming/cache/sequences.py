@@ -14,7 +14,8 @@ from typing import Any
 
 from mlserver.types import InferenceRequest
 
-SEQUENCE_ID = "sequence_id"
+from ..recordings.recorded import SEQUENCE_ID
+
 FLAGS = ("sequence_start", "sequence_end")
 # Parameters that are no part of the question where requests are independent.
 OF_SEQUENCES = frozenset({SEQUENCE_ID, *FLAGS})

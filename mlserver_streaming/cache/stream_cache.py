@@ -20,6 +20,9 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..access import callers
 from ..errors import MLServerError, failure_of
+from ..recordings.recorded import Recorded
+from ..recordings.recording import Recording, record
+from ..secret import secret_of
 from ..settings import LimitSettings, StreamingSettings
 from ..streams import answers
 from ..streams.collect import collect
@@ -33,9 +36,6 @@ from .in_order import in_order
 from .key import PREDICT, STREAM, is_large, key_of
 from .memcached import MemcachedStore
 from .memory import MemoryStore
-from .recorded import Recorded
-from .recording import Recording, record
-from .secret import secret_of
 from .sequences import OF_SEQUENCES, SequencesSeen, in_sequence, is_flagged
 from .wishes import CACHE, take_wishes
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from ..access.issuer_keys import issuer_keys
 from ..access.keys_file import KeysFile, parse_keys
 from ..access.tls import TlsFileError, read
-from ..cache.secret import secret_of
 from ..extras import DISTRIBUTION
+from ..secret import secret_of
 from ..settings import AuthSettings, CacheSettings, TlsSettings
 from .report import Report
 

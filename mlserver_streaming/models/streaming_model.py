@@ -44,6 +44,9 @@ class StreamingModel(MLModel):
 
     Unary calls work too: the data plane collects the responses of one request into one.
 
+    One that can go on with an answer that broke off has another method,
+    `resume_from(request, responses)`: as `respond`, of the responses behind those that were said.
+
     Settings of every such model (`parameters.extra`): `max_sequences` (1024) live at once,
     `sequence_idle_seconds` (60) of silence after which one is given up. The service's own
     defaults for them come as `parameters`.

@@ -16,12 +16,12 @@ BASE64 = "base64"
 TEXT = "str"
 
 
-def content_type(tensor: RequestInput) -> str | None:
+def content_type(tensor: RequestInput | ResponseOutput) -> str | None:
     """The tensor's `content_type` parameter."""
     return tensor.parameters.content_type if tensor.parameters else None
 
 
-def elements(tensor: RequestInput) -> list[Any]:
+def elements(tensor: RequestInput | ResponseOutput) -> list[Any]:
     """All elements of a tensor, row-major, nesting undone.
 
     Raises:
@@ -38,7 +38,7 @@ def elements(tensor: RequestInput) -> list[Any]:
     return flat
 
 
-def byte_elements(tensor: RequestInput) -> list[bytes]:
+def byte_elements(tensor: RequestInput | ResponseOutput) -> list[bytes]:
     """The elements of a BYTES tensor as bytes: base64 undone when its `content_type` says so.
 
     Raises:
@@ -61,7 +61,7 @@ def byte_elements(tensor: RequestInput) -> list[bytes]:
     return found
 
 
-def text_elements(tensor: RequestInput) -> list[str]:
+def text_elements(tensor: RequestInput | ResponseOutput) -> list[str]:
     """The elements of a BYTES tensor as text, whether they came as text, base64 or raw bytes.
 
     Raises:

@@ -1,7 +1,7 @@
 """The inference calls of the REST edge: bytes in, a response that knows how to send itself out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from time import perf_counter_ns
@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Send
 
 from ..access.authenticator import without_secrets
 from ..errors import MLServerError
@@ -29,11 +28,12 @@ from ..watch.statistics import Served
 from . import binary
 from .accepting import accepts_gzip, framing_for
 from .answer import cut_off, send_answer
+from .asked import App
 from .binary import BinaryOutputs
 from .body import is_here, read_body
 from .events import JSON, Answers, EventStreamResponse
 from .hang_up import stop_on_hang_up, unless_hung_up
-from .header_table import HeaderTable
+from .kept_streams import LAST_EVENT_ID, KeptStreams, form_of, wants_no_answer
 from .read_request import read_request
 from .request_stream.coming import splitter_for
 from .request_stream.endpoint import RequestStreamEndpoint
@@ -45,28 +45,6 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 GENERATE_CALLS = ("generate", "generate_stream")
 JSON_TYPE = "application/json"
 LENGTH_FIELD = binary.HEADER.lower().encode()
-
-
-class Asked(Request):
-    """A request whose headers are in a table: they are looked up time and again."""
-
-    @property
-    def headers(self) -> Headers:
-        return self.table  # type: ignore[return-value]
-
-    def __init__(self, scope: Scope, receive: Receive):
-        super().__init__(scope, receive)
-        self.table = HeaderTable(scope)
-
-
-class _Call:
-    """An inference call as an app; a route takes a method for something else."""
-
-    def __init__(self, answer: Callable[[Request, Send], Awaitable[None]]):
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Asked(scope, receive), send)
 
 
 class Question(NamedTuple):
@@ -88,15 +66,20 @@ class Question(NamedTuple):
 class InferenceEndpoints:
     """`infer`, `generate`, `infer_stream`, `generate_stream`, each with and without a version."""
 
-    def __init__(self, data_plane: StreamingDataPlane, gzip: bool):
+    def __init__(self, data_plane: StreamingDataPlane, gzip: bool, kept: KeptStreams):
+        """
+        Args:
+            kept: the streams that outlive their connections.
+        """
         self._data_plane = data_plane
         self._gzip = gzip
         self._request_stream = RequestStreamEndpoint(data_plane, gzip)
+        self._kept = kept
 
     def calls(self) -> dict[str, ASGIApp]:
         """The calls by their names, as apps that are told of the model in `path_params`."""
-        calls: dict[str, ASGIApp] = {name: _Call(self.infer) for name in UNARY_CALLS}
-        return calls | {name: _Call(self.infer_stream) for name in STREAM_CALLS}
+        calls: dict[str, ASGIApp] = {name: App(self.infer) for name in UNARY_CALLS}
+        return calls | {name: App(self.infer_stream) for name in STREAM_CALLS}
 
     def routes(self) -> list[Route]:
         return [
@@ -164,12 +147,26 @@ class InferenceEndpoints:
             await self._request_stream(request, send, splitter)
             return
         name, version = _model(request)
+        if request.headers.get(LAST_EVENT_ID):
+            await self._kept.read(request, send, of=name)
+            return
         events: EventStreamResponse | None = None
         try:
             async with self._open(request) as call:
                 question = await self._question(request, name, version)
-                streaming = self._data_plane.streaming
+                streaming, resume = self._data_plane.streaming, self._data_plane.resume
                 sent = question.figures.sent
+                if resume is not None and resume.is_wanted(question.payload, question.model):
+                    payload, form = question.payload, form_of(question.answers)
+                    run = resume.begin(
+                        One(payload), payload, question.model, version, call.hand_over, form=form
+                    )
+                    if wants_no_answer(request):
+                        await self._kept.begun(run, request, send)
+                        return
+                    events = self._kept.events(run.join(), run, request, call)
+                    await events.run(request.scope, request.receive, send)
+                    return
 
                 def touch(size: int) -> None:
                     call.touch()

@@ -187,6 +187,10 @@ class EventStreamResponse(Response):
     def _error_event(self, error: MLServerError) -> bytes:
         return self._framing.error % orjson.dumps({"error": str(error)})
 
+    def _lead(self) -> bytes:
+        """What stands before the JSON of the next event."""
+        return self._event.partition(b"%b")[0]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._call:
@@ -326,8 +330,8 @@ class EventStreamResponse(Response):
         parts = await in_turns(self._written(response))
         self._bound.check(sum(map(len, parts)))
         self._is_split = True
-        before, after = self._event.split(b"%b")
-        for part in (before, *parts, after):
+        after = self._event.partition(b"%b")[2]
+        for part in (self._lead(), *parts, after):
             self._ready.append(part)
             self._ready_bytes += len(part)
             if self._ready_bytes >= COPIED_BYTES:

@@ -11,19 +11,20 @@ from urllib.parse import quote
 from mlserver.rest.openapi import get_model_schema, get_openapi_schema
 
 from ..access.authenticator import API_KEY
-from . import openapi_streams, openapi_triton
+from . import openapi_request_streams, openapi_streams, openapi_triton
 from .auth import OPEN_PATHS
 from .binary import HEADER, MEDIA_TYPE
 
 Schema = dict[str, Any]
 
-JSON, EVENTS, LINES = "application/json", "text/event-stream", openapi_streams.LINES
+JSON, EVENTS, LINES = "application/json", "text/event-stream", openapi_request_streams.LINES
 ERRORS = {
     "400": "The request cannot be read, or a parameter is out of its range.",
     "401": "No key or token that is known here.",
     "403": "The key or token is known, but not for this.",
     "404": "No such model or version.",
     "405": "Not the method of this path.",
+    "410": "What is asked for is kept no more.",
     "413": "The body is larger than 64 MiB.",
     "415": "The body has an encoding other than gzip or deflate, or several.",
     "422": "A tensor is well-formed, but what is in it cannot be read.",
@@ -105,7 +106,10 @@ def _amended(name: str, version: str | None, keyed: bool) -> Schema:
             item["post"] |= _operation(call, versioned="/versions/" in path)
     if not name:
         stock["paths"] |= openapi_triton.paths(_errors("400", "404", "500"))
-        stock["paths"] |= openapi_streams.paths(_errors("400", "404", "413", "429", "500", "503"))
+        stock["paths"] |= openapi_request_streams.paths(
+            _errors("400", "404", "413", "429", "500", "503")
+        )
+        stock["paths"] |= openapi_streams.paths(_errors("400", "404", "410", "429", "500"))
     if keyed:
         _lock(stock)
     return stock
@@ -116,7 +120,7 @@ def _lock(stock: Schema) -> None:
     stock["components"]["securitySchemes"] = SCHEMES
     stock["security"] = [{scheme: []} for scheme in SCHEMES]
     for path, item in stock["paths"].items():
-        for method in item.keys() & {"get", "post"}:
+        for method in item.keys() & {"get", "post", "delete"}:
             if path in OPEN_PATHS:
                 item[method]["security"] = []
             else:
@@ -161,7 +165,7 @@ def _operation(call: str, versioned: bool) -> Schema:
             "content": {
                 JSON: {"schema": _any_of(asked)},
                 MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
-                **(openapi_streams.MANY if streams else {}),
+                **(openapi_request_streams.MANY if streams else {}),
             },
         },
         "responses": {"200": ok}

@@ -1,73 +1,58 @@
-"""In the OpenAPI document: bodies of many requests, and the tokens of sockets. Of the sockets it
-cannot tell (docs/websocket.md does).
-"""
-
-from __future__ import annotations
+"""Streams that outlive their connections in the OpenAPI document; docs/resume.md has more."""
 
 from typing import Any
 
 Schema = dict[str, Any]
 
-JSON, LINES = "application/json", "application/x-ndjson"
-# Bodies of many requests.
-MANY: Schema = {
-    LINES: {"schema": {"type": "string", "description": "A request a line."}},
-    "multipart/x-mixed-replace": {
-        "schema": {
-            "type": "string",
-            "format": "binary",
-            "description": "A request a part: JSON, or the bytes of the model's input.",
-        }
-    },
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "description": "The same; fields of plain text are parameters of the parts behind.",
-            "additionalProperties": True,
-        }
-    },
+ONE = "/v2/streams/{stream_id}"
+ID: Schema = {
+    "name": "stream_id",
+    "in": "path",
+    "required": True,
+    "description": "As the header `x-stream-id` of the stream's first answer says it.",
+    "schema": {"type": "string"},
 }
-ASKED: Schema = {
-    "type": "object",
-    "properties": {
-        "model": {"type": "string"},
-        "seconds": {
-            "type": "number",
-            "minimum": 1,
-            "maximum": 300,
-            "default": 60,
-            "description": "Within which it must be used.",
-        },
-    },
-    "required": ["model"],
+PLACE: Schema = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event that the reader has, `<stream>.<n>`.",
+    "schema": {"type": "string"},
 }
-TOKEN: Schema = {
-    "type": "object",
-    "properties": {
-        "token": {"type": "string"},
-        "expires": {"type": "string", "format": "date-time"},
-    },
-    "required": ["token", "expires"],
-}
+LIST: Schema = {"type": "array", "items": {"type": "object", "additionalProperties": True}}
 
 
 def paths(errors: Schema) -> Schema:
-    """The tokens' call.
+    """The calls by their paths.
 
     Args:
-        errors: what it may answer beside 200.
+        errors: what a call on one stream may answer beside success.
     """
-    answer = {
-        "description": "To be offered as the sub-protocol `token.<token>`.",
-        "content": {JSON: {"schema": TOKEN}},
-    }
+    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    listed = {"application/json": {"schema": LIST}}
     return {
-        "/v2/tokens": {
-            "post": {
-                "operationId": "post-tokens",
-                "summary": "A token that opens one WebSocket to a model",
-                "requestBody": {"required": True, "content": {JSON: {"schema": ASKED}}},
-                "responses": {"200": answer} | errors,
+        "/v2/streams": {
+            "get": {
+                "operationId": "streams-list",
+                "summary": "The caller's streams that run or are kept",
+                "responses": {"200": {"description": "OK", "content": listed}},
             }
-        }
+        },
+        ONE: {
+            "parameters": [ID],
+            "get": {
+                "operationId": "streams-read",
+                "summary": "A stream from where its reader was, then as it comes",
+                "parameters": [PLACE],
+                "responses": {
+                    "200": {"description": "Events, each with its `id`.", "content": events},
+                    "204": {"description": "The reader has all of it."},
+                    **errors,
+                },
+            },
+            "delete": {
+                "operationId": "streams-cancel",
+                "summary": "End a stream, and its model's work",
+                "responses": {"204": {"description": "It has ended."}, **errors},
+            },
+        },
     }

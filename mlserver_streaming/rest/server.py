@@ -37,6 +37,7 @@ from .docs import DOCUMENT, PAGE, DocumentEndpoints
 from .endpoints import STREAM_CALLS, UNARY_CALLS, InferenceEndpoints
 from .health import READY, HealthEndpoints
 from .http_server import HttpServer
+from .kept_streams import KeptStreams
 from .management import ManagementEndpoints
 from .origins import check_origins
 from .repository import RepositoryEndpoints
@@ -84,7 +85,8 @@ class StreamingRESTServer(RESTServer):
         self._certificates = open_certificates(
             data_plane.streaming.tls, settings.model_repository_root
         )
-        endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled)
+        streams = KeptStreams(data_plane, gzip=settings.gzip_enabled)
+        endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled, kept=streams)
         self._calls = endpoints.calls()
         documents = DocumentEndpoints(data_plane, settings, dialects)
         repository = RepositoryEndpoints(model_repository_handlers)
@@ -96,6 +98,7 @@ class StreamingRESTServer(RESTServer):
         ]
         self._app.router.routes[:] = [
             *endpoints.routes(),
+            *streams.routes(),
             *HealthEndpoints(data_plane).routes(),
             *ManagementEndpoints(data_plane).routes(),
             *documents.routes(),

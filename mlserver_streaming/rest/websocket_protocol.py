@@ -47,8 +47,8 @@ DEFLATE = ServerPerMessageDeflateFactory(
 )
 # Of text: shorter ones hardly shrink alone, and longer ones would keep the loop.
 COMPRESSED_BYTES = range(1024, COPIED_BYTES)
-# A compressed frame is undone at once, 64 MiB in a fifth of a second.
-INFLATED_BYTES = 8 * 1024 * 1024
+# A frame is unmasked at once, and undone where it is compressed: so many bytes in some 50 ms.
+FRAME_BYTES = 8 * 1024 * 1024
 # What a connection says of itself is in the service's own lines.
 QUIET = logging.getLogger("mlserver.websockets")
 QUIET.setLevel(logging.WARNING)
@@ -90,7 +90,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         size = self.config.ws_max_size
         extensions = [DEFLATE] if self.config.ws_per_message_deflate else []
-        self.conn = _Connection(extensions=extensions, max_size=size, logger=QUIET)
+        most = None if size is None else (size, min(size, FRAME_BYTES))
+        self.conn = _Connection(extensions=extensions, max_size=most, logger=QUIET)
         self.is_gone = False
         self.on_gone: Callable[[], object] | None = None
         self._part: bytearray | None = None
@@ -173,8 +174,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
-        if self.conn.extensions:
-            self.conn.max_fragment_size = INFLATED_BYTES
         if hasattr(self, "scope"):
             self.scope["extensions"][FRAMES] = {"frames": self}
 
@@ -402,9 +401,10 @@ class _Connection(ServerProtocol):
 
     def fail(self, code: Any, reason: str = "") -> None:
         if code == 1009:
-            reason = f"A message may have {self.max_message_size} bytes; send less at once."
-            if self.max_fragment_size is not None:
-                reason = f"{reason[:-1]}, and {self.max_fragment_size} in a frame."
+            reason = f"A message may have {self.max_message_size} bytes"
+            if self.max_fragment_size != self.max_message_size:
+                reason += f", {self.max_fragment_size} in a frame"
+            reason += "; send less at once."
         super().fail(code, fit_reason(SENTENCES.get(code, reason)))
 
 

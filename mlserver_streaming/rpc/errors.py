@@ -22,6 +22,7 @@ STATUS: dict[int, Code] = {
     404: Code.NOT_FOUND,
     408: Code.DEADLINE_EXCEEDED,
     409: Code.ALREADY_EXISTS,
+    410: Code.OUT_OF_RANGE,
     413: Code.RESOURCE_EXHAUSTED,
     415: Code.INVALID_ARGUMENT,
     422: Code.FAILED_PRECONDITION,  # as MLServer has it

@@ -17,11 +17,13 @@ from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceResponse
 
 from ..access.authenticator import without_secrets
-from ..errors import MLServerError
+from ..errors import BadRequestError, MLServerError, UnsupportedError
 from ..models.messages import put_headers
 from ..regions.regions import Own
+from ..resume.position import Position
+from ..resume.runs import Runs
 from ..streams import headers
-from ..streams.calls import GRPC, REQUEST_ID, Call, fit_id
+from ..streams.calls import GRPC, NO_SLOT, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.repository_handlers import GuardedRepositoryHandlers
 from ..streams.response_bound import ResponseBound
@@ -41,6 +43,8 @@ from .shared_memory import SharedMemoryServicer, regions_of
 from .triton.messages import CLASSES
 
 SERVICE = "inference.GRPCInferenceService"
+# Call metadata that says where in which stream its client was.
+RESUME = "x-resume"
 # Requests of which MLServer's protobuf does not know the parameters.
 READ_BY_US = {
     f"RepositoryModel{call}": CLASSES["RepositoryModelRequest"] for call in ("Load", "Unload")
@@ -102,6 +106,9 @@ class StreamingServicer(InferenceServicer):
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
         try:
             metadata = metadata_of(context)
+            if place := metadata.get(RESUME):
+                await self._read_on(place, messages, context, metadata)
+                return
             async with self._open(context, metadata) as call:
                 await self._stream(messages, context, call, without_secrets(metadata))
         except MLServerError as error:
@@ -122,12 +129,37 @@ class StreamingServicer(InferenceServicer):
                 call.touch()
                 await self._route(message, models, headers, call, own)
 
+    async def _read_on(
+        self,
+        place: Any,
+        messages: AsyncIterator[bytes],
+        context: Context,
+        metadata: dict[str, Any],
+    ) -> None:
+        """Answer one who comes back to a stream."""
+        position = Position.read(str(place))
+        run = await self._runs().find(position.stream)
+        async with self._open(context, metadata, NO_SLOT) as call:
+            reader = await self._runs().resume(position)
+            async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
+                models.read_on(reader.with_ids(), bool(run.head.form.get("raw")))
+                await without_requests(messages)
+
+    def _runs(self) -> Runs:
+        found: Runs | None = self._data_plane.resume
+        if found is None:
+            raise UnsupportedError("No streams are kept here.")
+        return found
+
     def _open(
-        self, context: Context, metadata: dict[str, Any]
+        self,
+        context: Context,
+        metadata: dict[str, Any],
+        slot: AbstractAsyncContextManager[None] | None = None,
     ) -> AbstractAsyncContextManager[Call]:
         if request_id := fit_id(metadata.get(REQUEST_ID)):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining())
+        return self._data_plane.calls.open(self.protocol, metadata, context.time_remaining(), slot)
 
     def _own(self, context: Context) -> Own:
         """The regions of a call's caller."""
@@ -271,6 +303,18 @@ def metadata_of(context: Context) -> dict[str, Any]:
             str(value) for name, value in given if name == SEQUENCE_HEADER
         )
     return found
+
+
+async def without_requests(messages: AsyncIterator[bytes]) -> None:
+    """Wait until the client of a stream that is read on has said that it asks nothing.
+
+    Raises:
+        BadRequestError: it does ask.
+    """
+    async for _ in messages:
+        raise BadRequestError(
+            f"A call with the metadata '{RESUME}' takes no requests; ask on another."
+        )
 
 
 async def return_sequence(context: Context, call: Call) -> None:

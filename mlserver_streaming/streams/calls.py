@@ -36,6 +36,7 @@ MAX_ID_CHARACTERS = 128
 # How often calls are looked at: an idle one is ended, and the metrics are up to date, within that.
 WATCH_SECONDS = 0.25
 
+NO_SLOT: AbstractAsyncContextManager[None] = nullcontext()
 CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
@@ -47,6 +48,7 @@ class Call:
         key: the name of the caller's key, where there are keys.
         request_id: the caller's `x-request-id`.
         sequence: the caller's `x-sequence-id`.
+        slot: what it holds of the limits.
         stopped: the error that ended it from outside.
         failed: whether one of its requests was what ended it.
         models: the models that it has streams to, or waits for.
@@ -68,6 +70,7 @@ class Call:
         "queue_ns",
         "request_id",
         "sequence",
+        "slot",
         "stopped",
     )
 
@@ -82,6 +85,7 @@ class Call:
         self.key = key
         self.request_id = request_id
         self.sequence: str | None = None
+        self.slot: AbstractAsyncContextManager[None] = NO_SLOT
         self.stopped: MLServerError | None = None
         self.failed = False
         self.models: Counter[str] = Counter()
@@ -111,6 +115,10 @@ class Call:
         self.check(payload)
         if not payload.id and self.request_id:
             payload.id = self.request_id
+        self.set_timeout(payload, came)
+
+    def set_timeout(self, payload: InferenceRequest, came: float | None = None) -> None:
+        """Give the call a request's `timeout`, as `take` does."""
         seconds = timeout_seconds(payload)
         if seconds is not None:
             loop = asyncio.get_running_loop()
@@ -133,6 +141,11 @@ class Call:
             found[SEQUENCE_HEADER] = self.sequence
         return found
 
+    def hand_over(self) -> AbstractAsyncContextManager[None]:
+        """Its slot, for another call to open with; this one goes on without."""
+        slot, self.slot = self.slot, NO_SLOT
+        return Taken(slot)
+
     def is_late(self) -> bool:
         """Whether the caller's own deadline has passed, for the call or for the task's request."""
         return request_is_late() or (self._due is not None and time.monotonic() >= self._due)
@@ -150,6 +163,21 @@ class Call:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+class Taken:
+    """A slot that is held already, to be given back by who has it now."""
+
+    __slots__ = ("_slot",)
+
+    def __init__(self, slot: AbstractAsyncContextManager[None]):
+        self._slot = slot
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *failure: Any) -> None:
+        await self._slot.__aexit__(*failure)
 
 
 class Calls:
@@ -175,20 +203,34 @@ class Calls:
         self._watcher: asyncio.Task[None] | None = None
 
     def open(
-        self, protocol: str, headers: Mapping[str, Any], seconds: float | None = None
+        self,
+        protocol: str,
+        headers: Mapping[str, Any],
+        seconds: float | None = None,
+        slot: AbstractAsyncContextManager[None] | None = None,
     ) -> AbstractAsyncContextManager[Call]:
         """Open a call in this task; it is the current one until it is closed.
 
         Args:
             headers: the call's; their names are in lower case.
             seconds: until the caller gives the call up by itself (a gRPC deadline).
+            slot: what it is to hold: NO_SLOT, or one that another call had, which it goes on for,
+                however the service stops; None for a slot of its own.
 
         Raises:
             DrainingError: the service is about to stop.
             OverLimitError: there are too many calls.
             MLServerError: whatever the call was stopped with.
         """
-        return _Opened(self, protocol, headers, seconds)
+        return _Opened(self, protocol, headers, seconds, slot)
+
+    def slot_at_once(self) -> AbstractAsyncContextManager[None]:
+        """A slot for the caller's next call, which does not wait for one.
+
+        Raises:
+            OverLimitError: none is free.
+        """
+        return self._limits.call(callers.current().identity, may_wait=False)
 
     def model(self, name: str) -> AbstractAsyncContextManager[None]:
         """A slot for one stream of the current call to a model.
@@ -213,13 +255,19 @@ class Calls:
             if not held[name]:
                 del held[name]
 
-    async def drain(self, seconds: float, notice_seconds: float = 0) -> None:
+    async def drain(
+        self,
+        seconds: float,
+        notice_seconds: float = 0,
+        hand_over: Callable[[], None] | None = None,
+    ) -> None:
         """Refuse new calls, let running ones go on for so long, then end them; wait for all.
 
         A second drain, begun while the first waits, ends them at once.
 
         Args:
             notice_seconds: before that, and meanwhile new calls are taken.
+            hand_over: called then, to end what can go on elsewhere.
         """
         if self.stopping:
             seconds = 0
@@ -230,6 +278,8 @@ class Calls:
                 async with asyncio.timeout(notice_seconds):
                     await self._drained_again.wait()
         self.draining = True
+        if hand_over is not None:
+            hand_over()
         if not self._open:
             return
         for call in list(self._open):
@@ -244,7 +294,7 @@ class Calls:
             await self._none_open.wait()
 
     def begin(self, call: Call) -> AbstractAsyncContextManager[None]:
-        """A call is there; the slot that it is to have."""
+        """A call is there; the slot that it is to have where it brings none."""
         self.turnstile.arrived()
         self._open.add(call)
         if self._watcher is None:
@@ -285,25 +335,32 @@ class _Opened:
     __slots__ = ("_call", "_calls", "_headers", "_protocol", "_seconds", "_slot", "_token")
 
     def __init__(
-        self, calls: Calls, protocol: str, headers: Mapping[str, Any], seconds: float | None
+        self,
+        calls: Calls,
+        protocol: str,
+        headers: Mapping[str, Any],
+        seconds: float | None,
+        slot: AbstractAsyncContextManager[None] | None,
     ):
         self._calls = calls
         self._protocol = protocol
         self._headers = headers
         self._seconds = seconds
+        self._slot = slot
 
     async def __aenter__(self) -> Call:
-        calls, protocol = self._calls, self._protocol
-        if calls.draining:
+        calls, protocol, given = self._calls, self._protocol, self._slot
+        if calls.draining and (given is None or given is NO_SLOT):
             calls.refused(protocol, "drain")
             raise DrainingError()
         request_id = fit_id(self._headers.get(REQUEST_ID))
         self._call = call = Call(protocol, callers.key_name(), request_id, self._seconds)
         call.sequence = sequence_said(self._headers)
         self._token = CURRENT.set(call)
-        self._slot = calls.begin(call)
+        slot = calls.begin(call)
+        call.slot = slot if given is None else given
         try:
-            await self._slot.__aenter__()
+            await call.slot.__aenter__()
         except OverLimitError:
             calls.refused(protocol, "rejected")
             self._close()
@@ -317,7 +374,7 @@ class _Opened:
     async def __aexit__(
         self, kind: object, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._slot.__aexit__(None, None, None)
+        await self._call.slot.__aexit__(None, None, None)
         self._close()
         self._raise_what_stopped_it(error)
 

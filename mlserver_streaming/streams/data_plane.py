@@ -76,9 +76,14 @@ EXTENSIONS = (
 TURN_SECONDS = 0.0005
 ROUND_SECONDS = 0.004
 
+# The request parameter that wants a stream to outlive its connection: not a model's matter.
+RESUMABLE = "resumable"
 
 CacheMaker = Callable[[StreamingSettings, MultiModelRegistry, InUse], Any]
 """Makes what has `predict` and `stream` as `streams.answers` has them."""
+
+Answer = Callable[[MLModel, Any], AsyncGenerator[InferenceResponse, None]]
+"""As `streams.answers.stream`: a model's responses to a stream of requests."""
 
 
 class StreamingDataPlane(DataPlane):
@@ -111,6 +116,8 @@ class StreamingDataPlane(DataPlane):
         self.in_use = InUse()
         # What the service is asked about itself: of a room above, given as the cache is.
         self.management: Any = None
+        # Who keeps streams that outlive their connections: likewise.
+        self.resume: Any = None
         self.cache = make_cache(self.streaming, model_registry, self.in_use)
         self._watched: dict[tuple[str, str | None], Sized] = {}
         self._served: dict[tuple[str, str | None], Served] = {}
@@ -118,7 +125,14 @@ class StreamingDataPlane(DataPlane):
 
     async def drain(self) -> None:
         """Take no new calls, and wait for those that run. Again, it ends the wait."""
-        await self.calls.drain(self.streaming.drain_seconds, self.streaming.notice_seconds)
+        resume = self.resume
+        await self.calls.drain(
+            self.streaming.drain_seconds,
+            self.streaming.notice_seconds,
+            None if resume is None else resume.hand_over,
+        )
+        if resume is not None:
+            await resume.close()
 
     async def infer(
         self, payload: InferenceRequest, name: str, version: str | None = None
@@ -157,6 +171,7 @@ class StreamingDataPlane(DataPlane):
         name: str,
         version: str | None = None,
         take_turns: bool = True,
+        answer: Answer | None = None,
     ) -> AsyncGenerator[InferenceResponse, None]:
         """The responses to a stream of requests to one model, as they are ready.
 
@@ -166,6 +181,7 @@ class StreamingDataPlane(DataPlane):
         Args:
             take_turns: let the event loop go round now and then. Not needed by who sees to that
                 itself.
+            answer: gives the model's responses; left out, its `predict_stream`, or the cache, does.
         """
         model = await self.model(name, version)
         requests = Requests(payloads, self, model)
@@ -174,7 +190,7 @@ class StreamingDataPlane(DataPlane):
             turn_due = 0.0 if take_turns else math.inf
             async with (
                 self.streams.open(model, requests) as stream,
-                aclosing(self._answers(model).stream(model, requests)) as responses,
+                aclosing((answer or self._answers(model).stream)(model, requests)) as responses,
             ):
                 async for response in responses:
                     if not response.id:
@@ -271,6 +287,8 @@ class StreamingDataPlane(DataPlane):
         if request.id is None:
             set_id(request, generate_uuid())
         parameters = request.parameters
+        if parameters is not None and (given := parameters.model_extra):
+            given.pop(RESUMABLE, None)
         if parameters is None or parameters.headers is None:
             self._inference_middleware.request_middleware(request, model.settings)
         else:

@@ -28,18 +28,18 @@ class Limits:
         self._models: dict[str, Slots] = {}
         self._waiting = 0
 
-    def call(self, identity: str) -> AbstractAsyncContextManager[None]:
+    def call(self, identity: str, may_wait: bool = True) -> AbstractAsyncContextManager[None]:
         """A slot for one call of the caller with this identity; empty where there are no keys.
 
         Raises:
-            OverLimitError: no slot is free and enough requests wait.
+            OverLimitError: no slot is free, and enough requests wait or this one may not.
         """
         limit = self._settings.streams_per_key
         if not identity or limit is None:
-            return Hold(self, self._all)
+            return Hold(self, self._all, may_wait=may_wait)
         # The key's first: who waits for that must not hold what others could have.
         own = Named(self._keys, identity, limit, "with this key")
-        return Hold(self, own, self._all)
+        return Hold(self, own, self._all, may_wait=may_wait)
 
     def model(self, name: str, may_wait: bool = True) -> AbstractAsyncContextManager[None]:
         """A slot for one stream to a model.

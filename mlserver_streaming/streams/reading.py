@@ -33,13 +33,16 @@ class Reading:
         return self
 
     async def __anext__(self) -> InferenceRequest:
-        request = await anext(self._requests)
-        self.count += 1
-        while self._skipped and self.count in self._skipped:
-            self._skipped.remove(self.count)
-            self._read.set()
+        try:
             request = await anext(self._requests)
             self.count += 1
+            while self._skipped and self.count in self._skipped:
+                self._skipped.remove(self.count)
+                self._read.set()
+                request = await anext(self._requests)
+                self.count += 1
+        except anyio.ClosedResourceError:  # the wire is gone, who answers goes on without it
+            raise StopAsyncIteration from None
         self.met += 1
         self.last_id = request.id or ""
         self._read.set()
@@ -59,6 +62,12 @@ class Reading:
         return self.last_id is not None and bool(
             waiting.current_buffer_used or waiting.tasks_waiting_send
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing waits, and nothing more comes."""
+        waiting = self._requests.statistics()
+        return not (waiting.open_send_streams or waiting.current_buffer_used)
 
     def unanswered(self) -> list[str]:
         """The ids of the request read last and of those that wait, which are taken out."""

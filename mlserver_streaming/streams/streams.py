@@ -10,11 +10,14 @@ from mlserver.types import InferenceResponse
 from opentelemetry import trace
 
 from ..errors import (
+    CancelledStreamError,
     DeadlineError,
     DrainingError,
     IdleError,
     MLServerError,
+    MovedError,
     OverLimitError,
+    UnreadError,
     failure_of,
 )
 from ..watch import stream_log
@@ -27,6 +30,9 @@ REASONS: dict[type[MLServerError], str] = {
     DeadlineError: "deadline",
     DrainingError: "drain",
     OverLimitError: "rejected",
+    CancelledStreamError: "cancelled",
+    MovedError: "drain",
+    UnreadError: "client_disconnect",
 }
 
 

@@ -11,7 +11,7 @@ A request may also ask for a stream of its own: that one keeps no order.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -185,6 +185,7 @@ class Substreams:
                 self._inputs.pop(model).send.close()
         try:
             self._served[model] = await self._data_plane.model(*model)
+            resumable = self._resumable(payload, self._served[model])
         except MLServerError as error:
             await self.fail(model[0], payload.id or "", error, request.form)
             return None
@@ -193,8 +194,33 @@ class Substreams:
         # Before the model runs: one that reads nothing would be begun again and again for it.
         self._remember(request, common)
         send.send_nowait(payload)
-        common.task = self._tasks.create_task(self._run(model, common, receive, request.form))
+        common.task = self._tasks.create_task(
+            self._run(model, common, receive, request.form, resumable)
+        )
         return self._served[model]
+
+    def read_on(self, rest: AsyncGenerator[InferenceResponse, None], form: Any) -> None:
+        """Write what one who came back to a stream has yet to hear. Nothing is asked besides."""
+        self._wrote = True  # before, elsewhere
+        self._tasks.create_task(self._read_on(rest, form))
+
+    async def _read_on(self, rest: AsyncGenerator[InferenceResponse, None], form: Any) -> None:
+        outbox = self._wire.outbox(None)
+        async with aclosing(rest) as responses:
+            await with_pauses(self._gather(responses, outbox, form, None, None), outbox.pause)
+        if not self._ended:
+            raise ModelEnded
+
+    def _resumable(self, first: InferenceRequest, model: MLModel) -> InferenceRequest | None:
+        """The first request of a stream, if that is to outlive its connection.
+
+        Raises:
+            BadRequestError: it does not say so in a way that can be understood.
+        """
+        resume = self._data_plane.resume
+        if resume is None or self._lasting or not resume.is_wanted(first, model):
+            return None
+        return first
 
     def _remember(self, request: Routed, common: CommonStream) -> None:
         common.put += 1
@@ -266,13 +292,14 @@ class Substreams:
         common: CommonStream,
         requests: MemoryObjectReceiveStream[InferenceRequest],
         form: Any,
+        resumable: InferenceRequest | None,
     ) -> None:
         """Drive one model until it has answered all its requests."""
         reading = common.reading
         try:
             while True:
                 try:
-                    await self._answer(model, reading, form)
+                    await self._answer(model, reading, form, resumable=resumable)
                 except asyncio.CancelledError:
                     if not common.was_cut():
                         raise
@@ -320,7 +347,8 @@ class Substreams:
                         requests = _Met(payload, met)
                     else:
                         met.set()
-                    await self._answer(model, requests, request.form, own)
+                    resumable = self._resumable(payload, self._served[model])
+                    await self._answer(model, requests, request.form, own, resumable)
         except Exception as error:
             known = _for_caller(error, payload.id)
             if await self._is_sole():
@@ -341,12 +369,25 @@ class Substreams:
             await self._read.wait()
 
     async def _answer(
-        self, model: ModelKey, requests: Any, form: Any, own: OwnStream | None = None
+        self,
+        model: ModelKey,
+        requests: Any,
+        form: Any,
+        own: OwnStream | None = None,
+        resumable: InferenceRequest | None = None,
     ) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
         outbox = self._wire.outbox(self._served[model])
-        # The wire sees to the turns.
-        stream = self._data_plane.infer_stream(requests, *model, take_turns=False)
+        if resumable is not None:
+            plane, served = self._data_plane, self._served[model]
+            at_once = plane.calls.slot_at_once
+            run = plane.resume.begin(
+                requests, resumable, served, model[1], at_once, form={"raw": form}
+            )
+            stream = run.join().with_ids()
+        else:
+            # The wire sees to the turns.
+            stream = self._data_plane.infer_stream(requests, *model, take_turns=False)
         async with aclosing(stream) as responses:
             await with_pauses(
                 self._gather(responses, outbox, form, self._served[model], own), outbox.pause
@@ -357,7 +398,7 @@ class Substreams:
         responses: AsyncIterator[InferenceResponse],
         outbox: Outbox,
         form: Any,
-        model: MLModel,
+        model: MLModel | None,
         own: OwnStream | None,
     ) -> None:
         """Have all responses written; a failure that is the stream's only answer is raised."""
@@ -381,8 +422,9 @@ class Substreams:
                     if message is None:
                         message = await self._wire.encode_large(response, form, model)
                 except TooLargeError as error:
-                    self._wire.failed(model)
-                    failure = _failure(model.name, response.id or "", error)
+                    if model is not None:
+                        self._wire.failed(model)
+                    failure = _failure(response.model_name, response.id or "", error)
                     if not wrote and await self._is_sole():
                         held = failure
                         continue

@@ -21,7 +21,10 @@ SECONDS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
 )
 # Why a stream ended.
-REASONS = ("completed", "error", "client_disconnect", "deadline", "idle", "rejected", "drain")
+REASONS = (
+    *("completed", "error", "client_disconnect", "cancelled", "deadline", "idle"),
+    *("rejected", "drain"),
+)
 
 
 class HasCount(Protocol):

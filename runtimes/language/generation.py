@@ -52,6 +52,7 @@ class Generation:
         messages: OpenAI's, each content one text; or None, and `prompt` is continued as it is.
         max_tokens: of each choice, at most the context.
         logprobs: alternatives to each token; 0 is the token's own probability, None is none.
+        continues: whether the last message is the answer's own beginning.
         response_format: OpenAI's, of type `json_object` or `json_schema`; None is free text.
     """
 
@@ -70,6 +71,7 @@ class Generation:
     response_format: dict[str, Any] | None
     tools: list[dict[str, Any]] | None
     tool_choice: Any
+    continues: bool = False
 
 
 def read_generation(request: InferenceRequest, bounds: Bounds) -> Generation:

@@ -5,7 +5,8 @@ installed the service starts all the same, and this model says what is missing.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Sequence as TypeSequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,9 +21,10 @@ from mlserver_streaming.models.sequences import Sequence
 from mlserver_streaming.models.streaming_model import StreamingModel
 from mlserver_streaming.models.tensors import TEXT, bytes_output
 
+from .continuation import continued
 from .engine import NotInstalledError, Piece, Usage
 from .engines import make_engine
-from .generation import Bounds, read_generation
+from .generation import Bounds, Generation, read_generation
 
 
 @dataclass(slots=True)
@@ -100,9 +102,13 @@ class LanguageModel(StreamingModel):
         super().check(request)
 
     async def respond(
-        self, request: InferenceRequest, sequence: Sequence | None
-    ) -> AsyncIterator[InferenceResponse]:
-        generation = read_generation(request, self._bounds)
+        self,
+        request: InferenceRequest,
+        sequence: Sequence | None,
+        generation: Generation | None = None,
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        if generation is None:
+            generation = read_generation(request, self._bounds)
         last: Piece | None = None  # a choice's last: it waits, since it may be the stream's
         usage: Usage | None = None
         async with aclosing(self._engine.generate(generation)) as pieces:
@@ -116,6 +122,21 @@ class LanguageModel(StreamingModel):
                 if last is None:
                     yield self._piece(request, piece)
         yield self._piece(request, last or Piece(), usage)
+
+    async def resume_from(
+        self, request: InferenceRequest, responses: TypeSequence[InferenceResponse]
+    ) -> AsyncIterator[InferenceResponse]:
+        """The rest of the answer, written behind the text so far as behind any other."""
+        self.check(request)
+        generation = read_generation(request, self._bounds)
+        if (rest := continued(generation, responses)) is None:
+            return
+        if not rest.max_tokens:
+            yield self._piece(request, Piece(finish_reason="length"))
+            return
+        async with aclosing(self.respond(request, None, rest)) as written:
+            async for response in written:
+                yield response
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """All of it in one response."""

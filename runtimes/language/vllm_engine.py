@@ -89,7 +89,11 @@ class VllmEngine:
             return list(self._tokenizer.encode(generation.prompt))
         wanted = None if generation.tool_choice == "none" else generation.tools
         text = self._tokenizer.apply_chat_template(
-            generation.messages, tools=wanted, tokenize=False, add_generation_prompt=True
+            generation.messages,
+            tools=wanted,
+            tokenize=False,
+            add_generation_prompt=not generation.continues,
+            continue_final_message=generation.continues,
         )
         # The template has written the special tokens.
         return list(self._tokenizer.encode(text, add_special_tokens=False))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlserver_streaming.cache import envelope
 from mlserver_streaming.cache.envelope import seal, unseal
-from mlserver_streaming.cache.recording import Chunk, MalformedError, Recording
+from mlserver_streaming.recordings.recording import Chunk, MalformedError, Recording
 
 KEY = b"mlserver-streaming:a"
 SECRET = b"sixteen characters"

@@ -11,7 +11,7 @@ from mlserver.types import InferenceResponse
 
 from mlserver_streaming.cache import flight as flights
 from mlserver_streaming.cache.flight import RESPONSE_BYTES, Budget, Flight, LaggardError, Seat
-from mlserver_streaming.cache.recorded import Recorded
+from mlserver_streaming.recordings.recorded import Recorded
 from tests.streams.planes import answer, said
 
 WINDOW = 4

@@ -16,8 +16,14 @@ from mlserver_streaming.cache.envelope import seal
 from mlserver_streaming.cache.figures import CacheFigures
 from mlserver_streaming.cache.memcached import PREFIX, MemcachedStore
 from mlserver_streaming.cache.memcached_server import MemcachedServer
-from mlserver_streaming.cache.recorded import Recorded, data_of
-from mlserver_streaming.cache.recording import CHUNK_RESPONSES, Chunk, Recording, encode, record
+from mlserver_streaming.recordings.recorded import Recorded, data_of
+from mlserver_streaming.recordings.recording import (
+    CHUNK_RESPONSES,
+    Chunk,
+    Recording,
+    encode,
+    record,
+)
 from mlserver_streaming.settings import CacheSettings
 from tests.memcached import FakeMemcached, Memcached, dead_port, needs_memcached
 from tests.streams.planes import answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlserver_streaming.cache.memory import ENTRY_BYTES, MemoryStore
-from mlserver_streaming.cache.recording import CHUNK_BYTES, Chunk, Recording
+from mlserver_streaming.recordings.recording import CHUNK_BYTES, Chunk, Recording
 
 
 def recording(size: int) -> Recording:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlserver_streaming.cache.secret import MAX_BYTES, secret_of
 from mlserver_streaming.cli.report import Report
 from mlserver_streaming.cli.secret_files import check_cache
+from mlserver_streaming.secret import MAX_BYTES, secret_of
 from mlserver_streaming.settings import StreamingSettings
 from mlserver_streaming.settings_reference import reference
 

@@ -18,7 +18,7 @@ from clients.errors import (
 from clients.grpc_client import GrpcTextClient
 from clients.grpc_messages import bytes_output, bytes_request
 from clients.jpeg_stream import JpegStream
-from clients.resumable import Resumable
+from clients.lasting_source import LastingSource
 from clients.retries import LONGEST_PAUSE_S, TRIES, Retries
 from clients.sequence_header import sequence_headers
 from clients.speech.audio_source import Clip
@@ -357,7 +357,7 @@ async def test_a_source_outlives_who_waits_for_it():
         await ready.wait()
         yield 1
 
-    source = Resumable(slow())
+    source = LastingSource(slow())
     waiting = asyncio.create_task(anext(source))
     await asyncio.sleep(0)
     waiting.cancel()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mlserver_streaming.models.errors import BusyError, MLServerError
+from mlserver_streaming.models.tensors import bytes_output
 from runtimes.language import engines
 from runtimes.language.engine import Piece, Usage
 from runtimes.language.model import LanguageModel
@@ -167,3 +168,54 @@ async def test_a_file_that_is_no_gguf_is_told(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_told(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         engines.make_engine("m", lambda name, default: settings.get(name, default), None)
+
+
+async def resumed(model: LanguageModel, request: Any, *pieces: tuple[str, dict[str, Any]]) -> Any:
+    before = [
+        model.response(request, [bytes_output("text_output", [text])], **said)
+        for text, said in pieces
+    ]
+    return [said(each) async for each in model.resume_from(request, before)]
+
+
+async def test_an_answer_goes_on_behind_its_text_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SayingEngine(Piece("is."), Piece(finish_reason="stop"), USAGE)
+    model = await model_with(engine, monkeypatch)
+    chat = ask("text_input", ["What?"], max_tokens=10)
+    got = await resumed(model, chat, ("Par", {}), ("is ", {}))
+    assert got == [("is.", {}), ("", {"finish_reason": "stop", **COUNTED})]
+    (asked,) = engine.asked
+    assert asked.messages is not None and asked.continues and asked.max_tokens == 8
+    assert asked.messages[-1] == {"role": "assistant", "content": "Paris "}
+    await resumed(model, ask("prompt", ["Once "]), ("upon", {}))
+    assert (engine.asked[1].prompt, engine.asked[1].continues) == ("Once upon", False)
+
+
+async def test_an_answer_that_was_whole_has_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = await model_with(SayingEngine(), monkeypatch)
+    request = ask("prompt", ["x"], max_tokens=1)
+    assert await resumed(model, request, ("a", {"finish_reason": "length"})) == []
+    assert await resumed(model, request, ("a", {})) == [("", {"finish_reason": "length"})]
+
+
+@pytest.mark.parametrize("parameters", [{"n": 2}, {"response_format": {"type": "json_object"}}])
+async def test_an_answer_that_cannot_be_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    model = await model_with(SayingEngine(), monkeypatch)
+    with pytest.raises(MLServerError, match="cannot be gone on with"):
+        await resumed(model, ask("text_input", ["x"], **parameters), ("a", {}))
+
+
+@needs_language
+async def test_the_same_text_whether_it_was_cut_or_not() -> None:
+    model = LanguageModel(settings_of("language"))
+    await model.load()
+    try:
+        request = ask("text_input", ["Tell me about Paris."], max_tokens=12, temperature=0)
+        whole = await answers(model, request)
+        rest = [each async for each in model.resume_from(request, whole[:5])]
+        texts = ["".join(said(each)[0] for each in some) for some in (whole, whole[:5] + rest)]
+        assert texts[0] == texts[1]
+    finally:
+        await model.unload()

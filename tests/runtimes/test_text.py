@@ -197,3 +197,19 @@ async def test_a_delay_without_a_setting_is_half_a_second() -> None:
 
 async def test_a_stream_without_requests_has_no_responses() -> None:
     assert await answers(await text_model()) == []
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=3))
+async def test_it_goes_on_behind_any_response(prompts: list[str]) -> None:
+    model = await text_model()
+    request = ask("prompt", prompts)
+    whole = [
+        (element(each), each.parameters and each.parameters.model_extra)
+        for each in await answers(model, request)
+    ]
+    for said in range(len(whole) + 1):
+        rest = [
+            (element(each), each.parameters and each.parameters.model_extra)
+            async for each in model.resume_from(request, [None] * said)
+        ]
+        assert rest == whole[said:]

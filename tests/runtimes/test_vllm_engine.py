@@ -21,8 +21,15 @@ class Kind(Enum):
 
 class Tokenizer:
     def apply_chat_template(
-        self, messages: list[Any], *, tools: Any, tokenize: bool, add_generation_prompt: bool
+        self,
+        messages: list[Any],
+        *,
+        tools: Any,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        continue_final_message: bool,
     ) -> str:
+        assert add_generation_prompt != continue_final_message
         return " ".join(message["content"] for message in messages)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:

@@ -8,7 +8,7 @@ https://github.com/triton-inference-server/server, docs/user_guide/decoupled_mod
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,13 @@ from mlserver.utils import generate_uuid
 from ...access.authenticator import without_secrets
 from ...errors import InternalError, MLServerError, TooLargeError, failure_of
 from ...models.messages import put_headers
+from ...models.messages import request as request_of
+from ...resume.head import Head
+from ...resume.position import Position
+from ...resume.reader import Reader
 from ...streams import calls
 from ...streams.answers import One
-from ...streams.calls import TRITON
+from ...streams.calls import NO_SLOT, TRITON
 from ...streams.deadlines import timeout_seconds, within
 from ...streams.finals import with_final
 from ...streams.pauses import with_pauses
@@ -40,7 +44,13 @@ from ..converters import (
 )
 from ..errors import abort, write
 from ..outbox import Outbox
-from ..servicer import StreamingServicer, metadata_of, return_sequence
+from ..servicer import (
+    RESUME,
+    StreamingServicer,
+    metadata_of,
+    return_sequence,
+    without_requests,
+)
 from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
@@ -49,6 +59,8 @@ if TYPE_CHECKING:
 
 FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
+# Of a stream that can be resumed, in its head's form.
+RAW, ID, EMPTY_FINAL = "raw", "id", "empty_final"
 # Call metadata that asks for a real status, and so the stream's end, at its first error.
 STRICT_ERRORS = "triton_grpc_error"
 # The parameter of a response that says so, as it is written.
@@ -69,6 +81,9 @@ class TritonServicer(StreamingServicer):
         strict = metadata.get(STRICT_ERRORS) == "true"
         stream = _TritonStream(self, context, without_secrets(metadata), strict)
         try:
+            if place := metadata.get(RESUME):
+                await self._read_on_as_triton(stream, place, messages, context, metadata)
+                return
             async with self._open(context, metadata) as call:
                 await return_sequence(context, call)
                 try:
@@ -82,6 +97,27 @@ class TritonServicer(StreamingServicer):
         except MLServerError as error:
             await self._refusals.hear_out(messages)
             await abort(context, error)
+
+    async def _read_on_as_triton(
+        self,
+        stream: _TritonStream,
+        place: Any,
+        messages: AsyncIterator[bytes],
+        context: Context,
+        metadata: dict[str, Any],
+    ) -> None:
+        """Answer one who comes back to the stream of one request."""
+        position = Position.read(str(place))
+        run = await self._runs().find(position.stream)
+        async with self._open(context, metadata, NO_SLOT):
+            reader = await self._runs().resume(position)
+            asking = asyncio.create_task(without_requests(messages))
+            try:
+                await stream.read_on(reader, run.head)
+                if asking.done():
+                    asking.result()
+            finally:
+                asking.cancel()
 
 
 class _TritonStream:
@@ -137,8 +173,41 @@ class _TritonStream:
         figures = self._servicer._figures(model)
         figures.received.inc(size)
         self._data_plane.served(model).input_ns += read_ns
-        # Each message is waited for until the wire took it: turns enough.
-        responses = self._data_plane.infer_stream(One(payload), name, version, take_turns=False)
+        plane = self._data_plane
+        if plane.resume is not None and plane.resume.is_wanted(payload, model):
+            form = {RAW: request.raw, ID: payload.id, EMPTY_FINAL: _wants_empty_final(payload)}
+            at_once = plane.calls.slot_at_once
+            run = plane.resume.begin(One(payload), payload, model, version, at_once, form=form)
+            responses = run.join().with_ids()
+        else:
+            # Each message is waited for until the wire took it: turns enough.
+            responses = plane.infer_stream(One(payload), name, version, take_turns=False)
+        await self._write_all(responses, request, figures)
+
+    async def read_on(self, reader: Reader, head: Head) -> None:
+        """Write what one who came back to a stream has yet to hear."""
+        form = head.form
+        wanted = Parameters.model_validate({WANTS_EMPTY_FINAL: bool(form.get(EMPTY_FINAL))})
+        payload = request_of(form.get(ID), [], wanted)
+        raw = bool(form.get(RAW))
+        request = DecodedRequest(head.model, head.version or "", payload, raw)
+        figures = self._data_plane.metrics.of(head.model, head.served, TRITON)
+        try:
+            await self._write_all(reader.with_ids(), request, figures)
+        except MLServerError as error:
+            if self._strict:
+                raise
+            outbox = self._outbox()
+            name, version = request.model_name, request.model_version
+            outbox.put(self._failed(name, version, payload.id or "", error, final=True))
+            await outbox.flush()
+
+    async def _write_all(
+        self,
+        responses: AsyncGenerator[InferenceResponse, None],
+        request: DecodedRequest,
+        figures: Figures,
+    ) -> None:
         outbox = self._outbox()
         async with aclosing(with_final(responses)) as answers:
             gathering = self._gather(answers, outbox, request, figures)

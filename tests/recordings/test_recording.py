@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from mlserver_streaming.cache.recorded import Recorded, data_of
-from mlserver_streaming.cache.recording import (
+from mlserver_streaming.recordings.recorded import Recorded, data_of
+from mlserver_streaming.recordings.recording import (
     CHUNK_RESPONSES,
     Chunk,
     MalformedError,

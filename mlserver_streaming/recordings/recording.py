@@ -1,8 +1,9 @@
 """A stream's responses as bytes, and back.
 
 A recording is chunks of up to CHUNK_RESPONSES responses, each chunk for itself: a head in JSON, and
-the bytes of tensors beside it, which are not copied. No ids: each answer carries its own request's.
-    head      [model name, version, tensors, responses]
+the bytes of tensors beside it, which are not copied.
+    head      [model name, version, tensors, responses] or, where they have ids, [..., ids]
+    ids       one for all, or a list. Without: each answer carries its own request's
     tensor    [name, datatype, shape, parameters], told once for all outputs that are alike
     response  [microseconds, parameters, outputs]
     output    [number of the tensor, data] or [number of the tensor, form, what it takes]
@@ -111,18 +112,30 @@ def encode(responses: Sequence[Recorded]) -> Chunk:
     """
     tail: list[Bytes] = []
     name, version = responses[0].model_name, responses[0].model_version
-    told = []
+    told: list[list[Any]] = []
     alike = Alike()
     for response in responses:
         if (response.model_name, response.model_version) != (name, version):
             raise UnstorableError("two models in one stream")
+        if response.parameters is None and len(response.outputs) == 1:
+            # Token after token: this is all that there is of most.
+            output = response.outputs[0]
+            data = data_of(output)
+            if type(data) is list and len(data) == 1 and type(data[0]) is str:
+                told.append([int(response.seconds * 1e6), None, [[alike.number(output), data]]])
+                continue
         outputs = [_encode_output(output, alike, tail) for output in response.outputs]
         parameters = response.parameters
         if parameters is not None and orjson.loads(orjson.dumps(parameters)) != parameters:
             raise UnstorableError("parameters without a JSON form")
         told.append([int(response.seconds * 1e6), parameters, outputs])
     described = [[*tensor[:3], _parameters(tensor[3])] for tensor in alike.tensors]
-    return Chunk(orjson.dumps([name, version, described, told]), tail)
+    head: list[Any] = [name, version, described, told]
+    ids = {response.id for response in responses}
+    if ids != {None}:
+        head.append(ids.pop() if len(ids) == 1 else [response.id for response in responses])
+    # A copy: orjson's own has room for more, and this is kept.
+    return Chunk(bytes(memoryview(orjson.dumps(head))), tail)
 
 
 class Alike:
@@ -206,9 +219,12 @@ def decode(chunk: Chunk) -> Iterator[Recorded]:
 
 
 def _decode(chunk: Chunk) -> Iterator[Recorded]:
-    name, version, described, told = orjson.loads(chunk.head)
+    name, version, described, told, *said = orjson.loads(chunk.head)
     if not isinstance(name, str) or not isinstance(version, str | None):
         raise MalformedError("a model without a name")
+    [ids] = said or [None]
+    if not isinstance(ids, list):
+        ids = [ids] * len(told)
     # One `Parameters` for all outputs that are alike.
     tensors = [
         {
@@ -220,9 +236,11 @@ def _decode(chunk: Chunk) -> Iterator[Recorded]:
         for tensor, kind, shape, parameters in described
     ]
     at = 0
-    for microseconds, parameters, outputs in told:
+    for (microseconds, parameters, outputs), id in zip(told, ids, strict=True):
         if type(microseconds) is not int or not isinstance(parameters, dict | None):
             raise MalformedError("no response")
+        if not isinstance(id, str | None):
+            raise MalformedError("no id")
         found = []
         for number, *form, content in outputs:
             data: Any = content
@@ -234,7 +252,7 @@ def _decode(chunk: Chunk) -> Iterator[Recorded]:
                 data = _decode_data(form[0], content, taken)
                 at += count
             found.append(ResponseOutput.model_validate({**tensors[number], "data": data}))
-        yield Recorded(name, version, microseconds / 1e6, parameters, found)
+        yield Recorded(name, version, microseconds / 1e6, parameters, found, id=id)
     if at != len(chunk.tensors):
         raise MalformedError("bytes that belong to no tensor")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
-from .sequences import SEQUENCE_ID
-from .wishes import CACHE
+from ..tensors.json_codec import CACHE
 
+SEQUENCE_ID = "sequence_id"
 # An array from here on is copied in a thread, where numpy holds nobody up: a millisecond.
 LARGE_BYTES = 1024 * 1024
 # What a number takes that a list holds.
@@ -18,9 +19,10 @@ NUMBER_BYTES = 32
 
 
 class Recorded:
-    """A response without its id.
+    """A response without its id, unless it is kept for the one request that it answers.
 
     Attributes:
+        id: None where each who gets it has one of his own.
         seconds: from the beginning of its stream.
         parameters: None where it has none.
         outputs: shared by all who get the response.
@@ -29,6 +31,7 @@ class Recorded:
     """
 
     __slots__ = (
+        "id",
         "model_name",
         "model_version",
         "original",
@@ -47,7 +50,9 @@ class Recorded:
         outputs: list[ResponseOutput],
         size: int = 0,
         original: InferenceResponse | None = None,
+        id: str | None = None,
     ) -> None:
+        self.id = id
         self.model_name = model_name
         self.model_version = model_version
         self.seconds = seconds
@@ -59,32 +64,18 @@ class Recorded:
     @classmethod
     async def taken_down(cls, response: InferenceResponse, seconds: float) -> Recorded:
         """As `of`; what takes long to copy is copied away from the event loop."""
-        for output in response.outputs:
-            data = data_of(output)
-            if isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES:
-                return await asyncio.to_thread(cls.of, response, seconds)
-        return cls.of(response, seconds)
+        return cls._of(response, seconds, await set_apart(response))
 
     @classmethod
     def of(cls, response: InferenceResponse, seconds: float) -> Recorded:
         """Take a model's response down."""
-        outputs = response.outputs
-        size = 0
-        for output in outputs:
-            data = data_of(output)
-            if isinstance(data, list):
-                for element in data:
-                    size += len(element) if isinstance(element, str | bytes) else NUMBER_BYTES
-            elif isinstance(data, np.ndarray):
-                size += data.nbytes
-                if outputs is response.outputs:
-                    # A model may use its arrays again for the next response; these are heard later.
-                    outputs = [each.model_copy(deep=True) for each in outputs]
-        if outputs is not response.outputs:
-            response.outputs = outputs
+        return cls._of(response, seconds, _set_apart(response))
+
+    @classmethod
+    def _of(cls, response: InferenceResponse, seconds: float, size: int) -> Recorded:
         said = None if response.parameters is None else said_by(response.parameters)
         name, version = response.model_name, response.model_version
-        return cls(name, version, seconds, said, outputs, size, response)
+        return cls(name, version, seconds, said, response.outputs, size, response)
 
     def response(
         self, request_id: str | None, way: str, shared: Parameters, sequence: Any = None
@@ -115,6 +106,52 @@ class Recorded:
             parameters=parameters,
             outputs=self.outputs,
         )
+
+
+def size_of_text(response: InferenceResponse) -> int | None:
+    """Bytes of a response that is one text, as tokens come, about; None for any other.
+
+    Nothing need be done that such a one be heard later.
+    """
+    outputs = response.outputs
+    if len(outputs) == 1:
+        data = data_of(outputs[0])
+        if type(data) is list and len(data) == 1 and type(data[0]) is str:
+            return len(data[0])
+    return None
+
+
+async def set_apart(response: InferenceResponse) -> int:
+    """Let a response be heard later, whatever its model does next; bytes of its data, about.
+
+    What takes long to copy is copied away from the event loop.
+    """
+    for output in response.outputs:
+        data = data_of(output)
+        if isinstance(data, np.ndarray) and data.nbytes >= LARGE_BYTES:
+            return await asyncio.to_thread(_set_apart, response)
+    return _set_apart(response)
+
+
+def _set_apart(response: InferenceResponse) -> int:
+    outputs = response.outputs
+    if any(isinstance(data_of(output), np.ndarray) for output in outputs):
+        # A model may use its arrays again for the next response; these are heard later.
+        response.outputs = [each.model_copy(deep=True) for each in outputs]
+    return size_of(outputs)
+
+
+def size_of(outputs: Sequence[ResponseOutput]) -> int:
+    """Bytes of the data of tensors, about."""
+    size = 0
+    for output in outputs:
+        data = data_of(output)
+        if isinstance(data, list):
+            for element in data:
+                size += len(element) if isinstance(element, str | bytes) else NUMBER_BYTES
+        elif isinstance(data, np.ndarray):
+            size += data.nbytes
+    return size
 
 
 def said_by(parameters: Parameters | None) -> dict[str, Any] | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
-from ..settings import MIN_SECRET_CHARACTERS, CacheSettings
+from .settings import MIN_SECRET_CHARACTERS, CacheSettings, StoreSettings
 
 # Far above any secret: whatever is larger is another file.
 MAX_BYTES = 4096
 
 
-def secret_of(settings: CacheSettings, folder: str) -> bytes:
+def secret_of(settings: CacheSettings | StoreSettings, folder: str, whose: str = "cache") -> bytes:
     """The secret in the settings or in their file; empty where there is none.
 
     Args:
         folder: where the settings' relative paths begin.
+        whose: the block, in sentences.
 
     Raises:
         SystemExit: the file cannot be read, or holds no secret.
@@ -29,10 +30,10 @@ def secret_of(settings: CacheSettings, folder: str) -> bytes:
         with open(path, "rb") as file:
             found = file.read(MAX_BYTES + 1).strip()
     except OSError as error:
-        sys.exit(f"The cache's secret_file {path} cannot be read: {error.strerror}.")
+        sys.exit(f"The {whose}'s secret_file {path} cannot be read: {error.strerror}.")
     if not MIN_SECRET_CHARACTERS <= len(found) <= MAX_BYTES:
         sys.exit(
-            f"The cache's secret_file {path} must hold {MIN_SECRET_CHARACTERS} to {MAX_BYTES} "
+            f"The {whose}'s secret_file {path} must hold {MIN_SECRET_CHARACTERS} to {MAX_BYTES} "
             "characters."
         )
     return found

@@ -10,7 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 Item = TypeVar("Item")
 
 
-class Resumable(Generic[Item]):
+class LastingSource(Generic[Item]):
     """A source whose next item may be waited for, and given up, any number of times: none is lost.
 
     Cancelling who waits for an async generator ends the generator; here it goes on. `is_over` once

@@ -1,0 +1,8 @@
+"""What a stream said: its responses taken down, and as compact bytes.
+
+recorded    one response of a run
+recording   a run's responses as bytes, and back
+
+The cache remembers such, and streams that can be resumed are kept so. It knows no wire, not who
+asked, and not what a tensor means.
+"""

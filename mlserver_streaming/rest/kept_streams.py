@@ -1,0 +1,166 @@
+"""Streams that outlive their connections, over HTTP: read from where a reader stopped, listed,
+cancelled."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Send
+
+from ..errors import BadRequestError, MLServerError, UnsupportedError, shown
+from ..resume.position import Position
+from ..resume.reader import Reader
+from ..resume.run import Run
+from ..resume.runs import Runs
+from ..resume.sharing import Elsewhere
+from ..streams.calls import NO_SLOT, REST, Call
+from ..streams.data_plane import StreamingDataPlane
+from .accepting import accepts_gzip
+from .asked import App
+from .events import JSON, Answers
+from .generate import FlatAnswers
+from .resumable_events import STREAM_ID, ResumableEvents
+
+STREAMS = "/v2/streams"
+LAST_EVENT_ID = "last-event-id"
+# https://www.rfc-editor.org/rfc/rfc7240#section-4.1
+PREFER, RESPOND_ASYNC = "prefer", "respond-async"
+
+
+class KeptStreams:
+    """`/v2/streams`, `/v2/streams/{id}`, and readers of the streaming calls."""
+
+    def __init__(self, data_plane: StreamingDataPlane, gzip: bool):
+        self._data_plane = data_plane
+        self._gzip = gzip
+
+    def routes(self) -> list[Route]:
+        one = STREAMS + "/{stream_id}"
+        return [
+            Route(STREAMS, self.list, methods=["GET"], include_in_schema=False),
+            Route(one, App(self._one), methods=["GET", "DELETE"], include_in_schema=False),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """The caller's own."""
+        found = [_shown(run) for run in await self._runs().own()]
+        return Response(orjson.dumps(found), media_type="application/json")
+
+    async def _one(self, request: Request, send: Send) -> None:
+        if request.method == "DELETE":
+            (await self._runs().find(request.path_params["stream_id"])).cancel()
+            await Response(status_code=204)(request.scope, request.receive, send)
+        else:
+            await self.read(request, send)
+
+    async def begun(self, run: Run, request: Request, send: Send) -> None:
+        """Answer who has begun a stream and does not listen yet."""
+        # Its task has its call from here on: the service does not stop before that is over.
+        await asyncio.sleep(0)
+        await self._runs().known(run)
+        at = f"{STREAMS}/{run.head.id}"
+        headers = {"Location": at, STREAM_ID: run.head.id, "Preference-Applied": RESPOND_ASYNC}
+        found = {"id": run.head.id, "location": at, "resume_seconds": self._runs().seconds}
+        answer = Response(orjson.dumps(found), 202, headers, "application/json")
+        await answer(request.scope, request.receive, send)
+
+    async def read(self, request: Request, send: Send, of: str | None = None) -> None:
+        """Answer who reads a stream, from its beginning or on from where he was.
+
+        Args:
+            of: the model that must be its; None where its address was asked for.
+
+        Raises:
+            MLServerError: there is nothing to read.
+        """
+        runs = self._runs()
+        said = request.headers.get(LAST_EVENT_ID)
+        position = Position.read(said) if said else Position(request.path_params["stream_id"])
+        if position.stream != request.path_params.get("stream_id", position.stream):
+            raise BadRequestError(f"'{shown(said or '')}' is no place in this stream.")
+        run = await runs.find(position.stream)
+        if of is not None and of != run.head.model:
+            raise BadRequestError(
+                f"The stream of this Last-Event-ID is of model '{run.head.model}'; ask that, or "
+                f"GET {STREAMS}/{run.head.id}."
+            )
+        events: ResumableEvents | None = None
+        try:
+            opened = self._data_plane.calls.open(REST, request.headers, slot=NO_SLOT)
+            async with opened as call:
+                if said and run.is_over(position.after):
+                    # What tells an EventSource not to come back.
+                    await Response(status_code=204)(request.scope, request.receive, send)
+                    return
+                events = self.events(await runs.resume(position), run, request, call)
+                await events.run(request.scope, request.receive, send)
+        except MLServerError as error:
+            if events is None:
+                raise
+            await events.end_with(error, request.scope)
+
+    def events(self, reader: Reader, run: Run, request: Request, call: Call) -> ResumableEvents:
+        """The answer to one who reads a stream."""
+        streaming, head = self._data_plane.streaming, run.head
+        sent = self._data_plane.metrics.of(head.model, head.served, REST).sent
+
+        def touch(size: int) -> None:
+            call.touch()
+            sent.inc(size)
+
+        return ResumableEvents(
+            reader,
+            head.id,
+            turn_seconds=lambda: self._data_plane.turn_seconds,
+            answers=answers_of(head.form),
+            bound=self._data_plane.rest_bound,
+            grace=streaming.first_response_grace_seconds,
+            keepalive=streaming.keepalive_seconds,
+            gzip=self._gzip and accepts_gzip(request),
+            touch=touch,
+            headers=call.returned,
+        )
+
+    def _runs(self) -> Runs:
+        found: Runs | None = self._data_plane.resume
+        if found is None:
+            raise UnsupportedError("No streams are kept here.")
+        return found
+
+
+def wants_no_answer(request: Request) -> bool:
+    """Whether who asks would rather have the stream's address than listen now."""
+    said = request.headers.get(PREFER)
+    return said is not None and RESPOND_ASYNC in (each.strip().lower() for each in said.split(","))
+
+
+def form_of(answers: Answers) -> dict[str, Any]:
+    """How responses are written, in a stream's head."""
+    if isinstance(answers, FlatAnswers):
+        return {"one_text": answers.one_text, "with_id": answers.with_id}
+    return {}
+
+
+def answers_of(form: Mapping[str, Any]) -> Answers:
+    """What writes the responses of a stream with this head."""
+    if "one_text" in form:
+        return FlatAnswers(with_id=bool(form.get("with_id")), one_text=bool(form["one_text"]))
+    return JSON
+
+
+def _shown(run: Run | Elsewhere) -> dict[str, Any]:
+    left = run.seconds_left
+    return {
+        "id": run.head.id,
+        "model_name": run.head.model,
+        "model_version": run.head.served or "",
+        "state": run.state,
+        "responses": run.log.last,
+        "first_response": run.log.first,
+        "bytes": run.log.size,
+        "seconds_left": None if left is None else round(left, 3),
+    }

@@ -1,0 +1,119 @@
+"""The way to one Redis or Valkey server: each question bounded in time, a silent server left alone.
+
+https://redis.io/docs/latest/develop/clients/redis-py/
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeVar
+
+import redis.asyncio as redis
+from mlserver.logging import logger
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError
+
+from .store import StoreError
+
+Result = TypeVar("Result")
+
+# Questions at once, each on a connection of its own: most of one's time is its client's.
+CONNECTIONS = 8
+# For so many times a question's own time others wait for their turn.
+QUEUE_TIMES = 4
+# After so many failures in a row the server is left alone.
+FAILURES = 3
+
+
+class RedisLink:
+    """
+    Attributes:
+        client: redis-py's, for who asks.
+        listener: another, for who is told.
+        seconds: how long to wait for an answer.
+    """
+
+    def __init__(self, url: str, seconds: float, retry_seconds: float) -> None:
+        """
+        Args:
+            seconds: how long to wait for an answer.
+            retry_seconds: how long a server that does not answer is left alone.
+        """
+        self.seconds = seconds
+        self._retry_seconds = retry_seconds
+        self._failures = 0
+        self._alone_until = 0.0
+        self._full = False
+        url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        pool = redis.ConnectionPool.from_url(
+            url,
+            socket_connect_timeout=seconds,
+            socket_timeout=None,  # ours, around all of it
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=False,
+        )
+        self.client: Any = redis.Redis.from_pool(pool)
+        # Where who waits is told; it may be silent for long, and comes back by itself.
+        self.listener: Any = redis.Redis.from_url(
+            url, socket_connect_timeout=seconds, socket_timeout=None, health_check_interval=15
+        )
+
+    async def ask(self, question: Callable[[], Awaitable[Result]]) -> Result:
+        """
+        Raises:
+            StoreError: no answer in time, or the server cannot do it now.
+        """
+        if monotonic() < self._alone_until:
+            raise StoreError("left alone")
+        try:
+            async with asyncio.timeout(QUEUE_TIMES * self.seconds):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise StoreError("busy") from error
+        try:
+            if monotonic() < self._alone_until:  # it has failed others meanwhile
+                raise StoreError("left alone")
+            return await self._asked(question)
+        finally:
+            self._turns.release()
+
+    async def _asked(self, question: Callable[[], Awaitable[Result]]) -> Result:
+        try:
+            async with asyncio.timeout(self.seconds):
+                result = await question()
+        except OutOfMemoryError as error:
+            self._failures = 0
+            if not self._full:
+                logger.warning("The store of streams is full; streams go on without it.")
+            self._full = True
+            raise StoreError("full", is_final=True) from error
+        except (TimeoutError, RedisError, OSError) as error:
+            self._failed(error)
+            raise StoreError(str(error)) from error
+        self._failures = 0
+        return result
+
+    def has_room(self) -> None:
+        """It has taken something."""
+        self._full = False
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures < FAILURES:
+            return
+        # The next try is the only one before it is left alone again.
+        self._failures = FAILURES - 1
+        self._alone_until = monotonic() + self._retry_seconds
+        logger.warning(
+            "The store of streams does not answer (%s); left alone for %g s.",
+            type(error).__name__,
+            self._retry_seconds,
+        )
+
+    async def close(self) -> None:
+        await self.client.aclose(close_connection_pool=True)
+        await self.listener.aclose(close_connection_pool=True)

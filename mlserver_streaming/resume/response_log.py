@@ -1,0 +1,195 @@
+"""What a stream said, by number: the newest as the model gave them, all others as compact bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from mlserver.types import InferenceResponse, Parameters
+
+from ..models.messages import response as response_of
+from ..recordings.recorded import Recorded, said_by
+from ..recordings.recording import Chunk, decode, encode
+
+# What Python holds for a response of one small tensor, beside its data (as in cache/flight.py).
+RESPONSE_BYTES = 2560
+# Responses that are made into bytes at once, while as many newer ones stay as they are. Few enough
+# that Python's garbage collector hardly meets one; enough that who keeps up with a model which
+# never waits does not read back from bytes what has just been said.
+FOLDED = 24
+# Given as bytes at once, about.
+CHUNKS_BYTES = 1024 * 1024
+# A response that counts by itself: all bounds are many times what so many smaller ones hold.
+LARGE_BYTES = 2048
+
+
+class Block:
+    """Some responses in a row."""
+
+    __slots__ = ("_records", "chunk", "first", "last", "size")
+
+    def __init__(self, first: int, records: Sequence[Recorded], sizes: int) -> None:
+        """
+        Args:
+            sizes: of their data, in all.
+        """
+        self.first = first
+        self.last = first + len(records) - 1
+        self.chunk: Chunk | None = None
+        self._records: Sequence[Recorded] = ()
+        try:
+            self.chunk = chunk = encode(records)
+            self.size = chunk.size
+        except (TypeError, ValueError, OverflowError):  # one has no such form: as it is, then
+            self._records = records
+            self.size = sizes + RESPONSE_BYTES * len(records)
+
+    def records(self) -> Sequence[Recorded]:
+        return self._records if self.chunk is None else list(decode(self.chunk))
+
+
+class ResponseLog:
+    """Responses from number 1 on, of which the oldest may be gone.
+
+    Attributes:
+        first: the number of the first that is there, or would be.
+        last: the number of the last that was said; 0 for none.
+        size: bytes that are held, about.
+    """
+
+    __slots__ = ("_blocks", "_sizes", "_tail", "first", "last", "size")
+
+    def __init__(self, said: int = 0) -> None:
+        """
+        Args:
+            said: how many responses were said before, elsewhere.
+        """
+        self.first, self.last = said + 1, said
+        self.size = 0
+        self._blocks: deque[Block] = deque()
+        self._tail: list[InferenceResponse] = []
+        self._sizes: list[int] = []
+
+    def add(self, response: InferenceResponse, size: int) -> bool:
+        """Take one more; whether to look now at how much there is.
+
+        Args:
+            response: nobody else's any more.
+            size: bytes of its data.
+        """
+        tail = self._tail
+        tail.append(response)
+        self._sizes.append(size)
+        self.last += 1
+        self.size += size + RESPONSE_BYTES
+        if len(tail) >= 2 * FOLDED:
+            self._fold(FOLDED)
+            return True
+        return size >= LARGE_BYTES
+
+    def fold(self) -> None:
+        """Make all of it bytes: nothing more comes, or for a while."""
+        while self._tail:
+            self._fold(min(FOLDED, len(self._tail)))
+
+    def _fold(self, count: int) -> None:
+        records = [taken_down(response) for response in self._tail[:count]]
+        sizes = sum(self._sizes[:count])
+        block = Block(self.last - len(self._tail) + 1, records, sizes)
+        self._blocks.append(block)
+        del self._tail[:count], self._sizes[:count]
+        self.size += block.size - sizes - RESPONSE_BYTES * count
+
+    def after(self, number: int) -> Sequence[InferenceResponse]:
+        """The next responses after one, as many as are at hand together; empty after the last.
+
+        Args:
+            number: from `first` - 1 to `last`.
+        """
+        in_tail = number - (self.last - len(self._tail))
+        if in_tail >= 0:
+            return self._tail[in_tail:]
+        return [restored(record) for record in self._records(number)]
+
+    def records_after(self, number: int) -> Sequence[Recorded]:
+        """The same, taken down."""
+        in_tail = number - (self.last - len(self._tail))
+        if in_tail >= 0:
+            return [taken_down(response) for response in self._tail[in_tail:]]
+        return self._records(number)
+
+    def _records(self, number: int) -> Sequence[Recorded]:
+        # Readers are mostly near the end.
+        for block in reversed(self._blocks):
+            if block.first <= number + 1:
+                return block.records()[number + 1 - block.first :]
+        raise IndexError(number)
+
+    def chunks_after(self, number: int, is_all: bool) -> tuple[int, list[Chunk]]:
+        """How many responses after one, at least one, and they as bytes.
+
+        Args:
+            number: from `first` - 1 to `last` - 1.
+            is_all: whether no more come: otherwise what will be made bytes with others is left for
+                later, where there are any before it.
+
+        Raises:
+            TypeError, ValueError, OverflowError: a response has no such form.
+        """
+        chunks: list[Chunk] = []
+        at, size = number, 0
+        for block in self._blocks:
+            if block.first == at + 1 and block.chunk is not None and size < CHUNKS_BYTES:
+                chunks.append(block.chunk)
+                at, size = block.last, size + block.size
+        if not chunks or (is_all and self._tail and at == self.last - len(self._tail)):
+            some = self.records_after(at)[:FOLDED]
+            chunks.append(encode(some))
+            at += len(some)
+        return at - number, chunks
+
+    def drop(self, heard: int) -> bool:
+        """Drop the oldest responses that lie together; whether there were any.
+
+        Args:
+            heard: the number of the last that may be dropped.
+        """
+        before_tail = self.last - len(self._tail)
+        if not self._blocks and heard > before_tail:
+            self._fold(min(len(self._tail), heard - before_tail, FOLDED))
+        if not self._blocks or self._blocks[0].last > heard:
+            return False
+        block = self._blocks.popleft()
+        self.size -= block.size
+        self.first = block.last + 1
+        return True
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._blocks.clear()
+        self._tail.clear()
+        self._sizes.clear()
+        self.size = 0
+        self.first = self.last + 1
+
+
+def taken_down(response: InferenceResponse) -> Recorded:
+    """A response, with the id that it has; when it came is not told."""
+    parameters = response.parameters
+    return Recorded(
+        response.model_name,
+        response.model_version,
+        0.0,
+        None if parameters is None else said_by(parameters),
+        response.outputs,
+        id=response.id,
+    )
+
+
+def restored(record: Recorded) -> InferenceResponse:
+    """The response that was taken down."""
+    said = record.parameters
+    parameters = None if said is None else Parameters(**said)
+    return response_of(
+        record.model_name, record.model_version, record.id, record.outputs, parameters
+    )

@@ -1,0 +1,364 @@
+"""This instance's part in what all keep together: its runs are written to the store, others' are
+read from it, and taken over where their instance is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from mlserver import MLModel
+from mlserver.types import InferenceRequest
+from mlserver.utils import generate_uuid
+
+from ..access import callers
+from ..errors import (
+    DrainingError,
+    ForgottenError,
+    LostStreamError,
+    MovedError,
+    NoSuchStreamError,
+    StoreLostError,
+)
+from ..models.messages import set_id
+from ..recordings.recorded import Recorded
+from ..recordings.recording import MalformedError
+from ..settings import ResumeSettings
+from ..streams.answers import One
+from ..streams.calls import Taken
+from ..streams.data_plane import StreamingDataPlane
+from .endings import is_cancelled, state_of
+from .head import Head
+from .mirror import Mirror, records_behind
+from .position import Position, new_id
+from .publisher import Publisher
+from .request_bytes import pack_head, unpack_head
+from .run import RUNNING, Run, Shared
+from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError
+from .taking_over import can_go_on, is_repeatable, rest_of
+
+# How long a reader from elsewhere, who has more than the store, is waited for.
+AHEAD_SECONDS = 2.0
+# How long a stream may take to be known in the store.
+BEGIN_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    first: int
+    last: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A run that another instance has, as far as the store knows; the names are a run's."""
+
+    head: Head
+    log: Said
+    state: str
+    seconds_left: float | None = None
+
+    @classmethod
+    def of(cls, head: Head, kept: Kept) -> Elsewhere:
+        state = RUNNING if kept.ending is None else state_of(kept.ending)
+        return cls(head, Said(kept.first, kept.last), state)
+
+
+class Counted:
+    """A stream's requests, counted."""
+
+    def __init__(self, requests: AsyncIterator[InferenceRequest]) -> None:
+        self._requests = requests
+        self._count = 0
+        self._ended = False
+
+    def __aiter__(self) -> Counted:
+        return self
+
+    async def __anext__(self) -> InferenceRequest:
+        try:
+            request = await anext(self._requests)
+        except StopAsyncIteration:
+            self._ended = True
+            raise
+        self._count += 1
+        return request
+
+    @property
+    def was_sole(self) -> bool:
+        """Whether there was one, and there are no more."""
+        ended = self._ended or getattr(self._requests, "has_ended", False)
+        return self._count == 1 and ended
+
+
+class Runner(Shared, Protocol):
+    """Who has this instance's runs."""
+
+    def keep(self, run: Run) -> Run: ...
+
+    def go_on(self, run: Run, responses: Any, slot: Any) -> None:
+        """Have a run say what a model says, in a slot of the limits."""
+
+
+class Sharing:
+    """
+    Attributes:
+        store: what all instances share.
+    """
+
+    def __init__(
+        self, store: Store, data_plane: StreamingDataPlane, settings: ResumeSettings, runs: Runner
+    ) -> None:
+        self.store = store
+        self._data_plane, self._settings, self._runs = data_plane, settings, runs
+        # Runs of ours that another instance could go on with.
+        self._portable: dict[str, Run] = {}
+        self._publishers: dict[str, Publisher] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # Streams that go on under another id here, and behind which response.
+        self._moved: dict[str, tuple[Run, int]] = {}
+        self._finding: dict[tuple[str, str], asyncio.Task[Run]] = {}
+
+    def begin(
+        self,
+        run: Run,
+        model: MLModel,
+        first: InferenceRequest,
+        requests: AsyncIterator[InferenceRequest],
+    ) -> AsyncIterator[InferenceRequest]:
+        """Write a run that begins here; gives its requests, which are to be read instead.
+
+        Args:
+            first: of the requests.
+        """
+        if not first.id:
+            set_id(first, generate_uuid())  # it is the same where it is asked again
+        if isinstance(requests, One):
+            self._publish(run, model, first, begins=True)
+            return requests
+        publisher = self._publish(run, model, None, begins=True)
+
+        counted = Counted(requests)
+
+        def head() -> bytes | None:
+            if not counted.was_sole:
+                return None
+            self._portable[run.head.id] = run
+            return pack_head(run.head, first)
+
+        if can_go_on(model, first):
+            publisher.ask_for_head(head)
+        return counted
+
+    def _publish(
+        self,
+        run: Run,
+        model: MLModel,
+        request: InferenceRequest | None,
+        *,
+        begins: bool,
+        stored: int = 0,
+    ) -> Publisher:
+        portable = request is not None and can_go_on(model, request)
+        head = pack_head(run.head, request if portable else None) if begins else None
+        publisher = Publisher(run, self.store, self._settings.store.lease_seconds, stored)
+        publisher.start(head, hasattr(model, "resume_from") and not is_repeatable(model))
+        if portable:
+            self._portable[run.head.id] = run
+        self._publishers[run.head.id] = publisher
+        task = self._spawn(publisher.done())
+        task.add_done_callback(lambda _: self._over(run))
+        return publisher
+
+    def _over(self, run: Run) -> None:
+        del self._publishers[run.head.id]
+        self._portable.pop(run.head.id, None)
+
+    async def known(self, run: Run, number: int = 0) -> None:
+        """Wait until other instances can find a run of ours, up to a response; or never will."""
+        if publisher := self._publishers.get(run.head.id):
+            await publisher.begun.wait()
+            await publisher.reached(number)
+
+    async def find(self, stream: str) -> Run:
+        """A stream of the current caller that is not here. Many who ask at once look once.
+
+        Raises:
+            NoSuchStreamError: the caller has none of this id.
+            StoreLostError
+            LostStreamError: it was lost with its instance.
+            MLServerError: it cannot be taken over now.
+        """
+        owner = callers.current().identity
+        if (moved := self._moved.get(stream)) and moved[0].head.owner == owner:
+            return moved[0]
+        task = self._finding.get((owner, stream))
+        if task is None:
+            task = self._finding[owner, stream] = self._spawn(self._find(stream, owner))
+            task.add_done_callback(lambda _: self._finding.pop((owner, stream), None))
+        return await asyncio.shield(task)
+
+    async def reach(self, run: Run, position: Position) -> None:
+        """Have a run, found for a position, be as far as its reader.
+
+        Raises:
+            LostStreamError: it went on behind an earlier response, under another id.
+            MovedError: nobody runs it now; who comes back finds who goes on with it.
+        """
+        if position.stream != run.head.id:
+            last = self._moved[position.stream][1]
+            if position.after > last:
+                raise LostStreamError(last)
+        elif run.began_elsewhere:
+            await run.until(position.after, AHEAD_SECONDS)
+            if position.after > run.log.last and isinstance(run.error, MovedError):
+                # It was lost before the store had all that its reader has.
+                raise MovedError()
+
+    async def _find(self, stream: str, owner: str) -> Run:
+        try:
+            kept = await self._look(stream, owner)
+            head, request = unpack_head(kept.head)
+            callers.authorise(head.model)
+            if kept.moved is not None:
+                return await self._follow_move(stream, owner, kept)
+            if kept.is_cancelled or (kept.ending is not None and is_cancelled(kept.ending)):
+                raise NoSuchStreamError(stream)
+            if kept.ending is None and not kept.is_held:
+                return await self._take_over(stream, kept, head, request)
+            return await self._mirror(head, kept)
+        except (GoneError, MalformedError):
+            raise NoSuchStreamError(stream) from None
+        except LeftBehindError as error:
+            raise ForgottenError(error.first - 1, error.first, stream) from None
+        except (StoreError, NotHeldError) as error:
+            raise StoreLostError() from error
+
+    async def _look(self, stream: str, owner: str) -> Kept:
+        try:
+            return await self.store.look(stream, owner)
+        except GoneError:
+            # Its first response may have been faster than the store.
+            await asyncio.sleep(BEGIN_SECONDS)
+            return await self.store.look(stream, owner)
+
+    async def _follow_move(self, stream: str, owner: str, kept: Kept) -> Run:
+        assert kept.moved is not None
+        run = await self._find(kept.moved, owner)
+        self._remember(stream, run, kept.last)
+        return run
+
+    async def _mirror(self, head: Head, kept: Kept) -> Run:
+        """It runs elsewhere, or has ended."""
+
+        def cancel() -> None:
+            self._spawn(self._cancel(head))
+
+        mirror = Mirror(head, self._settings, self._runs, self.store, kept, cancel)
+        self._runs.keep(mirror)
+        await mirror.until(kept.last, self._settings.store.timeout_seconds * 4)
+        return mirror
+
+    async def _take_over(
+        self, stream: str, kept: Kept, head: Head, request: InferenceRequest | None
+    ) -> Run:
+        """Nobody runs it any more: it goes on here, or not at all."""
+        if self._data_plane.calls.stopping:
+            raise DrainingError()
+        model = await self._data_plane.model(head.model, head.version)
+        if request is None or not can_go_on(model, request):
+            raise LostStreamError(kept.last)
+        repeats = is_repeatable(model)
+        if not repeats and kept.first > 1:
+            raise LostStreamError(kept.last)
+        slot = self._data_plane.calls.slot_at_once()
+        await slot.__aenter__()
+        taken = False
+        try:
+            taken = await self.store.take(stream)
+        finally:
+            if not taken:
+                await slot.__aexit__(None, None, None)
+        if not taken:
+            return await self._find(stream, head.owner)  # another was faster
+        try:
+            # Again: it may have been written to before we held it.
+            kept = await self.store.look(stream, head.owner)
+            records = await self._records(stream, kept)
+        except BaseException:
+            await slot.__aexit__(None, None, None)
+            raise
+        going_on = head if repeats else replace(head, id=new_id())
+        run = Run(going_on, self._settings, self._runs, said=kept.first - 1)
+        run.began_elsewhere = True
+        for record in records:
+            run.add(record)
+        self._runs.keep(run)
+        responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
+        self._runs.go_on(run, responses, Taken(slot))
+        if repeats:
+            self._publish(run, model, request, begins=False, stored=kept.last)
+        else:
+            publisher = self._publish(run, model, request, begins=True)
+            self._remember(stream, run, kept.last)
+            await publisher.reached(kept.last)
+            with suppress(StoreError, NotHeldError):
+                await self.store.move(stream, head.owner, run.head.id)
+        return run
+
+    async def _records(self, stream: str, kept: Kept) -> list[Recorded]:
+        found: list[Recorded] = []
+        after = kept.first - 1
+        async with aclosing(self.store.read(stream, after, kept.last)) as parts:
+            async for part in parts:
+                found += records_behind(part, after)
+                after = part.last
+        return found
+
+    def _remember(self, stream: str, run: Run, last: int) -> None:
+        for known, (each, _) in list(self._moved.items()):
+            if each.is_forgotten:
+                del self._moved[known]
+        self._moved[stream] = run, last
+
+    async def _cancel(self, head: Head) -> None:
+        with suppress(StoreError):
+            await self.store.cancel(head.id)
+
+    async def others(self, owner: str, known: Collection[str]) -> list[Elsewhere]:
+        """A caller's streams that are not known here.
+
+        Raises:
+            StoreLostError
+        """
+        found = []
+        try:
+            kept = await self.store.streams(owner)
+        except StoreError as error:
+            raise StoreLostError() from error
+        for stream, each in kept.items():
+            if stream not in known and each.moved is None:
+                with suppress(MalformedError):
+                    found.append(Elsewhere.of(unpack_head(each.head)[0], each))
+        return found
+
+    def hand_over(self) -> None:
+        """This instance stops: what others can go on with is theirs."""
+        for run in list(self._portable.values()):
+            run.stop(MovedError())
+
+    async def close(self) -> None:
+        """All is written, or given up."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.store.lease_seconds)
+        await self.store.close()
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

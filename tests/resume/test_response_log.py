@@ -1,0 +1,96 @@
+"""What a stream said, by number, as bytes and as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+
+from mlserver_streaming.models.messages import output, response
+from mlserver_streaming.resume.response_log import FOLDED, ResponseLog
+
+
+def said(number: int, **parameters: Any) -> InferenceResponse:
+    outputs = [output("y", "BYTES", [1], [f"word{number}"], "str")]
+    own = Parameters(**parameters) if parameters else None
+    return response("m", None, f"r{number % 2}", outputs, own)
+
+
+def log_of(count: int) -> ResponseLog:
+    log = ResponseLog()
+    for number in range(1, count + 1):
+        log.add(said(number), 6)
+    return log
+
+
+def rest(log: ResponseLog, after: int) -> list[tuple[str | None, str]]:
+    """All that comes after a response, however it lies together."""
+    found = []
+    while some := log.after(after):
+        after += len(some)
+        found += [(each.id, each.outputs[0].data.root[0]) for each in some]
+    return found
+
+
+@pytest.mark.parametrize("count", [0, 1, FOLDED, 2 * FOLDED, 5 * FOLDED + 7])
+def test_it_is_read_on_from_any_response(count: int):
+    log = log_of(count)
+    whole = [(f"r{n % 2}", f"word{n}") for n in range(1, count + 1)]
+    for _ in range(2):
+        assert (log.first, log.last) == (1, count)
+        for after in range(count + 1):
+            assert rest(log, after) == whole[after:]
+        log.fold()
+
+
+def test_two_hundred_words_take_few_bytes():
+    log = log_of(200)
+    log.fold()
+    assert log.size < 16 * 1024
+
+
+def test_the_oldest_are_dropped_up_to_what_was_heard():
+    log = log_of(3 * FOLDED)
+    before = log.size
+    assert not log.drop(FOLDED - 1)  # not half of what lies together
+    assert log.drop(FOLDED)
+    assert log.first == FOLDED + 1
+    assert log.size < before
+    assert next(word for _, word in rest(log, FOLDED)) == f"word{FOLDED + 1}"
+    while log.drop(3 * FOLDED):
+        pass
+    assert (log.first, log.last, log.size) == (3 * FOLDED + 1, 3 * FOLDED, 0)
+
+
+def test_a_log_may_go_on_where_another_ended():
+    log = ResponseLog(said=40)
+    assert (log.first, log.last) == (41, 40)
+    log.add(said(41), 6)
+    assert [word for _, word in rest(log, 40)] == ["word41"]
+
+
+def test_what_has_no_form_in_bytes_is_kept_as_it_is():
+    log = ResponseLog()
+    odd = said(1, score=float("nan"))
+    log.add(odd, 6)
+    log.fold()
+    [found] = log.after(0)
+    assert found.parameters is not None
+    assert np.isnan(found.parameters.model_extra["score"])  # type: ignore[index]
+
+
+def test_arrays_and_parameters_come_back():
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensor = ResponseOutput.model_construct(
+        name="y", datatype="FP32", shape=[2, 3], data=TensorData.model_construct(root=array)
+    )
+    log = ResponseLog()
+    log.add(response("m", "v1", "r", [tensor], Parameters(headers={"Ce-Id": "r"}, score=1)), 24)
+    log.fold()
+    [found] = log.after(0)
+    assert np.array_equal(found.outputs[0].data.root, array)
+    assert found.parameters == Parameters(headers={"Ce-Id": "r"}, score=1)
+    [record] = log.records_after(0)
+    assert (record.id, record.model_version) == ("r", "v1")

@@ -1,0 +1,346 @@
+"""Two replicas and a real store between them: read elsewhere, taken over, handed over, and faults.
+
+A replica here is its `Runs` and its connections to the store; both ask the same models.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from mlserver_streaming.access import callers
+from mlserver_streaming.access.callers import ANYBODY, Caller
+from mlserver_streaming.errors import (
+    LostStreamError,
+    MLServerError,
+    MovedError,
+    NoSuchStreamError,
+    StillAheadError,
+    StoreLostError,
+)
+from mlserver_streaming.models.streaming_model import StreamingModel
+from mlserver_streaming.models.tensors import TEXT, bytes_output
+from mlserver_streaming.resume.opening import share
+from mlserver_streaming.resume.position import Position
+from mlserver_streaming.resume.runs import Runs
+from mlserver_streaming.settings import StreamingSettings
+from mlserver_streaming.streams.answers import One
+from tests.redis_server import RedisServer, needs_redis
+from tests.streams.planes import ask, plane_of
+
+pytestmark = needs_redis
+N = 50
+
+
+class Counting(StreamingModel):
+    """Says 1 to N; behind `gate` it waits until that is opened. `asked` is how often."""
+
+    gate = 10
+    open = asyncio.Event()
+    asked = 0
+
+    async def respond(self, request, sequence, said=0):
+        type(self).asked += 1
+        run = self.asked
+        for number in range(said + 1, N + 1):
+            if number == self.gate + 1:
+                await type(self).open.wait()
+            yield self.response(request, [bytes_output("y", [self.word(run, number)], TEXT)])
+
+    def word(self, run: int, number: int) -> str:
+        return str(number)
+
+
+class Resuming(Counting):
+    """Goes on, in words of its own."""
+
+    def word(self, run: int, number: int) -> str:
+        return f"{run}:{number}"
+
+    def resume_from(self, request, responses):
+        said = [each.outputs[0].data.root[0].split(":") for each in responses]
+        assert [int(number) for _, number in said] == [*range(1, len(said) + 1)]
+        assert len({run for run, _ in said}) == 1
+        return self.respond(request, None, len(responses))
+
+
+class Moody(Counting):
+    """Says otherwise each time, and its settings say that it does not."""
+
+    def word(self, run: int, number: int) -> str:
+        return f"{run}:{number}"
+
+
+@pytest.fixture(scope="module")
+def running():
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    running.empty()
+    for model in (Counting, Resuming, Moody):
+        model.open, model.asked = asyncio.Event(), 0
+    yield running
+    running.empty()
+
+
+class Replica:
+    """
+    Attributes:
+        runs: its streams.
+    """
+
+    def __init__(self, plane, runs):
+        self.plane, self.runs = plane, runs
+
+    async def begin(self, requests=None, said=10):
+        """A stream that begins here, once the store has so much of it."""
+        request = ask()
+        run = self.runs.begin(
+            requests or One(request),
+            request,
+            await self.plane.model("m"),
+            None,
+            self.plane.calls.slot_at_once,
+        )
+        await self.runs.sharing.known(run, said)
+        return run
+
+    async def read(self, position: str, count: int = N) -> list[str]:
+        """What a reader who comes here is told, as `<stream's number> <text>`, up to so many."""
+        found: list[str] = []
+        reader = await self.runs.resume(Position.read(position))
+        async with aclosing(reader.with_ids()) as responses:
+            if count:
+                async for response in responses:
+                    said = response.parameters.model_extra["resume_id"]
+                    found.append(f"{said.rpartition('.')[2]} {response.outputs[0].data.root[0]}")
+                    if len(found) == count:
+                        break
+        return found
+
+    def die(self):
+        """Nobody is told."""
+        for publisher in self.runs.sharing._publishers.values():
+            publisher._task.cancel()
+        for run in list(self.runs._runs.values()):
+            run._task.cancel()
+
+
+@asynccontextmanager
+async def two(server, tmp_path, model=Counting, lease=0.5, **extra) -> AsyncIterator[list[Replica]]:
+    url = {"url": server.url, "lease_seconds": lease, "timeout_seconds": 1}
+    async with plane_of(tmp_path, {"m": model}, extra=extra) as plane:
+        block = plane.streaming.resume.model_copy(
+            update={"store": StreamingSettings(resume={"store": url}).resume.store}
+        )
+        plane.streaming = plane.streaming.model_copy(update={"resume": block})
+        replicas = [Replica(plane, Runs(plane, plane.resume.figures)) for _ in range(2)]
+        for replica in replicas:
+            share(replica.runs, plane, ".")
+        try:
+            yield replicas
+        finally:
+            Counting.open.set(), Resuming.open.set(), Moody.open.set()
+            for replica in replicas:
+                replica.die()
+                await replica.runs.close()
+
+
+def numbers(first: int, last: int, word: str = "{}") -> list[str]:
+    return [f"{number} " + word.format(number) for number in range(first, last + 1)]
+
+
+async def test_a_reader_at_another_replica_hears_what_was_said_and_the_rest(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        assert await b.read(f"{stream}.0", 10) == numbers(1, 10)
+        reading = [asyncio.create_task(b.read(f"{stream}.{after}")) for after in (0, 3, 10)]
+        await asyncio.sleep(0)
+        Counting.open.set()
+        assert await asyncio.gather(*reading) == [
+            numbers(1, N),
+            numbers(4, N),
+            numbers(11, N),
+        ]
+        assert await a.read(f"{stream}.7") == numbers(8, N)
+        assert (await b.runs.find(stream)).is_over(N)
+        assert Counting.asked == 1
+
+
+async def test_nobody_elsewhere_hears_a_gap_or_the_future(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        for at in range(11):
+            assert await b.read(f"{stream}.{at}", min(3, 10 - at)) == numbers(
+                at + 1, min(at + 3, 10)
+            )
+        Counting.open.set()
+        with pytest.raises(StillAheadError):
+            await b.read(f"{stream}.51")
+
+
+async def test_a_stream_is_listed_and_cancelled_at_another_replica(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        run = await a.begin()
+        await b.read(f"{run.head.id}.0", 10)
+        async with asyncio.timeout(10):
+            (listed,) = await b.runs.own()
+            assert (listed.head.id, listed.state, listed.log.last) == (run.head.id, "running", 10)
+            (await b.runs.find(run.head.id)).cancel()
+            with pytest.raises(MLServerError, match="cancelled"):
+                await run.after(10)
+        assert run.state == "cancelled"
+        for replica in (a, b):
+            with pytest.raises(NoSuchStreamError):
+                await replica.runs.find(run.head.id)
+
+
+async def test_a_stream_of_another_caller_is_not_found_elsewhere(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        await b.read(f"{stream}.0", 10)
+        callers.set_current(Caller("else", frozenset({"infer"})))
+        try:
+            for replica in (a, b):
+                with pytest.raises(NoSuchStreamError):
+                    await replica.read(f"{stream}.0")
+                assert await replica.runs.own() == []
+        finally:
+            callers.set_current(ANYBODY)
+
+
+async def come_back(replica: Replica, position: str) -> list[str]:
+    """As a client does: again where it is told to."""
+    while True:
+        try:
+            return await replica.read(position)
+        except MovedError:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_model_that_says_the_same_is_asked_again(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        assert await a.read(f"{stream}.0", 8) == numbers(1, 8)
+        await b.read(f"{stream}.0", 10)
+        a.die()
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.8") == numbers(9, N)
+        assert await b.read(f"{stream}.0") == numbers(1, N)
+        assert Counting.asked == 2
+
+
+async def test_readers_who_come_at_once_take_it_over_once(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        await b.read(f"{stream}.0", 10)
+        a.die()
+        Counting.open.set()
+        positions = [f"{stream}.{after % 10}" for after in range(16)]
+        found = await asyncio.gather(*(come_back(b, position) for position in positions))
+        assert found == [numbers(after % 10 + 1, N) for after in range(16)]
+        assert Counting.asked == 2
+
+
+async def test_a_model_that_says_otherwise_after_all_ends_its_stream(server, tmp_path):
+    async with two(server, tmp_path, Moody, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        await b.read(f"{stream}.0", 10)
+        a.die()
+        Moody.open.set()
+        with pytest.raises(LostStreamError, match="lost after response 10"):
+            await come_back(b, f"{stream}.5")
+
+
+async def test_a_model_that_can_goes_on_behind_what_was_said(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        assert await a.read(f"{stream}.0", 10) == numbers(1, 10, "1:{}")
+        a.die()
+        Resuming.open.set()
+        assert await come_back(b, f"{stream}.4") == [
+            *numbers(5, 10, "1:{}"),
+            *numbers(11, N, "2:{}"),
+        ]
+        # It has another id now, since whoever had more of it would have had something else.
+        going_on = (await b.runs.find(stream)).head.id
+        assert going_on != stream
+        assert await a.read(f"{going_on}.30") == numbers(31, N, "2:{}")
+        with pytest.raises(LostStreamError, match="lost after response 10"):
+            await b.read(f"{stream}.11")
+
+
+async def test_any_other_stream_is_lost_with_its_replica(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        await b.read(f"{stream}.0", 10)
+        a.die()
+        with pytest.raises(LostStreamError, match="lost after response 10"):
+            await come_back(b, f"{stream}.10")
+
+
+async def test_one_request_of_many_there_might_have_been(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+
+        async def requests():
+            yield ask()
+
+        stream = (await a.begin(requests())).head.id
+        assert await b.read(f"{stream}.0", 10) == numbers(1, 10)
+        Counting.open.set()
+        assert await b.read(f"{stream}.0") == numbers(1, N)
+
+
+async def test_a_replica_that_stops_hands_over_what_others_can_go_on_with(server, tmp_path):
+    async with two(server, tmp_path, lease=30, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        told = asyncio.create_task(a.read(f"{stream}.0"))
+        await b.read(f"{stream}.0", 10)
+        a.runs.hand_over()
+        with pytest.raises(MovedError):
+            await told
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.10") == numbers(11, N)
+
+
+async def test_a_replica_that_stops_keeps_what_nobody_can_go_on_with(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        reading = asyncio.create_task(b.read(f"{stream}.0"))
+        a.runs.hand_over()
+        Counting.open.set()
+        assert await reading == numbers(1, N)
+
+
+@pytest.mark.parametrize("model", [Counting, Resuming])
+@pytest.mark.parametrize("fault", ["dead", "full", "empty", "hung"])
+async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, model):
+    model.open, model.asked = asyncio.Event(), 0
+    with RedisServer() as server:
+        async with two(server, tmp_path, model, lease=3) as (a, b):
+            streams = [(await a.begin()).head.id for _ in range(50)]
+            await asyncio.gather(*(b.read(f"{stream}.0", 10) for stream in streams))
+            reading = [asyncio.create_task(a.read(f"{stream}.0")) for stream in streams]
+            await asyncio.sleep(0)
+            {
+                "dead": server.kill,
+                "full": server.fill,
+                "empty": server.empty,
+                "hung": server.hang,
+            }[fault]()
+            model.open.set()
+            for found in await asyncio.gather(*reading):
+                assert [each.split()[0] for each in found] == [str(n) for n in range(1, N + 1)]
+            for stream in streams[:3]:
+                try:
+                    found = await b.read(f"{stream}.5")
+                except (MLServerError, StoreLostError) as error:
+                    assert error.status_code in (404, 410, 503)
+                else:
+                    assert [each.split()[0] for each in found] == [str(n) for n in range(6, N + 1)]
+            if fault == "hung":
+                server.go_on()
