@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ import pytest
 import websockets
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
+from websockets.server import ServerProtocol
 
 from mlserver_streaming.errors import IdleError
+from mlserver_streaming.rest import websocket_protocol
 from mlserver_streaming.rest.websocket_protocol import FRAME_BYTES
+from mlserver_streaming.streams import turns
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
 from tests.sockets.serving import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, raw, serving
 from tests.streams.planes import answer, asked, plane_of
@@ -351,6 +355,39 @@ async def test_many_empty_fragments_take_no_memory(port: int) -> None:
         connection.send(frame(TEXT, data, fin=False), frame(CONT, fin=False) * 50_000, frame(CONT))
         opcode, _ = await connection.frame()
         assert opcode == TEXT
+
+
+@pytest.mark.parametrize(
+    "tiny", [frame(PING), frame(PONG), frame(CONT, fin=False)], ids=["pings", "pongs", "fragments"]
+)
+async def test_a_flood_of_tiny_frames_leaves_others_their_turns(
+    port: int, tiny: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (turns, websocket_protocol):
+        monkeypatch.setattr(module, "TURN_SECONDS", 0)
+    parsed = Counter[int]()
+    rounds = 0
+    receive = ServerProtocol.receive_data
+
+    def counted(connection: ServerProtocol, data: bytes) -> None:
+        parsed[rounds] += len(data)
+        receive(connection, data)
+
+    async def go_round() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async with raw(port, "a") as connection:
+        monkeypatch.setattr(ServerProtocol, "receive_data", counted)
+        going = asyncio.create_task(go_round())
+        flood = frame(TEXT, b"{", fin=False) + tiny * 20_000 + frame(CONT, b'"end": true}')
+        connection.send(flood)
+        assert (await connection.closed())[0] == 1000
+        going.cancel()
+    assert parsed.total() >= len(flood)
+    assert max(parsed.values()) <= 2 * websocket_protocol.PIECE_BYTES
 
 
 # -- pace and ends --
