@@ -19,10 +19,11 @@ from ..resume.runs import Runs
 from ..resume.sharing import Elsewhere
 from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
-from .accepting import accepts_gzip
+from .accepting import EVENTS_TYPE, accepts_gzip
 from .asked import App
 from .events import JSON, Answers
 from .generate import FlatAnswers
+from .request_check import IS_HEAD
 from .resumable_events import STREAM_ID, ResumableEvents
 
 STREAMS = "/v2/streams"
@@ -54,6 +55,11 @@ class KeptStreams:
         if request.method == "DELETE":
             (await self._runs().find(request.path_params["stream_id"])).cancel()
             await Response(status_code=204)(request.scope, request.receive, send)
+        elif IS_HEAD in request.scope:
+            # At once: who reads a stream waits for its end.
+            run = await self._runs().find(request.path_params["stream_id"])
+            there = Response(None, 200, {STREAM_ID: run.head.id}, EVENTS_TYPE)
+            await there(request.scope, request.receive, send)
         else:
             await self.read(request, send)
 
@@ -134,8 +140,8 @@ class KeptStreams:
 
 def wants_no_answer(request: Request) -> bool:
     """Whether who asks would rather have the stream's address than listen now."""
-    said = request.headers.get(PREFER)
-    return said is not None and RESPOND_ASYNC in (each.strip().lower() for each in said.split(","))
+    said = ",".join(request.headers.getlist(PREFER)).lower().split(",")
+    return RESPOND_ASYNC in (each.partition(";")[0].strip() for each in said)
 
 
 def form_of(answers: Answers) -> dict[str, Any]:

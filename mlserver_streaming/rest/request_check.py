@@ -11,6 +11,9 @@ from .host import has_proper_host
 # What there is to ask for, of the service as a whole.
 METHODS = {"Allow": "GET, HEAD, POST"}
 
+# In the scope of a request whose answer has no body, for who would take long over one.
+IS_HEAD = "is_head"
+
 
 class RequestCheck:
     """Refuses what HTTP lets it refuse; HEAD is asked of the app as GET, wherever that is."""
@@ -31,7 +34,7 @@ class RequestCheck:
                 return
             if scope["method"] == "HEAD":
                 # uvicorn has the method too, and keeps the body back.
-                scope = {**scope, "method": "GET"}
+                scope = {**scope, "method": "GET", IS_HEAD: True}
             elif scope["method"] == "OPTIONS" and scope["path"] == "*":
                 await Response(status_code=204, headers=METHODS)(scope, receive, send)
                 return

@@ -6,7 +6,9 @@ read elsewhere. All expire.
 https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 
-# Keys: 5 the set of its caller's streams. Args: holder, lease ms, kept ms, head, stream, the time.
+# Keys: 5 the set of its caller's streams. Args: holder, lease ms, kept ms, head, stream, the time,
+# what stands before and behind a stream's id in its table's key. A set does not expire while its
+# caller comes: with each stream that is added, some that have expired are looked for.
 BEGIN = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'head', ARGV[4], 'first', 1, 'last', 0, 'bytes', 0)
@@ -14,6 +16,11 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
 redis.call('ZADD', KEYS[5], ARGV[6], ARGV[5])
 redis.call('PEXPIRE', KEYS[5], 2 * ARGV[3])
+for _, each in ipairs(redis.call('ZRANDMEMBER', KEYS[5], 3)) do
+  if redis.call('EXISTS', ARGV[7] .. each .. ARGV[8]) == 0 then
+    redis.call('ZREM', KEYS[5], each)
+  end
+end
 return 1
 """
 
@@ -84,6 +91,19 @@ if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'moved', ARGV[3])
 redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', ARGV[2], '')
+return 1
+"""
+
+# Keys: 5 the set of its caller's streams. Args: holder, stream, channel. One that another has taken
+# meanwhile, to its end even, is his.
+DROP = """
+local holder = redis.call('GET', KEYS[3])
+if holder and holder ~= ARGV[1] then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'moved') == 1 then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('ZREM', KEYS[5], ARGV[2])
+redis.call('PUBLISH', ARGV[3], '')
 return 1
 """
 

@@ -32,6 +32,7 @@ from .store import (
 )
 
 PREFIX = "mlserver-streaming:resume:"
+TABLE_KEY = ":table"
 # Of one stream, read at once.
 CHUNKS = 64
 # How often who follows a stream looks whether it is still held, and whether a ring was lost.
@@ -70,11 +71,13 @@ class RedisStore:
         self._take, self._release = register(scripts.TAKE), register(scripts.RELEASE)
         self._cancel, self._look = register(scripts.CANCEL), register(scripts.LOOK)
         self._move, self._amend = register(scripts.MOVE), register(scripts.AMEND)
+        self._drop = register(scripts.DROP)
 
     async def begin(self, stream: str, owner: str, head: bytes) -> None:
         sealed = self._seal.close(("head", stream, owner), head)
 
         arguments = [self._holder, self._lease, self._kept, sealed, stream, time()]
+        arguments += [PREFIX, TABLE_KEY]
         keys = [*_keys(stream), _set(owner)]
         if not await self._link.ask(lambda: self._begin(keys=keys, args=arguments)):
             raise NotHeldError(stream)
@@ -203,14 +206,8 @@ class RedisStore:
         await self._link.ask(lambda: self._cancel(keys=_keys(stream), args=arguments))
 
     async def drop(self, stream: str, owner: str) -> None:
-        async def ask() -> None:
-            async with self._link.client.pipeline(transaction=False) as pipe:
-                pipe.delete(*_keys(stream))
-                pipe.zrem(_set(owner), stream)
-                pipe.publish(_channel(stream), b"")
-                await pipe.execute()
-
-        await self._link.ask(ask)
+        keys, arguments = [*_keys(stream), _set(owner)], [self._holder, stream, _channel(stream)]
+        await self._link.ask(lambda: self._drop(keys=keys, args=arguments))
 
     async def streams(self, owner: str) -> dict[str, Kept]:
         names = await self._link.ask(lambda: self._link.client.zrange(_set(owner), 0, -1))
@@ -233,7 +230,8 @@ class RedisStore:
 
 def _keys(stream: str) -> list[str]:
     """The table, the chunks, the lease, whether it is read elsewhere."""
-    return [f"{PREFIX}{stream}:{what}" for what in ("table", "chunks", "lease", "reader")]
+    base = PREFIX + stream
+    return [base + TABLE_KEY, *(f"{base}:{what}" for what in ("chunks", "lease", "reader"))]
 
 
 def _channel(stream: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from mlserver import MLModel
 from mlserver.types import InferenceRequest
@@ -118,6 +119,8 @@ class Sharing:
         # Runs of ours that another instance could go on with.
         self._portable: dict[str, Run] = {}
         self._publishers: dict[str, Publisher] = {}
+        # Others' that are read here.
+        self._mirrors: WeakSet[Mirror] = WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
         # Streams that go on under another id here, and behind which response.
         self._moved: dict[str, tuple[Run, int]] = {}
@@ -260,6 +263,7 @@ class Sharing:
 
         mirror = Mirror(head, self._settings, self._runs, self.store, kept, cancel)
         self._runs.keep(mirror)
+        self._mirrors.add(mirror)
         await mirror.until(kept.last, self._settings.store.timeout_seconds * 4)
         return mirror
 
@@ -347,8 +351,9 @@ class Sharing:
         return found
 
     def hand_over(self) -> None:
-        """This instance stops: what others can go on with is theirs."""
-        for run in list(self._portable.values()):
+        """This instance stops: what others can go on with is theirs, and so are the readers of what
+        others run."""
+        for run in [*self._portable.values(), *self._mirrors]:
             run.stop(MovedError())
 
     async def close(self) -> None:

@@ -174,7 +174,7 @@ class Store(Protocol):
         """Have it cancelled by who runs it."""
 
     async def drop(self, stream: str, owner: str) -> None:
-        """Forget it."""
+        """Forget it, unless another has taken it meanwhile."""
 
     async def streams(self, owner: str) -> dict[str, Kept]:
         """A caller's streams."""

@@ -45,6 +45,8 @@ from .triton.messages import CLASSES
 SERVICE = "inference.GRPCInferenceService"
 # Call metadata that says where in which stream its client was.
 RESUME = "x-resume"
+# How long who sends it may take to say that he asks nothing: it comes with it, mostly.
+CLOSE_SECONDS = 0.05
 # Requests of which MLServer's protobuf does not know the parameters.
 READ_BY_US = {
     f"RepositoryModel{call}": CLASSES["RepositoryModelRequest"] for call in ("Load", "Unload")
@@ -140,10 +142,19 @@ class StreamingServicer(InferenceServicer):
         position = Position.read(str(place))
         run = await self._runs().find(position.stream)
         async with self._open(context, metadata, NO_SLOT) as call:
-            reader = await self._runs().resume(position)
+            asking = asyncio.create_task(without_requests(messages))
+            try:
+                # Before anything is written: gRPC loses the end of a call whose client writes.
+                await asyncio.wait([asking], timeout=CLOSE_SECONDS)
+                if asking.done():
+                    asking.result()
+                reader = await self._runs().resume(position)
+            except BaseException:
+                asking.cancel()
+                raise
             async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
                 models.read_on(reader.with_ids(), bool(run.head.form.get("raw")))
-                await without_requests(messages)
+                await asking
 
     def _runs(self) -> Runs:
         found: Runs | None = self._data_plane.resume

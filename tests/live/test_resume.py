@@ -94,6 +94,23 @@ async def test_a_stream_that_nobody_hears_at_first_is_there_for_two(client: http
     assert 50 < listed["seconds_left"] <= 60
 
 
+async def test_a_look_at_a_stream_that_runs_is_answered_at_once(
+    client: httpx.AsyncClient, tmp_path: Path
+):
+    body = probe(steps=3, gate=str(tmp_path / "gate"), resumable=True)
+    # RFC 7240: a preference may have parameters, and a line of its own.
+    prefer = [("prefer", "wait=1"), ("prefer", "Respond-Async; as=asked")]
+    begun = await client.post(path("probe", "infer_stream"), json=body, headers=prefer)
+    assert begun.status_code == 202
+    at = begun.headers["location"]
+    looked = await client.head(at)
+    assert (looked.status_code, looked.headers["x-stream-id"]) == (200, begun.json()["id"])
+    assert (await client.head(at + "x")).status_code == 404
+    [listed] = [each for each in (await client.get("/v2/streams")).json() if each["id"] in at]
+    assert listed["seconds_left"] is not None  # who looks is no reader
+    assert (await client.delete(at)).status_code == 204
+
+
 async def test_who_cancels_a_stream_ends_its_model_and_its_readers(
     client: httpx.AsyncClient, tmp_path: Path
 ):
@@ -235,6 +252,17 @@ async def test_a_grpc_client_that_comes_back_wrongly_is_told_how(service: Servic
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stream(address, [], metadata=(("x-resume", "3"),))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_grpc_client_that_comes_back_and_asks_is_answered_and_told(service: Service):
+    found = await stream(service.grpc_address, [text_request("a b", resumable=True)])
+    place = (("x-resume", found[0].parameters["resume_id"].string_param),)
+    async with channel(service.grpc_address) as connection:
+        call = connection.stream_stream(SERVICE + "ModelStreamInfer")
+        for _ in range(10):
+            # It ended: with what there was, or with the refusal. It hung where a message was cut.
+            reading = call(iter([text_request("c").SerializeToString()]), metadata=place)
+            assert await reading.code() in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 async def test_a_sequence_and_a_wish_for_outputs_are_answered_as_ever(client: httpx.AsyncClient):

@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from mlserver_streaming.resume.redis_link import RedisLink
-from mlserver_streaming.resume.redis_store import PREFIX, RedisStore
+from mlserver_streaming.resume.redis_store import PREFIX, RedisStore, _set
 from mlserver_streaming.resume.seal import Seal
 from mlserver_streaming.resume.store import (
     GoneError,
@@ -117,7 +117,7 @@ async def test_who_asks_for_another_callers_stream_finds_none(one, other):
         with pytest.raises(GoneError):
             await asked
     assert (list(await other.streams(OWNER)), await other.streams("else")) == ([ID], {})
-    await other.drop(ID, OWNER)
+    await one.drop(ID, OWNER)
     assert await other.streams(OWNER) == {}
 
 
@@ -173,6 +173,29 @@ async def test_who_writes_is_told_that_it_is_read_elsewhere(one, other):
             pass
         await one.write(ID, part(2))
         assert await waiting == part(2)
+
+
+async def test_who_was_away_drops_no_stream_that_another_took(server, one):
+    async with replica(server, lease_seconds=0.05) as away:
+        await away.begin(ID, OWNER, b"head")
+        await away.write(ID, part(1))
+        while not await one.take(ID):
+            pass
+        await away.drop(ID, OWNER)
+        await one.write(ID, part(2, ending=b"over"))
+        await away.drop(ID, OWNER)
+        assert [each.count for each in await heard(one)] == [1, 1, 0]
+        assert [*await one.streams(OWNER)] == [ID]
+
+
+async def test_a_callers_set_holds_few_that_have_expired(server):
+    async with replica(server, seconds=0.02) as store:
+        for number in range(200):
+            await store.begin(f"{number}", OWNER, b"head")
+            await asyncio.sleep(0.001)
+        held = await store._link.client.zcard(_set(OWNER))
+        # A third at most, in the long run, beside those that are there.
+        assert held < 130
 
 
 async def test_a_stream_that_moved_is_nobodys_to_take(one, other):

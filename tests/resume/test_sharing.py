@@ -307,6 +307,20 @@ async def test_a_replica_that_stops_hands_over_what_others_can_go_on_with(server
         assert await come_back(b, f"{stream}.10") == numbers(11, N)
 
 
+async def test_a_replica_that_stops_sends_its_readers_of_others_streams_away(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        reading = asyncio.create_task(b.read(f"{stream}.0"))
+        # Polled: nobody else knows that it is read.
+        while not any(run.readers for run in b.runs._runs.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        b.runs.hand_over()
+        with pytest.raises(MovedError):
+            await reading
+        Counting.open.set()
+        assert await a.read(f"{stream}.10") == numbers(11, N)
+
+
 async def test_a_replica_that_stops_keeps_what_nobody_can_go_on_with(server, tmp_path):
     async with two(server, tmp_path) as (a, b):
         stream = (await a.begin()).head.id
