@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
-from ..recordings.recorded import Recorded, said_by
+from ..recordings.recorded import said_by
 from .head import Head
 from .position import Position
 from .response_log import ResponseLog
@@ -43,8 +43,8 @@ class Reader:
         self._run = run
         self.heard = after
 
-    async def batches(self) -> AsyncGenerator[Sequence[Recorded], None]:
-        """The responses after `heard` as they were taken down, as many as there are at a time.
+    async def batches(self) -> AsyncGenerator[Sequence[InferenceResponse], None]:
+        """The responses after `heard`, as many as there are at a time.
 
         Whoever takes a batch has it when he asks for the next one.
 
@@ -53,8 +53,7 @@ class Reader:
             MLServerError: what the run ended with, after its last response.
         """
         run = self._run
-        while await run.after(self.heard):
-            some = run.log.records_after(self.heard)
+        while some := await run.after(self.heard):
             yield some
             self.heard += len(some)
             run.was_heard()

@@ -9,7 +9,7 @@ from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
 from ..recordings.recorded import Recorded, said_by
-from ..recordings.recording import Chunk, decode, encode
+from ..recordings.recording import Chunk, decode, encode, encode_texts
 
 # What Python holds for a response of one small tensor, beside its data (as in cache/flight.py).
 RESPONSE_BYTES = 2560
@@ -28,21 +28,21 @@ class Block:
 
     __slots__ = ("_records", "chunk", "first", "last", "size")
 
-    def __init__(self, first: int, records: Sequence[Recorded], sizes: int) -> None:
+    def __init__(self, first: int, responses: Sequence[InferenceResponse], sizes: int) -> None:
         """
         Args:
             sizes: of their data, in all.
         """
         self.first = first
-        self.last = first + len(records) - 1
+        self.last = first + len(responses) - 1
         self.chunk: Chunk | None = None
         self._records: Sequence[Recorded] = ()
         try:
-            self.chunk = chunk = encode(records)
+            self.chunk = chunk = encoded(responses)
             self.size = chunk.size
         except (TypeError, ValueError, OverflowError):  # one has no such form: as it is, then
-            self._records = records
-            self.size = sizes + RESPONSE_BYTES * len(records)
+            self._records = [taken_down(response) for response in responses]
+            self.size = sizes + RESPONSE_BYTES * len(responses)
 
     def records(self) -> Sequence[Recorded]:
         return self._records if self.chunk is None else list(decode(self.chunk))
@@ -93,9 +93,8 @@ class ResponseLog:
             self._fold(min(FOLDED, len(self._tail)))
 
     def _fold(self, count: int) -> None:
-        records = [taken_down(response) for response in self._tail[:count]]
         sizes = sum(self._sizes[:count])
-        block = Block(self.last - len(self._tail) + 1, records, sizes)
+        block = Block(self.last - len(self._tail) + 1, self._tail[:count], sizes)
         self._blocks.append(block)
         del self._tail[:count], self._sizes[:count]
         self.size += block.size - sizes - RESPONSE_BYTES * count
@@ -110,13 +109,6 @@ class ResponseLog:
         if in_tail >= 0:
             return self._tail[in_tail:]
         return [restored(record) for record in self._records(number)]
-
-    def records_after(self, number: int) -> Sequence[Recorded]:
-        """The same, taken down."""
-        in_tail = number - (self.last - len(self._tail))
-        if in_tail >= 0:
-            return [taken_down(response) for response in self._tail[in_tail:]]
-        return self._records(number)
 
     def _records(self, number: int) -> Sequence[Recorded]:
         # Readers are mostly near the end.
@@ -143,8 +135,8 @@ class ResponseLog:
                 chunks.append(block.chunk)
                 at, size = block.last, size + block.size
         if not chunks or (is_all and self._tail and at == self.last - len(self._tail)):
-            some = self.records_after(at)[:FOLDED]
-            chunks.append(encode(some))
+            some = self.after(at)[:FOLDED]
+            chunks.append(encoded(some))
             at += len(some)
         return at - number, chunks
 
@@ -171,6 +163,16 @@ class ResponseLog:
         self._sizes.clear()
         self.size = 0
         self.first = self.last + 1
+
+
+def encoded(responses: Sequence[InferenceResponse]) -> Chunk:
+    """Responses as bytes.
+
+    Raises:
+        TypeError, ValueError, OverflowError: one has no such form.
+    """
+    chunk = encode_texts(responses)
+    return chunk or encode([taken_down(response) for response in responses])
 
 
 def taken_down(response: InferenceResponse) -> Recorded:
