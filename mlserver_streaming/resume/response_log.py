@@ -14,9 +14,11 @@ from ..recordings.recording import Chunk, decode, encode, encode_texts
 # What Python holds for a response of one small tensor, beside its data (as in cache/flight.py).
 RESPONSE_BYTES = 2560
 # Responses that are made into bytes at once, while as many newer ones stay as they are. Few enough
-# that Python's garbage collector hardly meets one; enough that who keeps up with a model which
-# never waits does not read back from bytes what has just been said.
+# that Python's garbage collector hardly meets one.
 FOLDED = 24
+# Responses that stay as they are at most: while nobody reads; and while somebody does, who is not
+# to read back from bytes what a model that never waits has said in one turn of the loop.
+UNREAD_TAIL, READ_TAIL = 2 * FOLDED, 4 * FOLDED
 # Given as bytes at once, about.
 CHUNKS_BYTES = 1024 * 1024
 # A response that counts by itself: all bounds are many times what so many smaller ones hold.
@@ -55,9 +57,10 @@ class ResponseLog:
         first: the number of the first that is there, or would be.
         last: the number of the last that was said; 0 for none.
         size: bytes that are held, about.
+        most: how many of the newest stay as they are.
     """
 
-    __slots__ = ("_blocks", "_sizes", "_tail", "first", "last", "size")
+    __slots__ = ("_blocks", "_due", "_sizes", "_tail", "first", "last", "most", "size")
 
     def __init__(self, said: int = 0) -> None:
         """
@@ -66,6 +69,8 @@ class ResponseLog:
         """
         self.first, self.last = said + 1, said
         self.size = 0
+        self.most = UNREAD_TAIL
+        self._due = said + UNREAD_TAIL
         self._blocks: deque[Block] = deque()
         self._tail: list[InferenceResponse] = []
         self._sizes: list[int] = []
@@ -82,10 +87,20 @@ class ResponseLog:
         self._sizes.append(size)
         self.last += 1
         self.size += size + RESPONSE_BYTES
-        if len(tail) >= 2 * FOLDED:
+        if self.last < self._due:
+            return size >= LARGE_BYTES
+        self._due = self.last + FOLDED
+        while len(tail) >= self.most:
             self._fold(FOLDED)
-            return True
-        return size >= LARGE_BYTES
+        return True
+
+    def fold_up_to(self, heard: int) -> bool:
+        """Make the oldest bytes where all who keep up have them; whether there were any."""
+        tail = self._tail
+        if len(tail) < UNREAD_TAIL or heard < self.last - len(tail) + FOLDED:
+            return False
+        self._fold(FOLDED)
+        return True
 
     def fold(self) -> None:
         """Make all of it bytes: nothing more comes, or for a while."""
