@@ -159,7 +159,7 @@ def encode_texts(responses: Sequence[InferenceResponse]) -> Chunk | None:
     kind: Any = type(data[0]) if type(data) is list and len(data) == 1 else None
     if kind is not str and kind is not bytes:
         return None
-    texts = []
+    texts: list[Any] = []
     said: dict[str, Any] = {}
     for response in responses:
         outputs = response.outputs
@@ -300,10 +300,15 @@ def _decode(chunk: Chunk) -> Iterator[Recorded]:
     ]
     if told and isinstance(told[0], str):
         form, texts, sayings = told
+        if form not in ("text", "bytes") or chunk.tensors or not isinstance(ids, str | None):
+            raise MalformedError("no texts")
         for index, text in enumerate(texts):
-            data = [text.encode() if form == "bytes" else text]
-            output = ResponseOutput.model_validate({**tensors[0], "data": data})
-            yield Recorded(name, version, 0.0, sayings.get(str(index)), [output], id=ids)
+            own = sayings.get(str(index))
+            if not isinstance(text, str) or not isinstance(own, dict | None):
+                raise MalformedError("no response")
+            content = [text.encode() if form == "bytes" else text]
+            output = ResponseOutput.model_validate({**tensors[0], "data": content})
+            yield Recorded(name, version, 0.0, own, [output], id=ids)
         return
     if not isinstance(ids, list):
         ids = [ids] * len(told)
