@@ -28,6 +28,7 @@ from clients.command import reported
 from clients.errors import ClientError
 from clients.server_process import HOST, ServerProcess, ServiceError, answers_ok, on_ports
 from clients.service import COMMAND, PROJECT
+from mlserver_streaming.ports import require_free
 from mlserver_streaming.settings import StreamingSettings, settings_file
 
 CONFIG = Path(__file__).with_name("haproxy") / "haproxy.cfg"
@@ -231,6 +232,11 @@ def main(count: int, host: str, with_store: bool, show: bool) -> None:
             click.echo(config, nl=False)
             return
         balancer = Balancer(config, LOGS, listen=host, ports=front)
+        # HAProxy would share them with another, and each would get half of the calls.
+        require_free(
+            "" if host == "*" else host,
+            {"http_port": front.http, "grpc_port": front.grpc, "triton_port": front.triton},
+        )
         if not is_loopback(host) and settings.auth.keys_file is None and settings.auth.jwt is None:
             click.echo(
                 f"ANYBODY WHO REACHES {host} MAY USE THIS SERVICE: set "

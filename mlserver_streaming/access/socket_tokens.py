@@ -19,8 +19,10 @@ from .keys_file import digest
 
 PREFIX = "mlt_"
 SECRET_BYTES = 32
-# Of one caller, those that are neither used nor over; of all, those that are not over.
+# Those that are neither used nor over.
 MOST_OF_ONE, MOST = 1_000, 50_000
+# Used ones whose end is remembered yet.
+USED_KEPT = 100
 
 UNKNOWN = (
     "The socket's token is not known here: it was used, or is over; POST /v2/tokens gives another."
@@ -51,7 +53,7 @@ class SocketTokens:
             OverLimitError: there are too many.
         """
         self._forget()
-        if self._of_one[caller.identity] >= MOST_OF_ONE or len(self._ends) >= MOST:
+        if self._of_one[caller.identity] >= MOST_OF_ONE or len(self._callers) >= MOST:
             raise OverLimitError("Too many tokens wait to be used; try again in a moment.")
         token = new_token()
         key = digest(token)
@@ -79,6 +81,10 @@ class SocketTokens:
         now = self._now()
         while self._ends and self._ends[0][0] <= now:
             self._remove(heapq.heappop(self._ends)[1])
+        if len(self._ends) > 2 * len(self._callers) + USED_KEPT:
+            # Those that were used: who uses many must not cost the others theirs, nor memory.
+            self._ends = [end for end in self._ends if end[1] in self._callers]
+            heapq.heapify(self._ends)
 
     def _remove(self, key: bytes) -> Caller | None:
         caller = self._callers.pop(key, None)

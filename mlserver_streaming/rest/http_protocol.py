@@ -178,6 +178,8 @@ class HttpProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or (self._in_body and not _in_pieces(cycle)):
             cycle = None
+        if cycle is not None and cycle.disconnected:  # it was refused
+            cycle = None
         if (self._in_head or self._in_body) and not self._is_deaf:
             self._refuse("The request is cut off: its sender closed the connection amid it.")
         if cycle is None or not HalfClosed.can_be_asked(cycle):

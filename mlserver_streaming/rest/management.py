@@ -67,7 +67,7 @@ async def _changes(request: Request) -> Mapping[str, Any]:
     if request.method != "POST":
         return {}
     body = await read_body(request, MAX_BODY_BYTES)
-    return parse_json(body) if body else {}
+    return parse_json(body, "the settings to change") if body else {}
 
 
 def _json(found: Mapping[str, Any]) -> Response:

@@ -51,7 +51,9 @@ class RepositoryEndpoints:
     async def index(self, request: Request) -> Response:
         body = await read_body(request, MAX_BODY_BYTES)
         try:
-            payload = RepositoryIndexRequest.model_validate(parse_json(body) if body else {})
+            payload = RepositoryIndexRequest.model_validate(
+                parse_json(body, "'ready'") if body else {}
+            )
         except ValidationError as error:
             raise BadRequestError("Field 'ready' must be true or false.") from error
         found = await self._handlers.index(payload)
@@ -62,7 +64,7 @@ class RepositoryEndpoints:
 async def _parameters(request: Request) -> Mapping[str, Any]:
     """What a load or unload says besides its model; MLServer's clients send no body."""
     body = await read_body(request, MAX_LOAD_BYTES)
-    found = parse_json(body).get("parameters") if body else None
+    found = parse_json(body, "'parameters'").get("parameters") if body else None
     if found is not None and not isinstance(found, dict):
         raise BadRequestError("Field 'parameters' must be a JSON object.")
     return found or {}

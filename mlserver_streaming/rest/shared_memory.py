@@ -67,7 +67,7 @@ class SharedMemoryEndpoints:
 
     async def register(self, request: Request) -> Response:
         own = regions_of(self._regions, request)
-        asked = parse_json(await read_body(request, MAX_BODY_BYTES))
+        asked = parse_json(await read_body(request, MAX_BODY_BYTES), "'key' and 'byte_size'")
         key = asked.get("key")
         if not isinstance(key, str):
             raise BadRequestError("Field 'key' must be the name of a file under /dev/shm.")

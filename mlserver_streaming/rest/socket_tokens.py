@@ -32,7 +32,7 @@ class SocketTokenEndpoint:
         return [Route(PATH, self.make, methods=["POST"], include_in_schema=False)]
 
     async def make(self, request: Request) -> Response:
-        asked = parse_json(await read_body(request, MAX_BODY_BYTES))
+        asked = parse_json(await read_body(request, MAX_BODY_BYTES), "'model'")
         model, seconds = asked.get("model"), asked.get("seconds", USUAL_SECONDS)
         if not isinstance(model, str) or not model:
             raise BadRequestError("'model' must be the name of the model that the token is for.")

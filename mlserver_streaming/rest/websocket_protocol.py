@@ -7,10 +7,12 @@ has a way past ASGI: messages that are ready together leave as one write.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import logging
 import struct
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -22,15 +24,16 @@ from websockets.frames import Close, Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from ..streams.turns import in_turns
+from ..streams.turns import TURN_SECONDS, in_turns
 from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
 
 # The key in an ASGI scope's extensions of the connection itself.
 FRAMES = "mlserver_streaming.frames"
 # What is read ahead of who takes it. More than one, so that a close or a hang-up is seen.
 MESSAGES_AHEAD, BYTES_AHEAD = 16, 256 * 1024
-# What is parsed at once: the smallest frames have six bytes, and each takes fifty times as much.
-PIECE_BYTES = 16 * 1024
+# What is parsed at once: the smallest frames have six bytes, and each takes fifty times as much of
+# memory, and 20 us.
+PIECE_BYTES = 4 * 1024
 # After we have closed: for the peer to take it, and to say so. Closed at once, with what it still
 # sends unread, the connection would be reset, and it could lose the reason.
 CLOSE_SECONDS = 5
@@ -44,8 +47,8 @@ DEFLATE = ServerPerMessageDeflateFactory(
 )
 # Of text: shorter ones hardly shrink alone, and longer ones would keep the loop.
 COMPRESSED_BYTES = range(1024, COPIED_BYTES)
-# A compressed frame is undone at once, 64 MiB in a fifth of a second.
-INFLATED_BYTES = 8 * 1024 * 1024
+# A frame is unmasked at once, and undone where it is compressed: so many bytes in some 50 ms.
+FRAME_BYTES = 8 * 1024 * 1024
 # What a connection says of itself is in the service's own lines.
 QUIET = logging.getLogger("mlserver.websockets")
 QUIET.setLevel(logging.WARNING)
@@ -87,13 +90,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         size = self.config.ws_max_size
         extensions = [DEFLATE] if self.config.ws_per_message_deflate else []
-        self.conn = _Connection(extensions=extensions, max_size=size, logger=QUIET)
+        most = None if size is None else (size, min(size, FRAME_BYTES))
+        self.conn = _Connection(extensions=extensions, max_size=most, logger=QUIET)
         self.is_gone = False
         self.on_gone: Callable[[], object] | None = None
         self._part: bytearray | None = None
         self._is_text = False
         self._ahead = self._ahead_bytes = 0
         self._backlog = b""
+        # The rest of what came at once, on its way through the parser.
+        self._rest: asyncio.Task[None] | None = None
         # Nothing is read of what comes.
         self._is_deaf = False
         self._late_pong = b""
@@ -107,21 +113,43 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._read()
 
     def _read(self) -> None:
-        """Parse what has come, as far as there is room for it."""
+        """Parse what has come, as far as there is room for it. Of pings and empty fragments there
+        always is: what takes long is left for later, in turns with everybody's long work."""
+        if self._rest is None and not self._parse():
+            self._rest = self.loop.create_task(self._parse_rest())
+        self._hold_back()
+
+    async def _parse_rest(self) -> None:
+        try:
+            await in_turns(self._parsing())
+        finally:
+            self._rest = None
+        self._hold_back()
+
+    def _parsing(self) -> Steps[None]:
+        yield  # its turn
+        while not self._parse():
+            yield
+
+    def _parse(self) -> bool:
+        """Parse for as long as a turn lasts; whether that was all, for now."""
         data, self._backlog = memoryview(self._backlog), b""
-        at = 0
+        at, turn_over = 0, monotonic() + TURN_SECONDS
+        is_over = False
         while at < len(data) and not (self._is_deaf or self._is_opening() or self._has_enough()):
+            if is_over := at > 0 and monotonic() >= turn_over:
+                break
             self.conn.receive_data(data[at : at + PIECE_BYTES])  # type: ignore[arg-type]
             at += PIECE_BYTES
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 self._refuse()
-                return
+                return True
             self.handle_events()
             if self.conn.parser_exc is not None:
                 self.handle_parser_exception()
         if not self._is_deaf:
             self._backlog = bytes(data[at:])
-        self._hold_back()
+        return not is_over
 
     def _is_opening(self) -> bool:
         """Whether the upgrade is asked for and not answered: frames come too early."""
@@ -136,7 +164,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _hold_back(self) -> None:
         """Read no more than is wanted."""
-        has_enough = self._has_enough()
+        has_enough = self._rest is not None or self._has_enough()
         if has_enough != self.read_paused and not self.transport.is_closing():
             self.read_paused = has_enough
             if has_enough:
@@ -146,8 +174,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
-        if self.conn.extensions:
-            self.conn.max_fragment_size = INFLATED_BYTES
         if hasattr(self, "scope"):
             self.scope["extensions"][FRAMES] = {"frames": self}
 
@@ -206,6 +232,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_deaf, self._backlog = True, b""
+        if self._rest is not None:
+            self._rest.cancel()
         super().connection_lost(exc)
         self._leave()
 
@@ -373,9 +401,10 @@ class _Connection(ServerProtocol):
 
     def fail(self, code: Any, reason: str = "") -> None:
         if code == 1009:
-            reason = f"A message may have {self.max_message_size} bytes; send less at once."
-            if self.max_fragment_size is not None:
-                reason = f"{reason[:-1]}, and {self.max_fragment_size} in a frame."
+            reason = f"A message may have {self.max_message_size} bytes"
+            if self.max_fragment_size != self.max_message_size:
+                reason += f", {self.max_fragment_size} in a frame"
+            reason += "; send less at once."
         super().fail(code, fit_reason(SENTENCES.get(code, reason)))
 
 

@@ -22,16 +22,23 @@ from .steps import OBJECTS, Steps
 MAX_NESTING = 100
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
+# What an inference request has.
+INPUTS = "a list of 'inputs'"
+
+
+def parse_json(body: bytes, holding: str = INPUTS) -> dict[str, Any]:
     """The JSON object that a short body holds.
+
+    Args:
+        holding: what is to be in it, for who sent something else.
 
     Raises:
         BadRequestError: empty, not UTF-8, not JSON or not an object.
     """
     if not body:
-        raise BadRequestError("The request body is empty; send an inference request as JSON.")
+        raise BadRequestError(f"The request body is empty; send a JSON object with {holding}.")
     try:
-        return _object(orjson.loads(body))
+        return _object(orjson.loads(body), holding)
     except orjson.JSONDecodeError as error:
         try:
             body.decode()
@@ -65,9 +72,9 @@ def parse(body: bytes, limits: LimitSettings) -> Steps[tuple[dict[str, Any], dic
     return _object(parsed), rows
 
 
-def _object(parsed: Any) -> dict[str, Any]:
+def _object(parsed: Any, holding: str = INPUTS) -> dict[str, Any]:
     if not isinstance(parsed, dict):
-        raise BadRequestError("The request body must be a JSON object with a list of 'inputs'.")
+        raise BadRequestError(f"The request body must be a JSON object with {holding}.")
     return parsed
 
 

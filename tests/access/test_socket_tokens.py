@@ -80,13 +80,24 @@ def test_a_caller_has_a_bounded_number(
     tokens.make(USER, "m", 60)
 
 
-def test_all_together_are_bounded_used_or_not(
-    tokens: SocketTokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_together_are_bounded(tokens: SocketTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_tokens, "MOST", 2)
-    for _ in range(2):
-        tokens.take(tokens.make(USER, "m", 60))
+    first, _ = tokens.make(USER, "m", 60), tokens.make(USER, "m", 60)
     with pytest.raises(OverLimitError):
         tokens.make(BOSS, "m", 60)
-    clock.now = 60
+    tokens.take(first)
     tokens.make(BOSS, "m", 60)
+
+
+def test_who_uses_many_costs_the_others_none_and_no_memory(
+    tokens: SocketTokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_tokens, "MOST", 50)
+    kept = [tokens.make(BOSS, "m", seconds) for seconds in (61, 62)]
+    for _ in range(1_000):
+        tokens.take(tokens.make(USER, "m", 60))
+    assert len(tokens._ends) < 200
+    clock.now = 61
+    with pytest.raises(UnauthenticatedError):
+        tokens.take(kept[0])
+    assert tokens.take(kept[1]).name == "boss"

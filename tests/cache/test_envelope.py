@@ -62,7 +62,7 @@ def test_another_key_s_value_is_refused():
         unseal(b"mlserver-streaming:b", seal(KEY, of(b"a"), None), LIMIT)
 
 
-@pytest.mark.parametrize("value", [b"", b"MSC1", b"OK", os.urandom(500), b"MSC9" + bytes(100)])
+@pytest.mark.parametrize("value", [b"", b"MSC1", b"OK", bytes(range(1, 250)), b"MSC9" + bytes(100)])
 def test_another_program_s_value_is_refused(value: bytes):
     with pytest.raises(MalformedError):
         unseal(KEY, value, LIMIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,18 @@ def test_without_haproxy_one_line_says_where_it_is_to_be_had(
     done = CliRunner().invoke(replicas.main, ["2"])
     assert done.exit_code == 1
     assert "make haproxy" in done.output
+
+
+def test_a_port_that_another_haproxy_would_share_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    try:
+        replicas.haproxy()
+    except ClientError as error:
+        pytest.skip(str(error))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MLSERVER_HTTP_PORT", str(port))
+        done = CliRunner().invoke(replicas.main, ["2"])
+    assert done.exit_code == 1
+    assert f"Port {port} of 127.0.0.1 cannot be listened on" in done.output

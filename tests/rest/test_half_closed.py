@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from mlserver_streaming.rest.cycles import ANSWER
 from tests.rest.serving import PATIENCE, Received, asked, connected, rest, serving
 from tests.rest.test_http_messages import LAST, get, post
 
@@ -116,6 +117,25 @@ async def test_a_request_that_is_cut_off_is_told_so(monkeypatch, message, before
         writer.write_eof()
         ((status, said),) = Received(await rest(reader)).answers()
         assert (status, said[:35]) == (400, '{"error":"The request is cut off: i')
+
+
+async def test_who_was_refused_amid_a_body_is_asked_nothing(monkeypatch):
+    faults, taken = [], asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+
+    async def app(scope, receive, send):
+        # Later than its body turned out to be none.
+        scope["extensions"][ANSWER]["cycle"].take_in_pieces()
+        taken.set()
+        await receive()
+
+    async with serving(monkeypatch, app=app, **LIMITS) as port, connected(port) as (reader, writer):
+        writer.write(post(b"zz\r\n", b"Transfer-Encoding: chunked"))
+        assert Received(await rest(reader)).answers()[0][0] == 400
+        await asyncio.wait_for(taken.wait(), PATIENCE)
+        writer.write_eof()
+        await some_checks()
+    assert not faults
 
 
 async def test_a_cut_off_request_does_not_cost_the_one_before(monkeypatch):

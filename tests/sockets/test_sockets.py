@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ import pytest
 import websockets
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
+from websockets.server import ServerProtocol
 
 from mlserver_streaming.errors import IdleError
+from mlserver_streaming.rest import websocket_protocol
+from mlserver_streaming.rest.websocket_protocol import FRAME_BYTES
+from mlserver_streaming.streams import turns
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
 from tests.sockets.serving import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, raw, serving
 from tests.streams.planes import answer, asked, plane_of
@@ -217,7 +222,7 @@ async def test_compressed_only_when_asked(port: int) -> None:
         for number, text in enumerate(("word", "word " * 1000, "word " * 100_000, "word")):
             await socket.send(v2(text, str(number)))
             assert said((await heard(socket))[0]) == (str(number), text)
-        with pytest.raises(websockets.ConnectionClosedError, match=r"1009 .* in a frame\."):
+        with pytest.raises(websockets.ConnectionClosedError, match=r"1009 .* send less"):
             await socket.send(v2("x" * 9 * 1024 * 1024))
             await socket.recv()
     async with connect(port) as socket:
@@ -321,6 +326,15 @@ async def test_what_is_no_frame_closes_with_a_reason(port: int, sent: bytes, cod
         assert await connection.ended()
 
 
+async def test_a_frame_that_would_keep_the_loop_is_refused_when_it_is_announced(
+    plane: StreamingDataPlane,
+) -> None:
+    async with serving(plane, message_bytes=4 * FRAME_BYTES) as port, raw(port, "a") as connection:
+        connection.send(frame(BINARY, b"begin", length=FRAME_BYTES + 1))
+        found, reason = await connection.closed()
+        assert (found, f"{FRAME_BYTES} in a frame" in reason) == (1009, True)
+
+
 @pytest.mark.parametrize(
     ("early", "code"),
     [(frame(TEXT, b"{}"), 1000), (frame(3), 1002), (frame(CLOSE), 1005)],
@@ -341,6 +355,39 @@ async def test_many_empty_fragments_take_no_memory(port: int) -> None:
         connection.send(frame(TEXT, data, fin=False), frame(CONT, fin=False) * 50_000, frame(CONT))
         opcode, _ = await connection.frame()
         assert opcode == TEXT
+
+
+@pytest.mark.parametrize(
+    "tiny", [frame(PING), frame(PONG), frame(CONT, fin=False)], ids=["pings", "pongs", "fragments"]
+)
+async def test_a_flood_of_tiny_frames_leaves_others_their_turns(
+    port: int, tiny: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (turns, websocket_protocol):
+        monkeypatch.setattr(module, "TURN_SECONDS", 0)
+    parsed = Counter[int]()
+    rounds = 0
+    receive = ServerProtocol.receive_data
+
+    def counted(connection: ServerProtocol, data: bytes) -> None:
+        parsed[rounds] += len(data)
+        receive(connection, data)
+
+    async def go_round() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async with raw(port, "a") as connection:
+        monkeypatch.setattr(ServerProtocol, "receive_data", counted)
+        going = asyncio.create_task(go_round())
+        flood = frame(TEXT, b"{", fin=False) + tiny * 20_000 + frame(CONT, b'"end": true}')
+        connection.send(flood)
+        assert (await connection.closed())[0] == 1000
+        going.cancel()
+    assert parsed.total() >= len(flood)
+    assert max(parsed.values()) <= 2 * websocket_protocol.PIECE_BYTES
 
 
 # -- pace and ends --

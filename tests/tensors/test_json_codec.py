@@ -49,6 +49,12 @@ def test_a_body_that_is_no_json_object(body, status, said):
     assert caught.value.status_code == status
 
 
+@pytest.mark.parametrize("body", [b"", b"[]"])
+def test_a_body_of_another_call_says_what_that_takes(body):
+    with pytest.raises(BadRequestError, match="a JSON object with 'model'"):
+        parse_json(body, "'model'")
+
+
 @pytest.mark.parametrize(
     ("parsed", "said"),
     [
