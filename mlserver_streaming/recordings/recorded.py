@@ -116,7 +116,7 @@ def size_of_text(response: InferenceResponse) -> int | None:
     outputs = response.outputs
     if len(outputs) == 1:
         data = data_of(outputs[0])
-        if type(data) is list and len(data) == 1 and type(data[0]) is str:
+        if type(data) is list and len(data) == 1 and isinstance(data[0], str | bytes):
             return len(data[0])
     return None
 

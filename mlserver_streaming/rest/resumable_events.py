@@ -3,13 +3,17 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from time import monotonic
 from typing import Any
 
 from mlserver.types import InferenceResponse
 
 from ..errors import MLServerError, MovedError
 from ..resume.reader import Reader
-from .events import EventStreamResponse
+from .events import READY_BYTES, EventStreamResponse
 
 # Names the stream on each of its responses.
 STREAM_ID = "x-stream-id"
@@ -28,6 +32,7 @@ class ResumableEvents(EventStreamResponse):
         """
         super().__init__(reader.responses(), **how)
         self.raw_headers.append((STREAM_ID.encode(), stream.encode()))
+        self._reader = reader
         self._stream_id = stream.encode()
         self._number = reader.heard
         # Of a stream that is read on, no response is the whole answer.
@@ -44,6 +49,25 @@ class ResumableEvents(EventStreamResponse):
         self._ready.append(event)
         self._ready_bytes += len(event)
         return True
+
+    async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
+        # Who reads a run need not ask for each response.
+        reader = self._reader
+        reader.heard = self._number
+        turn_due = 0.0
+        async with aclosing(reader.batches()) as batches:
+            async for batch in batches:
+                for response in batch:
+                    if not self._add(response):
+                        await self._add_large(response)
+                    now = monotonic()
+                    if self._waited:
+                        self._waited = False
+                        turn_due = now + self._turn_seconds()
+                    if self._ready_bytes >= READY_BYTES:
+                        await self._flush()
+                    elif now >= turn_due:
+                        await asyncio.sleep(0)
 
     def _lead(self) -> bytes:
         self._number += 1

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
-from ..recordings.recorded import Recorded, said_by
+from ..recordings.recorded import said_by
 from .head import Head
 from .position import Position
 from .response_log import ResponseLog
@@ -25,7 +25,7 @@ class Readable(Protocol):
 
     async def after(self, number: int) -> Sequence[InferenceResponse]: ...
 
-    def was_heard(self) -> None: ...
+    def was_heard(self, number: int) -> None: ...
 
     def leave(self, reader: Reader) -> None: ...
 
@@ -43,8 +43,8 @@ class Reader:
         self._run = run
         self.heard = after
 
-    async def batches(self) -> AsyncGenerator[Sequence[Recorded], None]:
-        """The responses after `heard` as they were taken down, as many as there are at a time.
+    async def batches(self) -> AsyncGenerator[Sequence[InferenceResponse], None]:
+        """The responses after `heard`, as many as there are at a time.
 
         Whoever takes a batch has it when he asks for the next one.
 
@@ -53,11 +53,10 @@ class Reader:
             MLServerError: what the run ended with, after its last response.
         """
         run = self._run
-        while await run.after(self.heard):
-            some = run.log.records_after(self.heard)
+        while some := await run.after(self.heard):
             yield some
             self.heard += len(some)
-            run.was_heard()
+            run.was_heard(self.heard)
 
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
         """The responses after `heard`, which counts them: the one that is given is the next.
@@ -71,7 +70,7 @@ class Reader:
                 for response in some:
                     yield response
                     self.heard += 1
-                run.was_heard()
+                run.was_heard(self.heard)
         finally:
             self.leave()
 
@@ -84,7 +83,7 @@ class Reader:
                 for response in some:
                     yield _with_id(response, str(Position(stream, self.heard + 1)))
                     self.heard += 1
-                run.was_heard()
+                run.was_heard(self.heard)
         finally:
             self.leave()
 

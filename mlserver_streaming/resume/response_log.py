@@ -9,14 +9,16 @@ from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
 from ..recordings.recorded import Recorded, said_by
-from ..recordings.recording import Chunk, decode, encode
+from ..recordings.recording import Chunk, decode, encode, encode_texts
 
 # What Python holds for a response of one small tensor, beside its data (as in cache/flight.py).
 RESPONSE_BYTES = 2560
 # Responses that are made into bytes at once, while as many newer ones stay as they are. Few enough
-# that Python's garbage collector hardly meets one; enough that who keeps up with a model which
-# never waits does not read back from bytes what has just been said.
+# that Python's garbage collector hardly meets one.
 FOLDED = 24
+# Responses that stay as they are at most: while nobody reads; and while somebody does, who is not
+# to read back from bytes what a model that never waits has said in one turn of the loop.
+UNREAD_TAIL, READ_TAIL = 2 * FOLDED, 4 * FOLDED
 # Given as bytes at once, about.
 CHUNKS_BYTES = 1024 * 1024
 # A response that counts by itself: all bounds are many times what so many smaller ones hold.
@@ -28,21 +30,21 @@ class Block:
 
     __slots__ = ("_records", "chunk", "first", "last", "size")
 
-    def __init__(self, first: int, records: Sequence[Recorded], sizes: int) -> None:
+    def __init__(self, first: int, responses: Sequence[InferenceResponse], sizes: int) -> None:
         """
         Args:
             sizes: of their data, in all.
         """
         self.first = first
-        self.last = first + len(records) - 1
+        self.last = first + len(responses) - 1
         self.chunk: Chunk | None = None
         self._records: Sequence[Recorded] = ()
         try:
-            self.chunk = chunk = encode(records)
+            self.chunk = chunk = encoded(responses)
             self.size = chunk.size
         except (TypeError, ValueError, OverflowError):  # one has no such form: as it is, then
-            self._records = records
-            self.size = sizes + RESPONSE_BYTES * len(records)
+            self._records = [taken_down(response) for response in responses]
+            self.size = sizes + RESPONSE_BYTES * len(responses)
 
     def records(self) -> Sequence[Recorded]:
         return self._records if self.chunk is None else list(decode(self.chunk))
@@ -55,9 +57,10 @@ class ResponseLog:
         first: the number of the first that is there, or would be.
         last: the number of the last that was said; 0 for none.
         size: bytes that are held, about.
+        most: how many of the newest stay as they are.
     """
 
-    __slots__ = ("_blocks", "_sizes", "_tail", "first", "last", "size")
+    __slots__ = ("_blocks", "_due", "_sizes", "_tail", "first", "last", "most", "size")
 
     def __init__(self, said: int = 0) -> None:
         """
@@ -66,6 +69,8 @@ class ResponseLog:
         """
         self.first, self.last = said + 1, said
         self.size = 0
+        self.most = UNREAD_TAIL
+        self._due = said + UNREAD_TAIL
         self._blocks: deque[Block] = deque()
         self._tail: list[InferenceResponse] = []
         self._sizes: list[int] = []
@@ -82,10 +87,20 @@ class ResponseLog:
         self._sizes.append(size)
         self.last += 1
         self.size += size + RESPONSE_BYTES
-        if len(tail) >= 2 * FOLDED:
+        if self.last < self._due:
+            return size >= LARGE_BYTES
+        self._due = self.last + FOLDED
+        while len(tail) >= self.most:
             self._fold(FOLDED)
-            return True
-        return size >= LARGE_BYTES
+        return True
+
+    def fold_up_to(self, heard: int) -> bool:
+        """Make the oldest bytes where all who keep up have them; whether there were any."""
+        tail = self._tail
+        if len(tail) < UNREAD_TAIL or heard < self.last - len(tail) + FOLDED:
+            return False
+        self._fold(FOLDED)
+        return True
 
     def fold(self) -> None:
         """Make all of it bytes: nothing more comes, or for a while."""
@@ -93,9 +108,8 @@ class ResponseLog:
             self._fold(min(FOLDED, len(self._tail)))
 
     def _fold(self, count: int) -> None:
-        records = [taken_down(response) for response in self._tail[:count]]
         sizes = sum(self._sizes[:count])
-        block = Block(self.last - len(self._tail) + 1, records, sizes)
+        block = Block(self.last - len(self._tail) + 1, self._tail[:count], sizes)
         self._blocks.append(block)
         del self._tail[:count], self._sizes[:count]
         self.size += block.size - sizes - RESPONSE_BYTES * count
@@ -110,13 +124,6 @@ class ResponseLog:
         if in_tail >= 0:
             return self._tail[in_tail:]
         return [restored(record) for record in self._records(number)]
-
-    def records_after(self, number: int) -> Sequence[Recorded]:
-        """The same, taken down."""
-        in_tail = number - (self.last - len(self._tail))
-        if in_tail >= 0:
-            return [taken_down(response) for response in self._tail[in_tail:]]
-        return self._records(number)
 
     def _records(self, number: int) -> Sequence[Recorded]:
         # Readers are mostly near the end.
@@ -143,8 +150,8 @@ class ResponseLog:
                 chunks.append(block.chunk)
                 at, size = block.last, size + block.size
         if not chunks or (is_all and self._tail and at == self.last - len(self._tail)):
-            some = self.records_after(at)[:FOLDED]
-            chunks.append(encode(some))
+            some = self.after(at)[:FOLDED]
+            chunks.append(encoded(some))
             at += len(some)
         return at - number, chunks
 
@@ -171,6 +178,16 @@ class ResponseLog:
         self._sizes.clear()
         self.size = 0
         self.first = self.last + 1
+
+
+def encoded(responses: Sequence[InferenceResponse]) -> Chunk:
+    """Responses as bytes.
+
+    Raises:
+        TypeError, ValueError, OverflowError: one has no such form.
+    """
+    chunk = encode_texts(responses)
+    return chunk or encode([taken_down(response) for response in responses])
 
 
 def taken_down(response: InferenceResponse) -> Recorded:

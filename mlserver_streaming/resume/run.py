@@ -32,7 +32,7 @@ from ..recordings.recorded import Recorded, size_of
 from ..settings import ResumeSettings
 from .head import Head
 from .reader import Reader
-from .response_log import ResponseLog, restored
+from .response_log import READ_TAIL, UNREAD_TAIL, ResponseLog, restored
 
 # Who reads a stream holds no slot of the limits: so many may read one at once.
 MAX_READERS = 16
@@ -186,6 +186,7 @@ class Run:
             raise OverLimitError(f"{MAX_READERS} read this stream already; try again in a moment.")
         reader = Reader(self, after)
         self._readers.add(reader)
+        self.log.most = READ_TAIL
         self._was_read = True
         self._watch()
         self._give_room()
@@ -240,8 +241,10 @@ class Run:
                     self._waiting.append(future)
                     await future
 
-    def was_heard(self) -> None:
-        """A reader has got further."""
+    def was_heard(self, number: int) -> None:
+        """A reader has got further: to this response."""
+        while self.log.fold_up_to(number):
+            self._count()
         if self._room is not None:
             self._give_room()
 
@@ -250,6 +253,7 @@ class Run:
         if reader in self._readers:
             self._readers.remove(reader)
             if not self._readers:
+                self.log.most = UNREAD_TAIL
                 self._left()
                 self._watch()
             self._give_room()

@@ -9,7 +9,7 @@ import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
 from mlserver_streaming.models.messages import output, response
-from mlserver_streaming.resume.response_log import FOLDED, ResponseLog
+from mlserver_streaming.resume.response_log import FOLDED, ResponseLog, taken_down
 
 
 def said(number: int, **parameters: Any) -> InferenceResponse:
@@ -92,5 +92,19 @@ def test_arrays_and_parameters_come_back():
     [found] = log.after(0)
     assert np.array_equal(found.outputs[0].data.root, array)
     assert found.parameters == Parameters(headers={"Ce-Id": "r"}, score=1)
-    [record] = log.records_after(0)
+    record = taken_down(found)
     assert (record.id, record.model_version) == ("r", "v1")
+
+
+@pytest.mark.parametrize(
+    "words", [["a", "b"], [b"a", "\u00e9".encode()], [b"a", b"\xff"], ["a", b"b"]]
+)
+def test_texts_come_back_as_they_were(words: list[str | bytes]):
+    log = ResponseLog()
+    for index, word in enumerate(words):
+        own = Parameters(index=index) if index else None
+        log.add(response("m", None, "r", [output("y", "BYTES", [1], [word], "str")], own), 1)
+    log.fold()
+    found = log.after(0)
+    assert [each.outputs[0].data.root for each in found] == [[word] for word in words]
+    assert [each.parameters for each in found] == [None, Parameters(index=1)]
