@@ -74,12 +74,18 @@ export class StreamingClient {
    * @param {string} model
    * @param {InferenceRequest | Record<string, any>} request with `inputs`, or the flat form, which is
    *   answered flat.
-   * @param {{ signal?: AbortSignal, onraw?: (data: string) => void }} [how]
+   * @param {object} [how]
+   * @param {AbortSignal} [how.signal]
+   * @param {(data: string) => void} [how.onraw]
+   * @param {boolean} [how.resumable] ask for a stream that outlives its connection; where that is lost, or the
+   *   service sends its readers elsewhere, the rest is fetched (docs/resume.md).
+   * @param {(times: number) => void} [how.onresume] told when it is, and how often it was.
    * @returns {AsyncGenerator<Answer>} one of these may tell of a failure (`failureOf`).
    */
-  async *stream(model, request, { signal, onraw } = {}) {
+  async *stream(model, request, { signal, onraw, resumable, onresume } = {}) {
     const call = "inputs" in request ? "infer_stream" : "generate_stream";
-    for await (const data of this.#events(`${modelPath(model)}/${call}`, request, signal)) {
+    const body = resumable ? { ...request, parameters: { ...request.parameters, resumable } } : request;
+    for await (const data of this.#events(`${modelPath(model)}/${call}`, body, signal, onresume)) {
       onraw?.(data);
       yield JSON.parse(data);
     }
@@ -127,12 +133,14 @@ export class StreamingClient {
    * One call; an answer that is no success is thrown.
    *
    * @param {string} path without a slash before it.
-   * @param {{ body?: object, signal?: AbortSignal, accept?: string }} how with a body it is a POST.
+   * @param {{ body?: object, signal?: AbortSignal, accept?: string, place?: string }} how with a body it is a
+   *   POST; `place` is the last event's id that came of a stream.
    * @returns {Promise<Response>}
    */
-  async call(path, { body, signal, accept = "application/json" }) {
+  async call(path, { body, signal, accept = "application/json", place }) {
     /** @type {Record<string, string>} */
     const headers = { accept };
+    if (place) headers["last-event-id"] = place;
     if (body !== undefined) headers["content-type"] = "application/json";
     if (this.key) headers.authorization = `Bearer ${this.key}`;
     let answer;
@@ -153,19 +161,87 @@ export class StreamingClient {
   }
 
   /** The data of the events that answer a call. @param {string} path @param {object} body
-   *  @param {AbortSignal} [signal] @returns {AsyncGenerator<string>} */
-  async *#events(path, body, signal) {
-    const answer = await this.call(path, { body, signal, accept: "text/event-stream" });
-    try {
-      for await (const { event, data } of readEvents(answer.body)) {
-        if (event === "error") throw new ServiceError(sentence(data));
-        yield data;
+   *  @param {AbortSignal} [signal] @param {(times: number) => void} [onresume]
+   *  @returns {AsyncGenerator<string>} */
+  async *#events(path, body, signal, onresume) {
+    const place = new Place();
+    const accept = "text/event-stream";
+    for (let vain = 0, times = 0; ; vain++) {
+      /** @type {number | null} milliseconds, where the service has us come back */
+      let pause = null;
+      let told = null;
+      let lost = new ServiceError("The service stops; ask again.", { status: 503 });
+      try {
+        const answer = place.stream
+          ? await this.call(`v2/streams/${place.stream}`, { signal, accept, place: place.id })
+          : await this.call(path, { body, signal, accept });
+        if (place.stream) onresume?.(++times);
+        place.stream ||= answer.headers.get("x-stream-id") ?? "";
+        for await (const { event, data, id } of readEvents(answer.body, (retry) => (pause = retry))) {
+          if (event === "error") {
+            told = new ServiceError(sentence(data));
+            break;
+          }
+          if (place.reached(id)) vain = 0;
+          yield data;
+        }
+        if (told === null && pause === null) return;
+      } catch (cause) {
+        const refused = cause instanceof ServiceError;
+        if (signal?.aborted || (refused && !isAway(cause))) throw cause;
+        lost = refused ? cause : new ServiceError("The connection was lost before the stream's end.", { cause });
+        pause = lost.retryAfter === null ? FIRST_PAUSE * 2 ** vain : lost.retryAfter * 1000;
       }
-    } catch (cause) {
-      if (signal?.aborted || cause instanceof ServiceError) throw cause;
-      throw new ServiceError("The connection was lost before the stream's end.", { cause });
+      if (told !== null) throw told;
+      if (!place.stream || vain >= TRIES) throw lost;
+      await after(Math.min(pause ?? 0, LONGEST_PAUSE), signal);
     }
   }
+}
+
+// How often one comes back in vain: over some 20 s, since a service may have to start again.
+const TRIES = 8;
+const FIRST_PAUSE = 100;
+
+/** Where a reader is in a stream that outlives its connection: the last event's id, `<stream>.<n>`. */
+class Place {
+  id = "";
+  stream = "";
+  #number = 0;
+
+  /** An event came; whether it has a place. Ids of another form are of streams that end with their connection.
+   *  @param {string} id */
+  reached(id) {
+    const found = /^([A-Za-z0-9_-]{16,128})\.([0-9]{1,15})$/.exec(id);
+    if (!found) return false;
+    // A replica that goes on with a lost one's stream may give it another id, not other numbers.
+    if (Number(found[2]) !== this.#number + 1) {
+      throw new ServiceError(`Answer ${found[2]} of the stream came after ${this.#number}.`, { status: 502 });
+    }
+    this.#number++;
+    [this.id, this.stream] = found;
+    return true;
+  }
+}
+
+/** Whether it is worth coming back: the service is away, or too busy. @param {ServiceError} error */
+function isAway({ status }) {
+  return [0, 429, 503, 504].includes(status);
+}
+
+/** @param {number} milliseconds @param {AbortSignal} [signal] */
+function after(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve(undefined);
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
 }
 
 /** @param {string} model @param {string} [version] */
@@ -216,9 +292,10 @@ export function failureOf(answer) {
  * https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
  *
  * @param {ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | null} bytes
+ * @param {(milliseconds: number) => void} [onretry] told how long to wait before coming back.
  * @returns {AsyncGenerator<ServerEvent>}
  */
-export async function* readEvents(bytes) {
+export async function* readEvents(bytes, onretry) {
   const lines = new Lines();
   let event = "";
   let id = "";
@@ -238,6 +315,7 @@ export async function* readEvents(bytes) {
       if (field === "data") data.push(value);
       else if (field === "event") event = value;
       else if (field === "id" && !value.includes("\0")) id = value;
+      else if (field === "retry" && /^[0-9]+$/.test(value)) onretry?.(Number(value));
     }
   }
 }
