@@ -18,9 +18,16 @@ from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 
 from ..access import callers
-from ..errors import BadRequestError, NoSuchStreamError, OverLimitError, UnreadError
+from ..errors import (
+    BadRequestError,
+    NoSuchStreamError,
+    OverLimitError,
+    UnreadError,
+    WorkerLostError,
+)
 from ..recordings.recorded import said_by, set_apart, size_of_text
 from ..streams import calls
+from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, Call
 from ..streams.data_plane import RESUMABLE, StreamingDataPlane
 from .figures import ROOM, UNREAD, ResumeFigures
@@ -29,6 +36,7 @@ from .position import Position, new_id
 from .reader import Reader
 from .run import Run
 from .sharing import Elsewhere, Sharing
+from .taking_over import can_go_on, records_of, rest_of
 
 # The parameter of a stream's first response: how long its reader may be away.
 RESUME_SECONDS = "resume_seconds"
@@ -118,6 +126,7 @@ class Runs:
         run = self.keep(Run(head, self._settings, self))
         headers = {REQUEST_ID: call.request_id} if call and call.request_id else {}
         held = slot()
+        is_only = isinstance(requests, One)
         if self.sharing is not None:
             requests = self.sharing.begin(run, model, first, requests)
 
@@ -127,7 +136,14 @@ class Runs:
                 run.stop_work = own.stop
                 own.set_timeout(first, came)
                 stream = self._data_plane.infer_stream(requests, head.model, head.version)
-                await self._say(run, own, stream)
+                try:
+                    await self._say(run, own, stream)
+                except WorkerLostError:
+                    if not (is_only and can_go_on(model, first)):
+                        raise
+                    said, log = records_of(run.log), run.log
+                    rest = rest_of(self._data_plane, model, first, head.version, said, log.first)
+                    await self._say(run, own, rest)
 
         run.start(work)
         return run

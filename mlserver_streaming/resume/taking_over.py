@@ -1,4 +1,4 @@
-"""A stream whose instance is gone, gone on with here: by its model, from its request on.
+"""A stream whose instance or worker is gone, gone on with here: by its model, from its request on.
 
 A model that says the same each time is asked again, and what was said before is skipped; one with
 `resume_from` goes on behind what was said. Of a model that does not say the same each time, the
@@ -20,7 +20,7 @@ from ..recordings.recorded import Recorded
 from ..recordings.recording import encode
 from ..streams.answers import One
 from ..streams.data_plane import StreamingDataPlane
-from .response_log import restored
+from .response_log import ResponseLog, restored
 
 # Of the model's settings: whether it answers a request the same each time.
 REPEATABLE = "repeatable"
@@ -43,6 +43,14 @@ def can_go_on(model: MLModel, request: InferenceRequest | None) -> bool:
     if said and said.get("sequence_id"):
         return False  # what its model remembers is lost as well
     return hasattr(model, "resume_from") or is_repeatable(model)
+
+
+def records_of(log: ResponseLog) -> list[Recorded]:
+    """What is there of what was said."""
+    found: list[Recorded] = []
+    while (number := log.first - 1 + len(found)) < log.last:
+        found += [Recorded.of(response, 0.0) for response in log.after(number)]
+    return found
 
 
 def rest_of(

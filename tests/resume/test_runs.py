@@ -19,11 +19,14 @@ from mlserver_streaming.errors import (
     BadRequestError,
     CancelledStreamError,
     ForgottenError,
+    LostStreamError,
+    MLServerError,
     NoSuchModelError,
     NoSuchStreamError,
     OverLimitError,
     StillAheadError,
     UnreadError,
+    WorkerLostError,
 )
 from mlserver_streaming.resume.position import MAX_DIGITS, Position, new_id
 from mlserver_streaming.resume.run import MAX_READERS, Run
@@ -56,13 +59,28 @@ class Counts(MLModel):
                 CLOSED.append(then)
 
 
+class Mortal(MLModel):
+    """Five responses; the first time its worker is lost behind the third."""
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncIterator[InferenceResponse]:
+        async for request in payloads:
+            self.asked = getattr(self, "asked", 0) + 1
+            for number in range(1, 6):
+                other = asked(request) == "changes" and number == 2 and self.asked > 1
+                yield answer("other" if other else str(number))
+                if number == 3 and self.asked == 1:
+                    raise WorkerLostError
+
+
 @asynccontextmanager
 async def serving(
-    root: Path, extra: dict[str, Any] | None = None, **resume: Any
+    root: Path, extra: dict[str, Any] | None = None, kind: type[MLModel] = Counts, **resume: Any
 ) -> AsyncIterator[tuple[StreamingDataPlane, Runs]]:
     block = {"resume": resume, "limits": {"streams": 2000}}
     (root / "settings.json").write_bytes(orjson.dumps({"streaming": block}))
-    async with plane_of(root, {"m": Counts}, extra=extra) as plane:
+    async with plane_of(root, {"m": kind}, extra=extra) as plane:
         yield plane, plane.resume
 
 
@@ -274,6 +292,33 @@ async def test_what_the_model_refuses_is_refused_and_not_kept(tmp_path: Path):
             with pytest.raises(NoSuchModelError):
                 await rest(run)
         assert await runs.own() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "extra", "parameters", "error"),
+    [
+        ("same", {"repeatable": True}, {}, None),
+        ("same", None, {}, WorkerLostError),
+        ("same", {"repeatable": True}, {"sequence_id": 1, "sequence_start": True}, WorkerLostError),
+        ("changes", {"repeatable": True}, {}, LostStreamError),
+    ],
+)
+async def test_a_worker_is_lost_under_a_run(
+    tmp_path: Path,
+    what: str,
+    extra: dict[str, Any] | None,
+    parameters: dict[str, Any],
+    error: type[MLServerError] | None,
+):
+    async with serving(tmp_path, extra, Mortal) as (plane, _):
+        run = await begun(plane, what, **parameters)
+        await until(lambda: run.ended)
+        if error is None:
+            assert await rest(run) == list("12345")
+        else:
+            assert run.log.last == 3
+            with pytest.raises(error):
+                await rest(run)
 
 
 async def test_who_wants_it(tmp_path: Path):
