@@ -90,8 +90,8 @@ async def test_a_reader_that_never_reads_one_large_answer(service: Service):
         await recovered(service, before)
 
 
-# On a busy machine gRPC's own client takes what it is sent though nobody reads it: a gigabyte in half
-# a minute, which is no idle stream. Seen with workers only, which make so much beside the service.
+# On a busy machine gRPC's own client takes what it is sent though nobody reads it: a gigabyte in
+# half a minute, which is no idle stream. Seen with workers only, which make so much.
 @pytest.mark.skipif(bool(WORKERS), reason="gRPC's client is not deaf on a busy machine")
 @pytest.mark.parametrize("port", PORTS)
 async def test_grpc_readers_that_never_read(service: Service, port: str):
