@@ -11,7 +11,8 @@ import asyncio
 import codecs
 import logging
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -412,6 +413,22 @@ def frames_of(scope: Scope) -> WebSocketProtocol:
     """The connection of a WebSocket."""
     found: WebSocketProtocol = scope["extensions"][FRAMES]["frames"]
     return found
+
+
+@contextmanager
+def until_gone(frames: WebSocketProtocol) -> Iterator[None]:
+    """Serve a connection in this task; its peer's leaving ends what is in here, quietly."""
+    task = asyncio.current_task()
+    assert task is not None
+    frames.on_gone = task.cancel
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not frames.is_gone:
+            raise
+        task.uncancel()
+    finally:
+        frames.on_gone = None
 
 
 def fit_reason(reason: str) -> str:

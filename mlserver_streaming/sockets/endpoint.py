@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from mlserver.logging import logger
 from mlserver.utils import generate_uuid
 from starlette.requests import Request
@@ -13,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import InternalError, MLServerError
 from ..rest.server import EXCEPTION_HANDLERS
-from ..rest.websocket_protocol import WebSocketProtocol, frames_of
+from ..rest.websocket_protocol import WebSocketProtocol, frames_of, until_gone
 from ..streams.calls import WEBSOCKET
 from ..streams.data_plane import StreamingDataPlane
 from .closing import COME_BACK, DONE, close_of
@@ -49,17 +47,8 @@ class SocketEndpoint:
 
     async def _serve(self, socket: WebSocket) -> None:
         frames = frames_of(socket.scope)
-        task = asyncio.current_task()
-        assert task is not None
-        frames.on_gone = task.cancel
-        try:
+        with until_gone(frames):
             await self._open(socket, frames)
-        except asyncio.CancelledError:
-            if not frames.is_gone:
-                raise
-            task.uncancel()
-        finally:
-            frames.on_gone = None
 
     async def _open(self, socket: WebSocket, frames: WebSocketProtocol) -> None:
         """Answer a socket's requests, or the request for it with a status."""

@@ -13,7 +13,7 @@ A request may also ask for a stream of its own: that one keeps no order.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -37,6 +37,7 @@ from .own_stream import OwnStream
 from .pauses import with_pauses
 from .reading import Reading
 from .recent_requests import RecentRequest, RecentRequests
+from .wire import Outbox, Routed, Wire
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
 REQUESTS_AHEAD = 2
@@ -46,58 +47,6 @@ SOLE_REQUEST_SECONDS = 0.25
 
 ModelKey = tuple[str, str]
 """A model's name and version."""
-
-
-class Routed(Protocol):
-    """A request, which model it is for, and the form that its wire is to answer it in."""
-
-    @property
-    def model_name(self) -> str: ...
-    @property
-    def model_version(self) -> str: ...
-    @property
-    def payload(self) -> InferenceRequest: ...
-    @property
-    def form(self) -> Any: ...
-
-
-class Outbox(Protocol):
-    """The messages of one of a connection's streams on their way to its wire."""
-
-    def put(self, message: Any) -> bool:
-        """Have a message written; whether it is time to."""
-
-    async def flush(self) -> None:
-        """Write what is ready. A request's `timeout` does not cut a message in two."""
-
-    async def pause(self) -> None:
-        """The same, since the stream is about to wait for something else."""
-
-
-class Wire(Protocol):
-    """Where a connection's messages go."""
-
-    def encode(self, response: InferenceResponse, form: Any, model: MLModel | None) -> Any:
-        """The message for a response, in the form that was asked for, of a model if there is such
-        a one; None where that takes too long. It never does for one without outputs.
-
-        Raises:
-            TooLargeError: it is larger than a message may be.
-        """
-
-    async def encode_large(
-        self, response: InferenceResponse, form: Any, model: MLModel | None
-    ) -> Any:
-        """The same for a response that may be large: it takes turns."""
-
-    def final(self, request_id: str) -> Any:
-        """The message that ends a stream of one request; None where the wire has none."""
-
-    def failed(self, model: MLModel) -> None:
-        """One of a model's requests has failed on its way out."""
-
-    def outbox(self, model: MLModel | None) -> Outbox:
-        """For the messages of one more stream, to a model if there is such a one."""
 
 
 class ModelEnded(Exception):

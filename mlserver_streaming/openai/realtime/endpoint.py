@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import orjson
@@ -12,7 +11,7 @@ from starlette.websockets import WebSocket
 
 from ...errors import DrainingError, InternalError, MLServerError
 from ...rest.server import EXCEPTION_HANDLERS
-from ...rest.websocket_protocol import WebSocketProtocol, frames_of
+from ...rest.websocket_protocol import WebSocketProtocol, frames_of, until_gone
 from ...sockets.closing import close_of
 from ...streams.calls import WEBSOCKET
 from ..calls import Calls
@@ -35,17 +34,9 @@ class RealtimeEndpoint:
         self._calls = calls
 
     async def __call__(self, socket: WebSocket) -> None:
-        frames, task = frames_of(socket.scope), asyncio.current_task()
-        assert task is not None
-        frames.on_gone = task.cancel
-        try:
+        frames = frames_of(socket.scope)
+        with until_gone(frames):
             await self._open(socket, frames)
-        except asyncio.CancelledError:
-            if not frames.is_gone:
-                raise
-            task.uncancel()
-        finally:
-            frames.on_gone = None
 
     async def _open(self, socket: WebSocket, frames: WebSocketProtocol) -> None:
         """Serve a session, or answer the request for it with a status."""
