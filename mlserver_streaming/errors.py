@@ -235,8 +235,8 @@ class MovedError(MLServerError):
 class StoreLostError(MLServerError):
     def __init__(self) -> None:
         super().__init__(
-            "This stream is not here, and the store that may know of it does not answer; come back "
-            "in a moment.",
+            "The store that knows of streams at other instances does not answer; come back in a "
+            "moment.",
             503,
         )
 

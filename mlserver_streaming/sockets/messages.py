@@ -38,7 +38,7 @@ class Asked(NamedTuple):
     @property
     def is_end(self) -> bool:
         """Whether it says that no more requests come."""
-        return self.parsed == {END: True}
+        return self.parsed.keys() == {END} and self.parsed[END] is True
 
     @property
     def cancelled(self) -> str | None:

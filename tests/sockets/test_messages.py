@@ -20,6 +20,7 @@ def read(data: bytes, is_text: bool = True) -> Asked:
 def test_the_end() -> None:
     assert read(b'{"end": true}').is_end
     assert not read(b'{"end": false}').is_end
+    assert not read(b'{"end": 1}').is_end
     assert not read(b'{"end": true, "text_input": "x"}').is_end
 
 
