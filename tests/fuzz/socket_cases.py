@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 from tests.fuzz.mutations import mutated, mutated_json
+from tests.sockets.serving import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame
 
-TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
-OPCODES = [0x0, TEXT, BINARY, CLOSE, PING, 0xA, 0x3, 0xF]
+OPCODES = [CONT, TEXT, BINARY, CLOSE, PING, PONG, 0x3, 0xF]
 SOCKET = b"/v2/models/text-model/stream"
 REALTIME = b"/v1/realtime?intent=transcription&model=speech-model"
 # 100 ms of nothing, at 24 kHz.
@@ -46,23 +46,6 @@ EVENTS: list[dict[str, Any]] = [
     {"type": "input_audio_buffer.clear", "event_id": "1"},
 ]
 PART = b"--x\r\nContent-Type: %b\r\n\r\n%b\r\n"
-
-
-def frame(data: bytes, opcode: int = TEXT, first: int = 0x80, mask: bytes = b"\1\2\3\4") -> bytes:
-    """A client's frame (RFC 6455, 5.2).
-
-    Args:
-        first: the bits before the opcode, of which 0x80 says that the message ends with it.
-    """
-    size = len(data)
-    if size < 126:
-        length = bytes([0x80 | size])
-    elif size < 1 << 16:
-        length = b"\xfe" + struct.pack("!H", size)
-    else:
-        length = b"\xff" + struct.pack("!Q", size)
-    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
-    return bytes([first | opcode]) + length + mask + masked
 
 
 def messages_of(data: bytes) -> list[tuple[int, bytes]]:
@@ -103,19 +86,20 @@ def socket_bytes(chance: Random, headers: dict[str, str], seeds: list[bytes]) ->
         value = chance.choice(said)
         kind = chance.randrange(8)
         if kind < 4:
-            sent += frame(mutated_json(value, chance))
+            sent += frame(TEXT, mutated_json(value, chance))
         elif kind == 4:
-            sent += frame(json.dumps(value).encode())
+            sent += frame(TEXT, json.dumps(value).encode())
         elif kind == 5:
             text = mutated_json(value, chance)
             length = chance.choice([len(text), len(text) + 1, 0, 2**32 - 1])
-            sent += frame(struct.pack("<I", length) + text + chance.choice(seeds), BINARY)
+            sent += frame(BINARY, struct.pack("<I", length) + text + chance.choice(seeds))
         elif kind == 6:
             whole = json.dumps(value).encode()
-            first = chance.choice([0, 0x40, 0x80, 0xC0, 0xF0])
-            sent += frame(mutated(whole, chance, seeds), chance.choice(OPCODES), first)
+            data, opcode = mutated(whole, chance, seeds), chance.choice(OPCODES)
+            rsv = chance.choice([0, 0, 0x40, 0x70])
+            sent += frame(opcode, data, fin=chance.random() < 0.7, rsv=rsv)
         else:
-            sent += mutated(frame(json.dumps(value).encode()), chance, seeds)
+            sent += mutated(frame(TEXT, json.dumps(value).encode()), chance, seeds)
     if chance.random() < 0.25:
         headers = {**headers, "Sec-WebSocket-Extensions": "permessage-deflate"}
     return upgrade(REALTIME if is_speech else SOCKET, headers) + sent

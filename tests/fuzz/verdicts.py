@@ -8,7 +8,8 @@ from pathlib import Path
 
 import grpc
 
-from tests.fuzz.socket_cases import CLOSE, TEXT, messages_of
+from tests.fuzz.socket_cases import messages_of
+from tests.sockets.serving import CLOSE, TEXT
 
 # 5xx that say what is the matter; the last is what follows from this run's own short limits.
 KNOWN = re.compile(
