@@ -70,12 +70,17 @@ class Elsewhere:
 
 
 class Counted:
-    """A stream's requests, counted."""
+    """A stream's requests, counted.
+
+    Attributes:
+        first: the first of them, once it is read.
+    """
 
     def __init__(self, requests: AsyncIterator[InferenceRequest]) -> None:
         self._requests = requests
         self._count = 0
         self._ended = False
+        self.first: InferenceRequest | None = None
 
     def __aiter__(self) -> Counted:
         return self
@@ -87,6 +92,9 @@ class Counted:
             self._ended = True
             raise
         self._count += 1
+        if self._count == 1:
+            _set_id(request)
+            self.first = request
         return request
 
     @property
@@ -138,9 +146,8 @@ class Sharing:
         Args:
             first: of the requests.
         """
-        if not first.id:
-            set_id(first, generate_uuid())  # it is the same where it is asked again
         if isinstance(requests, One):
+            _set_id(first)
             self._publish(run, model, first, begins=True)
             return requests
         publisher = self._publish(run, model, None, begins=True)
@@ -148,13 +155,14 @@ class Sharing:
         counted = Counted(requests)
 
         def head() -> bytes | None:
-            if not counted.was_sole:
+            # Not `first`, which may have been another stream's before this one.
+            sole = counted.first if counted.was_sole else None
+            if sole is None or not can_go_on(model, sole):
                 return None
             self._portable[run.head.id] = run
-            return pack_head(run.head, first)
+            return pack_head(run.head, sole)
 
-        if can_go_on(model, first):
-            publisher.ask_for_head(head)
+        publisher.ask_for_head(head)
         return counted
 
     def _publish(
@@ -367,3 +375,9 @@ class Sharing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _set_id(request: InferenceRequest) -> None:
+    """Have a request an id: it is the same where it is asked again."""
+    if not request.id:
+        set_id(request, generate_uuid())
