@@ -98,6 +98,7 @@ class Runs:
         slot: Callable[[], AbstractAsyncContextManager[None]],
         came: float | None = None,
         form: Mapping[str, Any] | None = None,
+        stream: str | None = None,
     ) -> Run:
         """Have a model answer a stream of requests, in the current call's name but beyond its end.
 
@@ -107,6 +108,7 @@ class Runs:
             slot: gives what the run is to hold of the limits.
             came: the loop's time when it was here; None is now.
             form: how its responses are written (Head.form).
+            stream: its id, which nobody must be able to guess; None for a new one.
 
         Raises:
             OverLimitError: the caller has as many streams as may be.
@@ -116,7 +118,7 @@ class Runs:
         call = calls.current()
         waited = 0.0 if came is None else asyncio.get_running_loop().time() - came
         head = Head(
-            id=new_id(),
+            id=stream or new_id(),
             owner=owner,
             model=model.name,
             version=version,
@@ -248,6 +250,13 @@ class Runs:
         reader = run.join(position.after)
         self.figures.came_back.inc()
         return reader
+
+    def moved_behind(self, stream: str, run: Run) -> int | None:
+        """Behind which response the run that was found for a stream goes on under another id; None
+        where it is that stream."""
+        if self.sharing is None or stream == run.head.id:
+            return None
+        return self.sharing.moved_behind(stream)
 
     async def own(self) -> Owned:
         """The current caller's, the oldest first; then those that other instances have."""

@@ -246,7 +246,7 @@ class Sharing:
             MovedError: nobody runs it now; who comes back finds who goes on with it.
         """
         if position.stream != run.head.id:
-            last = self._moved[position.stream][1]
+            last = self.moved_behind(position.stream)
             if position.after > last:
                 raise LostStreamError(last)
         elif run.began_elsewhere:
@@ -254,6 +254,10 @@ class Sharing:
             if position.after > run.log.last and isinstance(run.error, MovedError):
                 # It was lost before the store had all that its reader has.
                 raise MovedError()
+
+    def moved_behind(self, stream: str) -> int:
+        """The last response of a stream, found, that goes on under another id."""
+        return self._moved[stream][1]
 
     async def _find(self, stream: str, owner: str) -> Run:
         try:
