@@ -26,7 +26,7 @@ from ..errors import (
     UnreadError,
     WorkerLostError,
 )
-from ..recordings.recorded import said_by, set_apart, size_of_text
+from ..recordings.recorded import said_by, set_apart
 from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, Call
@@ -191,10 +191,10 @@ class Runs:
                     _say_how_long(response, self.seconds)
                 elif run.began_elsewhere:
                     _leave_headers_out(response)
-                size = size_of_text(response)
-                if size is None:
-                    size = await set_apart(response)
-                if not run.say(response, size):
+                goes_on = run.say_text(response)
+                if goes_on is None:
+                    goes_on = run.say(response, await set_apart(response))
+                if not goes_on:
                     # It is not the model that is silent.
                     call.last = math.inf
                     await run.room()
