@@ -1,4 +1,4 @@
-"""Responses in a row that are one text each and else alike, as tokens come: only the texts are held.
+"""Responses in a row that are one text each and else alike, as tokens come: only texts are held.
 
 Each response is made anew for whoever asks for it.
 """
@@ -81,7 +81,8 @@ class Texts(Sequence[InferenceResponse]):
         said = output.parameters
         label = None if said is None else said.content_type
         name, version, shape = response.model_name, response.model_version, [*output.shape]
-        return cls(Like(name, version, output.name, datatype(output), shape, label, kind), response.id)
+        like = Like(name, version, output.name, datatype(output), shape, label, kind)
+        return cls(like, response.id)
 
     def take(self, response: InferenceResponse) -> int | None:
         """Hold one more, if it is like the others; then the length of its text."""
