@@ -88,11 +88,7 @@ class Texts(Sequence[InferenceResponse]):
         """Hold one more, if it is like the others; then the length of its text."""
         name, version, tensor, kind, shape, label, form = self.like
         outputs = response.outputs
-        if (
-            len(outputs) != 1
-            or response.model_name != name
-            or response.model_version != version
-        ):
+        if len(outputs) != 1 or response.model_name != name or response.model_version != version:
             return None
         output = outputs[0]
         if output.name != tensor or output.shape != shape or output.datatype != kind:
@@ -195,9 +191,7 @@ class Texts(Sequence[InferenceResponse]):
     def __getitem__(self, at: int | slice) -> InferenceResponse | Texts:
         if isinstance(at, slice):
             first, end, _ = at.indices(len(self.texts))
-            said = {
-                index - first: own for index, own in self.said.items() if first <= index < end
-            }
+            said = {index - first: own for index, own in self.said.items() if first <= index < end}
             ids = None if self.ids is None else self.ids[at]
             return Texts(self.like, self.id, self.texts[at], said, ids)
         index = range(len(self.texts))[at]
