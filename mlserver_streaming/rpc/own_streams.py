@@ -9,13 +9,15 @@ from typing import Any
 from mlserver.types import InferenceResponse, Parameters
 
 from ..errors import BadRequestError, shown
+from ..resume.elsewhere import Elsewhere
 from ..resume.position import STREAM
 from ..resume.run import Run
 from ..resume.runs import Runs
-from ..resume.sharing import Elsewhere
 
 # Call metadata: a list is wanted, whatever it says; and the stream that is to end.
 LIST, CANCEL = "x-resume-list", "x-resume-cancel"
+# Of a list that lacks what other instances have, since the store does not answer.
+PARTIAL = (("x-streams-partial", "true"),)
 
 
 def is_wanted(metadata: Mapping[str, Any]) -> bool:
@@ -23,27 +25,28 @@ def is_wanted(metadata: Mapping[str, Any]) -> bool:
     return LIST in metadata or CANCEL in metadata
 
 
-async def answers(runs: Runs, metadata: Mapping[str, Any]) -> list[InferenceResponse]:
-    """Do what a call's metadata say: a response for each stream, none for one that is cancelled.
+async def cancel(runs: Runs, stream: str) -> None:
+    """End a stream, and the work for it.
+
+    Args:
+        stream: its id, or a place in it.
 
     Raises:
-        BadRequestError: they name no stream.
+        BadRequestError: it is neither.
         NoSuchStreamError: the caller has none of this id.
-        StoreLostError: the streams of other instances cannot be known now.
+        StoreLostError: whether another instance has it cannot be known now.
     """
-    if (wanted := metadata.get(CANCEL)) is not None:
-        found = STREAM.fullmatch(str(wanted).strip())
-        if found is None:
-            raise BadRequestError(
-                f"'{shown(str(wanted))}' is no stream's id; send that of one of your streams, or "
-                f"the 'resume_id' of a response ('{LIST}' lists them)."
-            )
-        (await runs.find(found[1])).cancel()
-        return []
-    return [_about(run) for run in await runs.own()]
+    found = STREAM.fullmatch(stream.strip())
+    if found is None:
+        raise BadRequestError(
+            f"'{shown(stream)}' is no stream's id; send that of one of your streams, or the "
+            f"'resume_id' of a response ('{LIST}' lists them)."
+        )
+    await runs.cancel(found[1])
 
 
-def _about(run: Run | Elsewhere) -> InferenceResponse:
+def about(run: Run | Elsewhere) -> InferenceResponse:
+    """What a list says of a stream: a response without outputs, whose id is the stream's."""
     left = run.seconds_left
     parameters: dict[str, Any] = {
         "state": run.state,

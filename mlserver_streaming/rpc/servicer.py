@@ -170,8 +170,15 @@ class StreamingServicer(InferenceServicer):
                 await asyncio.wait([asking], timeout=CLOSE_SECONDS)
                 if asking.done():
                     asking.result()
-                for response in await own_streams.answers(self._runs(), metadata):
-                    await write_message(context, self._about_stream(response))
+                runs = self._runs()
+                if (stream := metadata.get(own_streams.CANCEL)) is not None:
+                    await own_streams.cancel(runs, str(stream))
+                    return
+                own = await runs.own()
+                if not own.is_whole:
+                    context.set_trailing_metadata(own_streams.PARTIAL)
+                for run in own.streams:
+                    await write_message(context, self._about_stream(own_streams.about(run)))
             finally:
                 asking.cancel()
 
