@@ -53,7 +53,7 @@ def about(run: Run | Elsewhere) -> InferenceResponse:
         "responses": run.log.last,
         "first_response": run.log.first,
         "bytes": run.log.size,
-        **({} if left is None else {"seconds_left": round(left, 3)}),
+        **({} if left is None else {"seconds_left": int(left)}),
     }
     return InferenceResponse.model_construct(
         model_name=run.head.model,

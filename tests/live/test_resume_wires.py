@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from mlserver.grpc import dataplane_pb2 as pb
 
 from tests.live.grpc_calls import stream, text_request, triton_stream
 from tests.live.rest_calls import path, probe
-from tests.live.service import Service
+from tests.live.service import ROOT, Service
 
+PAGE = (ROOT / "docs" / "resume.md").read_text()
 STREAM = path("text-model", "generate_stream")
 LINES = {"content-type": "application/x-ndjson"}
 GET_LINES = {"accept": "application/x-ndjson"}
@@ -173,7 +176,7 @@ async def test_a_caller_lists_and_cancels_his_streams_over_grpc(service: Service
     assert (listed.model_name, said["state"].string_param) == ("text-model", "completed")
     assert (said["responses"].int64_param, said["first_response"].int64_param) == (2, 1)
     assert said["bytes"].int64_param > 0
-    assert 50 < float(said["seconds_left"].string_param or 60) <= 60
+    assert 50 < said["seconds_left"].int64_param <= 60
     assert await about(("x-resume-cancel", place)) == []
     assert stream_id not in [each.id for each in await about(("x-resume-list", "1"))]
     assert await status(("x-resume-cancel", stream_id)) == grpc.StatusCode.NOT_FOUND
@@ -196,3 +199,21 @@ async def test_who_cancels_a_stream_over_grpc_ends_its_work(
     assert await stream(service.grpc_address, [], metadata=cancel) == []
     assert (await reading)[-1].json() == {"error": "This stream was cancelled by its caller."}
     assert (await client.get(at)).status_code == 404
+
+
+async def test_the_pages_example_lists_streams_and_cancels_those_that_run(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+):
+    asked = probe(steps=3, gate=str(tmp_path / "gate"), resumable=True)
+    prefer = {"prefer": "respond-async"}
+    begun = await client.post(path("probe", "infer_stream"), json=asked, headers=prefer)
+    [example] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        example.replace("localhost:8081", service.grpc_address),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await program.communicate()
+    assert f"{begun.json()['id']} probe running" in said.decode().splitlines()
+    assert (await client.get(begun.headers["location"])).status_code == 404

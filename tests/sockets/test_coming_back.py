@@ -15,6 +15,7 @@ from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from mlserver_streaming.access.callers import Caller, set_current
+from mlserver_streaming.errors import MovedError
 from mlserver_streaming.resume.run import MAX_READERS
 from mlserver_streaming.streams.answers import One
 from mlserver_streaming.streams.calls import REST
@@ -294,6 +295,19 @@ async def test_a_cancel_ends_the_run_for_all_its_readers_and_a_close_does_not(
             if ask_for is own:
                 await heard(one)
     assert not plane.resume._runs
+
+
+async def test_who_reads_a_stream_that_goes_on_elsewhere_is_told_to_come_back(
+    port: int, plane: StreamingDataPlane
+):
+    async with connect(port) as socket:
+        await socket.send(own("1 waits"))
+        [first] = await heard(socket)
+        plane.resume._runs[place(first).partition(".")[0]].stop(MovedError())
+        told, final = await heard(socket, 2)
+        assert refusal(told)[0] == 503
+        assert "goes on elsewhere" in refusal(told)[1]
+        assert final == {"id": "1", "final": True}
 
 
 async def test_as_many_read_one_stream_as_may(port: int):
