@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import websockets
 
 from clients.grpc_client import GrpcTextClient
 from clients.sse_client import SseClient
@@ -81,6 +83,26 @@ async def balancer(*ports: int) -> AsyncIterator[int]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def over_sockets(port: int, prompt: str) -> list[str]:
+    """A stream's words, read on over another socket wherever one is lost."""
+    uri = f"ws://127.0.0.1:{port}/v2/models/text-model/stream"
+    ask = {"id": "1", "text_input": prompt, "own_stream": True, **ASKED}
+    words: list[str] = []
+    while True:
+        with suppress(OSError, websockets.WebSocketException):
+            async with websockets.connect(uri, compression=None) as socket:
+                await socket.send(json.dumps(ask))
+                async for message in socket:
+                    answer = json.loads(message)
+                    if answer.get("final"):
+                        return words
+                    if "error" in answer:
+                        assert answer["error_code"] == 503, answer
+                        break
+                    words.append(answer["text_output"])
+                    ask = {"id": "1", "resume": answer["resume_id"]}
+
+
 async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
     replicas: list[Service],
 ) -> None:
@@ -112,10 +134,12 @@ async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
             again = StreamPlace()
             tasks.create_task(over_sse(http, counted, again, "again"))
             told = tasks.create_task(over_grpc())
+            by_socket = tasks.create_task(over_sockets(http, prompt))
             await at_80.wait()
             first.process.kill()
     assert words == WORDS
     assert told.result() == WORDS
+    assert by_socket.result() == WORDS
     assert counted == [f"{number} " for number in range(1, 201)]
     for place in (sse, rpc, again):
         assert place.times and "came back to the stream" in place.summary()
