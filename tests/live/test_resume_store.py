@@ -83,7 +83,7 @@ async def balancer(*ports: int) -> AsyncIterator[int]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def over_sockets(port: int, prompt: str) -> list[str]:
+async def over_sockets(port: int, prompt: str, has_begun: asyncio.Event) -> list[str]:
     """A stream's words, read on over another socket wherever one is lost."""
     uri = f"ws://127.0.0.1:{port}/v2/models/text-model/stream"
     ask = {"id": "1", "text_input": prompt, "own_stream": True, **ASKED}
@@ -100,6 +100,8 @@ async def over_sockets(port: int, prompt: str) -> list[str]:
                         assert answer["error_code"] == 503, answer
                         break
                     words.append(answer["text_output"])
+                    if len(words) == 20:
+                        has_begun.set()
                     ask = {"id": "1", "resume": answer["resume_id"]}
 
 
@@ -130,11 +132,12 @@ async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
 
         words: list[str] = []
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            by_socket = tasks.create_task(over_sockets(http, prompt, has_begun := asyncio.Event()))
+            await has_begun.wait()  # what the store does not know yet is lost
             tasks.create_task(over_sse(http, words, sse, "text-model"))
             again = StreamPlace()
             tasks.create_task(over_sse(http, counted, again, "again"))
             told = tasks.create_task(over_grpc())
-            by_socket = tasks.create_task(over_sockets(http, prompt))
             await at_80.wait()
             first.process.kill()
     assert words == WORDS
