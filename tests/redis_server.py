@@ -20,13 +20,30 @@ needs_redis = pytest.mark.skipif(
 )
 
 
+# The rights that the service needs, as docs/scaling.md has them.
+RIGHTS = (
+    "~mlserver-streaming:resume:* &mlserver-streaming:resume:* +@read +@write +@scripting +@pubsub "
+    "+@connection -@dangerous"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        found: int = free.getsockname()[1]
+        return found
+
+
 class RedisServer:
     """It can die, come back empty, be stopped, be full; it writes nothing to disk."""
 
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+    def __init__(self, *options: str) -> None:
+        """
+        Args:
+            options: more of the command line.
+        """
+        self.port = free_port()
+        self._options = options
 
     @property
     def url(self) -> str:
@@ -37,7 +54,9 @@ class RedisServer:
         where = ["--bind", "127.0.0.1", "--port", str(self.port)]
         kept = ["--save", "", "--appendonly", "no", "--dir", "/"]
         self.process = subprocess.Popen(
-            [BINARY, *where, *kept], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [BINARY, *where, *kept, *self._options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

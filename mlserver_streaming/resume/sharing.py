@@ -28,11 +28,12 @@ from ..models.messages import set_id
 from ..recordings.recorded import Recorded
 from ..recordings.recording import MalformedError
 from ..settings import ResumeSettings
-from ..streams.answers import One
+from ..streams.answers import One, can_resume
 from ..streams.calls import Taken
 from ..streams.data_plane import StreamingDataPlane
 from .elsewhere import Elsewhere
 from .endings import is_cancelled
+from .figures import StoreFigures
 from .head import Head
 from .mirror import Mirror, records_behind
 from .position import Position, new_id
@@ -94,9 +95,14 @@ class Sharing:
     """
 
     def __init__(
-        self, store: Store, data_plane: StreamingDataPlane, settings: ResumeSettings, runs: Runner
+        self,
+        store: Store,
+        data_plane: StreamingDataPlane,
+        settings: ResumeSettings,
+        runs: Runner,
+        figures: StoreFigures,
     ) -> None:
-        self.store = store
+        self.store, self._figures = store, figures
         self._data_plane, self._settings, self._runs = data_plane, settings, runs
         # Runs of ours that another instance could go on with.
         self._portable: dict[str, Run] = {}
@@ -151,7 +157,7 @@ class Sharing:
         portable = request is not None and can_go_on(model, request)
         head = pack_head(run.head, request if portable else None) if begins else None
         publisher = Publisher(run, self.store, self._settings.store.lease_seconds, stored)
-        publisher.start(head, hasattr(model, "resume_from") and not is_repeatable(model))
+        publisher.start(head, can_resume(model) and not is_repeatable(model))
         if portable:
             self._portable[run.head.id] = run
         self._publishers[run.head.id] = publisher
@@ -298,7 +304,11 @@ class Sharing:
         """Nobody runs it any more: it goes on here, or not at all."""
         if self._data_plane.calls.stopping:
             raise DrainingError()
-        model, request = await self._model_for(kept, head, request)
+        try:
+            model, request = await self._model_for(kept, head, request)
+        except LostStreamError:
+            self._figures.lost.inc()
+            raise
         repeats = is_repeatable(model)
         self._runs.admit(head.owner)
         slot = self._data_plane.calls.slot_at_once()
@@ -325,6 +335,7 @@ class Sharing:
             run.add(record)
         self._runs.keep(run)
         responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
+        self._figures.taken_over.inc()
         self._runs.go_on(run, request, responses, Taken(slot))
         if repeats:
             self._publish(run, model, request, begins=False, stored=kept.last)
@@ -391,6 +402,7 @@ class Sharing:
     def hand_over(self) -> None:
         """This instance stops: what others can go on with is theirs, and so are the readers of what
         others run."""
+        self._figures.handed_over.inc(sum(not run.ended for run in self._portable.values()))
         for run in [*self._portable.values(), *self._mirrors]:
             run.stop(MovedError())
 

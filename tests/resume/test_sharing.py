@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 
 from mlserver_streaming.access import callers
 from mlserver_streaming.access.callers import ANYBODY, Caller
@@ -374,6 +375,35 @@ async def test_any_other_stream_is_lost_with_its_replica(server, tmp_path):
         a.die()
         with pytest.raises(LostStreamError, match="lost after response 10"):
             await come_back(b, f"{stream}.10")
+        assert figure("resume_lost_total") == 1
+
+
+def figure(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+async def test_what_is_done_through_the_store_is_counted(server, tmp_path):
+    async with two(server, tmp_path, lease=30, repeatable=True) as (a, b):
+        assert figure("resume_store_errors_total", reason="full") == 0
+        stream = (await a.begin()).head.id
+        await b.read(f"{stream}.0", 10)
+        assert figure("resume_store_up") == 1
+        for operation in ("read", "write"):
+            assert figure("resume_store_bytes_total", operation=operation) > 0
+            assert figure("resume_store_seconds_count", operation=operation) > 0
+        a.runs.hand_over()
+        Counting.open.set()
+        await come_back(b, f"{stream}.10")
+        assert figure("resume_handed_over_total") == figure("resume_taken_over_total") == 1
+        server.fill()
+        await a.begin(said=0)
+        assert figure("resume_store_errors_total", reason="full") >= 1
+
+
+async def test_without_a_store_there_are_no_metrics_of_one(tmp_path):
+    async with plane_of(tmp_path, {"m": Counting}):
+        assert figure("resume_streams") == 0
+        assert figure("resume_store_up") is None
 
 
 async def test_one_request_of_many_there_might_have_been(server, tmp_path):
