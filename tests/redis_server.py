@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -53,15 +54,24 @@ class RedisServer:
         assert BINARY is not None
         where = ["--bind", "127.0.0.1", "--port", str(self.port)]
         kept = ["--save", "", "--appendonly", "no", "--dir", "/"]
+        return self.run([BINARY, *where, *kept, *self._options])
+
+    def run(self, command: list[str], answer: str = "+PONG", **environment: str) -> Self:
+        """
+        Args:
+            command: starts it on `port`.
+            answer: how what it says to a stranger begins.
+        """
         self.process = subprocess.Popen(
-            [BINARY, *where, *kept, *self._options],
+            command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment},
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
-                if self.command("PING") == "+PONG":
+                if self.command("PING").startswith(answer):
                     return self
             except OSError:
                 time.sleep(0.01)
