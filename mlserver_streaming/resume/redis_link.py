@@ -63,7 +63,7 @@ class RedisLink:
         self._failures = 0
         self._alone_until = 0.0
         self._full = self._is_down = False
-        self._last = 0.0
+        self._last = self._failed_at = 0.0
         self._watcher: asyncio.Task[None] | None = None
         url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
         self._turns = asyncio.Semaphore(CONNECTIONS)
@@ -125,7 +125,7 @@ class RedisLink:
             self._full = True
             raise StoreError("full", is_final=True) from error
         except (TimeoutError, RedisError, OSError) as error:
-            self._failed(error)
+            self._failed(error, began)
             raise StoreError(str(error)) from error
         finally:
             self._last = monotonic()
@@ -141,8 +141,11 @@ class RedisLink:
         """It has taken something."""
         self._full = False
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, began: float) -> None:
         self.figures.failed(_reason_of(error))
+        if began < self._failed_at:
+            return  # asked beside one that failed: the same moment's fault
+        self._failed_at = monotonic()
         self._failures += 1
         if self._failures < FAILURES:
             return
@@ -154,7 +157,7 @@ class RedisLink:
             self._is_down = True
             logger.warning(
                 "The store of streams does not answer (%s); it is asked again every %g s.",
-                type(error).__name__,
+                str(error) or type(error).__name__,
                 self._retry_seconds,
             )
 

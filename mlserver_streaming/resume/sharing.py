@@ -17,6 +17,7 @@ from mlserver.utils import generate_uuid
 
 from ..access import callers
 from ..errors import (
+    CatchingUpError,
     DrainingError,
     ForgottenError,
     LostStreamError,
@@ -242,6 +243,7 @@ class Sharing:
         Raises:
             LostStreamError: it went on behind an earlier response, under another id.
             MovedError: nobody runs it now; who comes back finds who goes on with it.
+            CatchingUpError: it is on its way to where its reader is.
         """
         if position.stream != run.head.id:
             last = self._moved[position.stream][1]
@@ -252,6 +254,8 @@ class Sharing:
             if position.after > run.log.last and isinstance(run.error, MovedError):
                 # It was lost before the store had all that its reader has.
                 raise MovedError()
+            if position.after > run.log.last and not run.ended:
+                raise CatchingUpError(run.log.last)
 
     async def _find(self, stream: str, owner: str) -> Run:
         try:

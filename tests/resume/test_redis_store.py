@@ -307,6 +307,19 @@ async def test_a_server_that_hangs_is_left_alone_and_asked_again(server):
         assert kept.head == b"head"  # this question's answer, not one of those before
 
 
+async def test_many_that_wait_for_one_moments_fault_count_once(server):
+    async with replica(server, timeout=0.1) as one:
+        await one.begin(ID, OWNER, b"head")
+        server.hang()
+        try:
+            asked = (one.look(ID, OWNER) for _ in range(5))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            server.go_on()
+        assert [type(each) for each in found] == [StoreError] * 5
+        assert (await one.look(ID, OWNER)).head == b"head"  # it is not left alone
+
+
 async def test_a_server_that_died_and_came_back(tmp_path):
     with RedisServer() as server:
         async with replica(server) as one, replica(server) as other:

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from mlserver_streaming.access import callers
 from mlserver_streaming.access.callers import ANYBODY, Caller
 from mlserver_streaming.errors import (
+    CatchingUpError,
     DeadlineError,
     LostStreamError,
     MLServerError,
@@ -25,6 +26,7 @@ from mlserver_streaming.errors import (
 )
 from mlserver_streaming.models.streaming_model import StreamingModel
 from mlserver_streaming.models.tensors import TEXT, bytes_output
+from mlserver_streaming.resume import sharing
 from mlserver_streaming.resume.opening import share
 from mlserver_streaming.resume.position import Position
 from mlserver_streaming.resume.runs import Runs
@@ -222,7 +224,7 @@ async def come_back(replica: Replica, position: str) -> list[str]:
     while True:
         try:
             return await replica.read(position)
-        except MovedError:
+        except (MovedError, CatchingUpError):
             await asyncio.sleep(0.02)
 
 
@@ -326,6 +328,22 @@ async def test_own_streams_are_listed_while_the_store_is_away(tmp_path):
             for ask_for in (b.runs.look, b.runs.cancel):
                 with pytest.raises(StoreLostError):
                     await ask_for(runs[0].head.id)
+
+
+async def test_who_is_ahead_of_a_stream_that_is_said_again_is_told_to_come_back(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sharing, "AHEAD_SECONDS", 0.05)
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        await unheld(b, stream)
+        with pytest.raises(CatchingUpError, match="at response 10 so far"):
+            await b.read(f"{stream}.20")
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.20") == numbers(21, N)
+        with pytest.raises(StillAheadError):
+            await b.read(f"{stream}.51")
 
 
 async def test_readers_who_come_at_once_take_it_over_once(server, tmp_path):
@@ -454,7 +472,7 @@ async def test_a_replica_that_stops_keeps_what_nobody_can_go_on_with(server, tmp
 
 
 @pytest.mark.parametrize("model", [Counting, Resuming])
-@pytest.mark.parametrize("fault", ["dead", "full", "empty", "hung"])
+@pytest.mark.parametrize("fault", ["dead", "full", "empty", "hung", "slow"])
 async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, model):
     model.open, model.asked = asyncio.Event(), 0
     with RedisServer() as server:
@@ -468,8 +486,13 @@ async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, mode
                 "full": server.fill,
                 "empty": server.empty,
                 "hung": server.hang,
+                "slow": server.hang,
             }[fault]()
             model.open.set()
+            if fault == "slow":
+                with pytest.raises(StoreLostError):
+                    await b.runs.look(streams[0] + "?")
+                server.go_on()
             for found in await asyncio.gather(*reading):
                 assert [each.split()[0] for each in found] == [str(n) for n in range(1, N + 1)]
             for stream in streams[:3]:
