@@ -26,7 +26,7 @@ from ..errors import (
     UnreadError,
     WorkerLostError,
 )
-from ..recordings.recorded import said_by, set_apart, size_of_text
+from ..recordings.recorded import said_by, set_apart
 from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, Call
@@ -98,6 +98,7 @@ class Runs:
         slot: Callable[[], AbstractAsyncContextManager[None]],
         came: float | None = None,
         form: Mapping[str, Any] | None = None,
+        stream: str | None = None,
     ) -> Run:
         """Have a model answer a stream of requests, in the current call's name but beyond its end.
 
@@ -107,6 +108,7 @@ class Runs:
             slot: gives what the run is to hold of the limits.
             came: the loop's time when it was here; None is now.
             form: how its responses are written (Head.form).
+            stream: its id, which nobody must be able to guess; None for a new one.
 
         Raises:
             OverLimitError: the caller has as many streams as may be.
@@ -116,7 +118,7 @@ class Runs:
         call = calls.current()
         waited = 0.0 if came is None else asyncio.get_running_loop().time() - came
         head = Head(
-            id=new_id(),
+            id=stream or new_id(),
             owner=owner,
             model=model.name,
             version=version,
@@ -189,10 +191,10 @@ class Runs:
                     _say_how_long(response, self.seconds)
                 elif run.began_elsewhere:
                     _leave_headers_out(response)
-                size = size_of_text(response)
-                if size is None:
-                    size = await set_apart(response)
-                if not run.say(response, size):
+                goes_on = run.say_text(response)
+                if goes_on is None:
+                    goes_on = run.say(response, await set_apart(response))
+                if not goes_on:
                     # It is not the model that is silent.
                     call.last = math.inf
                     await run.room()
@@ -248,6 +250,13 @@ class Runs:
         reader = run.join(position.after)
         self.figures.came_back.inc()
         return reader
+
+    def moved_behind(self, stream: str, run: Run) -> int | None:
+        """Behind which response the run that was found for a stream goes on under another id; None
+        where it is that stream."""
+        if self.sharing is None or stream == run.head.id:
+            return None
+        return self.sharing.moved_behind(stream)
 
     async def own(self) -> Owned:
         """The current caller's, the oldest first; then those that other instances have."""

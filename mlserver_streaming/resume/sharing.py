@@ -51,12 +51,17 @@ BEGIN_SECONDS = 0.05
 
 
 class Counted:
-    """A stream's requests, counted."""
+    """A stream's requests, counted.
+
+    Attributes:
+        first: the first of them, once it is read.
+    """
 
     def __init__(self, requests: AsyncIterator[InferenceRequest]) -> None:
         self._requests = requests
         self._count = 0
         self._ended = False
+        self.first: InferenceRequest | None = None
 
     def __aiter__(self) -> Counted:
         return self
@@ -68,6 +73,9 @@ class Counted:
             self._ended = True
             raise
         self._count += 1
+        if self._count == 1:
+            _set_id(request)
+            self.first = request
         return request
 
     @property
@@ -127,9 +135,8 @@ class Sharing:
         Args:
             first: of the requests.
         """
-        if not first.id:
-            set_id(first, generate_uuid())  # it is the same where it is asked again
         if isinstance(requests, One):
+            _set_id(first)
             self._publish(run, model, first, begins=True)
             return requests
         publisher = self._publish(run, model, None, begins=True)
@@ -137,13 +144,14 @@ class Sharing:
         counted = Counted(requests)
 
         def head() -> bytes | None:
-            if not counted.was_sole:
+            # Not `first`, which may have been another stream's before this one.
+            sole = counted.first if counted.was_sole else None
+            if sole is None or not can_go_on(model, sole):
                 return None
             self._portable[run.head.id] = run
-            return pack_head(run.head, first)
+            return pack_head(run.head, sole)
 
-        if can_go_on(model, first):
-            publisher.ask_for_head(head)
+        publisher.ask_for_head(head)
         return counted
 
     def _publish(
@@ -246,7 +254,7 @@ class Sharing:
             CatchingUpError: it is on its way to where its reader is.
         """
         if position.stream != run.head.id:
-            last = self._moved[position.stream][1]
+            last = self.moved_behind(position.stream)
             if position.after > last:
                 raise LostStreamError(last)
         elif run.began_elsewhere:
@@ -256,6 +264,10 @@ class Sharing:
                 raise MovedError()
             if position.after > run.log.last and not run.ended:
                 raise CatchingUpError(run.log.last)
+
+    def moved_behind(self, stream: str) -> int:
+        """The last response of a stream, found, that goes on under another id."""
+        return self._moved[stream][1]
 
     async def _find(self, stream: str, owner: str) -> Run:
         try:
@@ -421,6 +433,12 @@ class Sharing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _set_id(request: InferenceRequest) -> None:
+    """Have a request an id: it is the same where it is asked again."""
+    if not request.id:
+        set_id(request, generate_uuid())
 
 
 def _was_cancelled(kept: Kept) -> bool:
