@@ -9,9 +9,10 @@ COPY Makefile pyproject.toml constraints.txt README.md ./
 COPY runtimes runtimes
 COPY mlserver_streaming mlserver_streaming
 COPY clients clients
-# Other runtimes' libraries and weights too: docker build --build-arg EXTRAS=video,speech,language .
+# The client of the store of resumable streams is always there. Other runtimes' libraries and weights
+# too: docker build --build-arg EXTRAS=video,speech,language .
 ARG EXTRAS=
-RUN make install-serving SERVING_EXTRAS=$EXTRAS
+RUN make install-serving SERVING_EXTRAS=store${EXTRAS:+,$EXTRAS}
 # What is served is what can be run: a model whose extra is not there stays out.
 COPY model-settings model-settings
 RUN for each in video:detector speech:speech-model language:language; do \

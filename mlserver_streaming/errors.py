@@ -232,6 +232,15 @@ class MovedError(MLServerError):
         )
 
 
+class CatchingUpError(MLServerError):
+    def __init__(self, last: int) -> None:
+        super().__init__(
+            f"This stream is gone on with here, and is at response {last} so far; come back with "
+            "the id of the last response that you have.",
+            503,
+        )
+
+
 class StoreLostError(MLServerError):
     def __init__(self) -> None:
         super().__init__(

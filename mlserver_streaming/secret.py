@@ -1,4 +1,4 @@
-"""The secret that seals what leaves for a shared store."""
+"""The secret that seals what leaves for a shared store, and the password of one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,30 @@ def secret_of(settings: CacheSettings | StoreSettings, folder: str, whose: str =
     if settings.secret_file is None:
         return b""
     path = os.path.join(folder, settings.secret_file)
+    return _content(path, f"The {whose}'s secret_file", MIN_SECRET_CHARACTERS)
+
+
+def password_of(settings: StoreSettings, folder: str) -> str | None:
+    """The password in the settings' file; None where they name none.
+
+    Args:
+        folder: where the settings' relative paths begin.
+
+    Raises:
+        SystemExit: the file cannot be read, or holds none.
+    """
+    if settings.password_file is None:
+        return None
+    path = os.path.join(folder, settings.password_file)
+    return _content(path, "The store's password_file", 1).decode(errors="surrogateescape")
+
+
+def _content(path: str, what: str, least: int) -> bytes:
     try:
         with open(path, "rb") as file:
             found = file.read(MAX_BYTES + 1).strip()
     except OSError as error:
-        sys.exit(f"The {whose}'s secret_file {path} cannot be read: {error.strerror}.")
-    if not MIN_SECRET_CHARACTERS <= len(found) <= MAX_BYTES:
-        sys.exit(
-            f"The {whose}'s secret_file {path} must hold {MIN_SECRET_CHARACTERS} to {MAX_BYTES} "
-            "characters."
-        )
+        sys.exit(f"{what} {path} cannot be read: {error.strerror}.")
+    if not least <= len(found) <= MAX_BYTES:
+        sys.exit(f"{what} {path} must hold {least} to {MAX_BYTES} characters.")
     return found

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -330,6 +331,11 @@ class StoreSettings(_Block):
         description="The server, 7 or newer: `redis://host:port/0`, `rediss://` with TLS, "
         "`unix:///path`; it may hold a password. null: streams are kept in their instance alone.",
     )
+    password_file: str | None = Field(
+        default=None,
+        description="The server's password in a file, read once at the start: for a `url` without "
+        "one.",
+    )
     timeout_seconds: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.01, le=10)] = Field(
         default=0.5, description="How long to wait for an answer of the server."
     )
@@ -366,6 +372,13 @@ class StoreSettings(_Block):
     def _has_one_secret(self) -> "StoreSettings":
         if self.secret is not None and self.secret_file is not None:
             raise ValueError("secret and secret_file are two places for one secret; set one")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_password(self) -> "StoreSettings":
+        url = "" if self.url is None else self.url.get_secret_value()
+        if self.password_file is not None and urlsplit(url).password is not None:
+            raise ValueError("url and password_file are two places for one password; use one")
         return self
 
 

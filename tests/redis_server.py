@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -20,13 +21,30 @@ needs_redis = pytest.mark.skipif(
 )
 
 
+# The rights that the service needs, as docs/scaling.md has them.
+RIGHTS = (
+    "~mlserver-streaming:resume:* &mlserver-streaming:resume:* +@read +@write +@scripting +@pubsub "
+    "+@connection -@dangerous"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        found: int = free.getsockname()[1]
+        return found
+
+
 class RedisServer:
     """It can die, come back empty, be stopped, be full; it writes nothing to disk."""
 
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+    def __init__(self, *options: str) -> None:
+        """
+        Args:
+            options: more of the command line.
+        """
+        self.port = free_port()
+        self._options = options
 
     @property
     def url(self) -> str:
@@ -36,13 +54,24 @@ class RedisServer:
         assert BINARY is not None
         where = ["--bind", "127.0.0.1", "--port", str(self.port)]
         kept = ["--save", "", "--appendonly", "no", "--dir", "/"]
+        return self.run([BINARY, *where, *kept, *self._options])
+
+    def run(self, command: list[str], answer: str = "+PONG", **environment: str) -> Self:
+        """
+        Args:
+            command: starts it on `port`.
+            answer: how what it says to a stranger begins.
+        """
         self.process = subprocess.Popen(
-            [BINARY, *where, *kept], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment},
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
-                if self.command("PING") == "+PONG":
+                if self.command("PING").startswith(answer):
                     return self
             except OSError:
                 time.sleep(0.01)

@@ -23,7 +23,7 @@ from .folder import argument, read_settings
 from .made_runtime import make_runtimes
 from .module_names import shared_names
 from .report import Report
-from .secret_files import check_cache, check_keys, check_tls, check_tokens
+from .secret_files import check_cache, check_keys, check_store, check_tls, check_tokens
 
 
 @click.command()
@@ -60,6 +60,7 @@ def _check(folder: Path, report: Report) -> None:
         check_keys(streaming.auth, folder, report)
         check_tokens(streaming.auth, folder, report)
         check_cache(streaming.cache, folder, report)
+        check_store(streaming.resume.store, folder, report)
     if named is None:
         report.notes.append(
             f"Start it with `{DISTRIBUTION} start {folder}`: `mlserver start` serves with this "

@@ -10,8 +10,8 @@ from ..access.issuer_keys import issuer_keys
 from ..access.keys_file import KeysFile, parse_keys
 from ..access.tls import TlsFileError, read
 from ..extras import DISTRIBUTION
-from ..secret import secret_of
-from ..settings import AuthSettings, CacheSettings, TlsSettings
+from ..secret import password_of, secret_of
+from ..settings import AuthSettings, CacheSettings, StoreSettings, TlsSettings
 from .report import Report
 
 
@@ -81,3 +81,16 @@ def check_cache(cache: CacheSettings, folder: Path, report: Report) -> None:
         said = "its secret cannot be used"
         report.problems.append(str(error))
     report.section("Cache", [("memcached", said)])
+
+
+def check_store(store: StoreSettings, folder: Path, report: Report) -> None:
+    if store.url is None:
+        return
+    try:
+        password_of(store, str(folder))
+        sealed = secret_of(store, str(folder), "store")
+        said = "streams are sealed" if sealed else "streams are not sealed"
+    except SystemExit as error:
+        said = "its secret or password cannot be used"
+        report.problems.append(str(error))
+    report.section("Store", [("resumable streams", said)])

@@ -1,7 +1,7 @@
 """One stream in a worker: requests come when the model asks, responses go as they are made."""
 
 import asyncio
-from collections.abc import Container, Sized
+from collections.abc import Container, Sequence, Sized
 from contextlib import AbstractContextManager, aclosing
 from time import monotonic
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from ..streams import answers
 from ..streams.finals import with_final
 from . import messages as say
 from .held_sequences import HeldSequences
-from .payloads import Packed, pack_response, unpack_request
+from .payloads import Packed, pack_response, unpack_request, unpack_response
 from .sequence_table import SequenceId, flags_of
 from .window import Window
 
@@ -80,12 +80,14 @@ class Answering(Exchange):
         first: Packed | None,
         is_over: bool,
         tells_last: bool,
+        said: Sequence[Packed] | None = None,
     ):
         """
         Args:
             first: the first request, None where there is none at all.
             is_over: whether nothing comes after it.
             tells_last: whether the last response must be known for such (finals.py).
+            said: the responses that the model is to go on behind; None for a stream that begins.
         """
         super().__init__()
         self._session = session
@@ -94,6 +96,7 @@ class Answering(Exchange):
         self._next = first
         self._ended = is_over
         self._tells_last = tells_last
+        self._said = said
         self._waiting: asyncio.Future[None] | None = None
         self._window = Window(session.limits.buffered_responses)
         self._room: asyncio.Future[None] | None = None
@@ -105,7 +108,11 @@ class Answering(Exchange):
         session, number, window = self._session, self._number, self._window
         model = await session.model(*self._key)
         self._sequences = sequences_of(model)
-        found: Any = answers.stream(model, self)
+        found: Any = (
+            answers.stream(model, self)
+            if self._said is None
+            else answers.resumed(model, self, [unpack_response(each) for each in self._said])
+        )
         if self._tells_last:
             found = with_final(found)
         kind = say.RESPONSE

@@ -5,7 +5,8 @@
 
 # From the service.
 # A stream: number, model, version, first request or None, whether no more come, whether the
-# last response must be known for such.
+# last response must be known for such; what was said of it before, which is to be gone on with, or
+# None.
 OPEN = 1
 PREDICT = 2  # number, model, version, request: a unary call
 CALL = 3  # number, model, version, method, pickled arguments: a custom handler, the metadata

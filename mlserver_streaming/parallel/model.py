@@ -1,13 +1,14 @@
 """A model whose work is done in workers: all that the data plane sees of it."""
 
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, cast
 
 from mlserver import MLModel
 from mlserver.parallel.model import ParallelModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from ..streams.answers import One
 from . import messages as say
 from .payloads import pack_request, unpack_response
 from .sequence_table import flags_of
@@ -43,6 +44,9 @@ class WorkerModel(ParallelModel):
         self.is_decoupled = description.is_decoupled
         self.is_unary = description.is_unary
         self.sequences = SequenceCount(pool, self.key) if description.holds_sequences else None
+        # There where the model has it: who asks looks whether it is.
+        if description.resumes:
+            self.resume_from = self._resume_from
         # What the model has set when it was loaded.
         if description.inputs is not None:
             self.inputs = description.inputs
@@ -67,6 +71,11 @@ class WorkerModel(ParallelModel):
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
         return Stream(self._pool, self.key, payloads).responses()
+
+    def _resume_from(
+        self, request: InferenceRequest, responses: Sequence[InferenceResponse]
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        return Stream(self._pool, self.key, One(request), responses).responses()
 
     async def _send(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
         link = self._pool.place(self.key, None)

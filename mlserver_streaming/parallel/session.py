@@ -20,7 +20,7 @@ from mlserver.utils import generate_uuid
 from ..errors import InternalError, MLServerError, NoSuchModelError, shown
 from ..load_failure import LoadError, LoadFailure
 from ..settings import LimitSettings
-from ..streams.answers import overrides
+from ..streams import answers
 from ..streams.in_use import InUse
 from ..streams.model_registry import ModelRegistry
 from . import messages as say
@@ -40,15 +40,17 @@ class Description:
     is_decoupled: bool
     is_unary: bool
     holds_sequences: bool
+    resumes: bool
     inputs: list[MetadataTensor] | None
     outputs: list[MetadataTensor] | None
 
     @classmethod
     def of(cls, model: MLModel) -> "Description":
         return cls(
-            overrides(model, "predict_stream"),
-            overrides(model, "predict"),
+            answers.overrides(model, "predict_stream"),
+            answers.overrides(model, "predict"),
             holds_sequences(model),
+            answers.can_resume(model),
             model.inputs,
             model.outputs,
         )
@@ -120,7 +122,7 @@ class Session:
             getattr(exchange, what)(*arguments)
 
     def _open(
-        self, number: int, name: str, version: str | None, first: Packed | None, *how: bool
+        self, number: int, name: str, version: str | None, first: Packed | None, *how: Any
     ) -> None:
         stream = Answering(self, number, (name, version), first, *how)
         self._begin(stream, number, name, stream.run())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
@@ -11,7 +11,7 @@ from ..errors import MLServerError, OverLimitError
 from ..streams.finals import WANTED
 from . import messages as say
 from .link import Link
-from .payloads import Packed, pack_request, unpack_response
+from .payloads import Packed, pack_request, pack_response, unpack_response
 from .sequence_table import Flags, SequenceTable, flags_of
 
 _OVER: Any = object()
@@ -58,7 +58,8 @@ class Lane:
         self.wants = False
         packed = None if first is None else pack_request(first)
         link.given += 1
-        self.number = link.begin(self, say.OPEN, *stream.key, packed, is_over, WANTED.get())
+        said = stream.said
+        self.number = link.begin(self, say.OPEN, *stream.key, packed, is_over, WANTED.get(), said)
 
     def give(self, request: InferenceRequest) -> None:
         """The request that the model wants."""
@@ -106,8 +107,19 @@ class Lane:
 class Stream:
     """Gives requests to workers as their models ask for them, and their responses as they come."""
 
-    def __init__(self, pool: Workers, key: say.ModelKey, payloads: AsyncIterator[InferenceRequest]):
+    def __init__(
+        self,
+        pool: Workers,
+        key: say.ModelKey,
+        payloads: AsyncIterator[InferenceRequest],
+        said: Sequence[InferenceResponse] | None = None,
+    ):
+        """
+        Args:
+            said: the responses that it goes on behind; None for a stream that begins.
+        """
         self.key = key
+        self.said = None if said is None else [pack_response(each)[0] for each in said]
         self._pool = pool
         self._payloads = payloads
         self._lanes: dict[Link, Lane] = {}

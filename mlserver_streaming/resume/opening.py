@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..extras import MissingExtraError, needed_by
-from ..secret import secret_of
+from ..secret import password_of, secret_of
 from ..streams.data_plane import StreamingDataPlane
 from .runs import Runs
 from .seal import Seal
@@ -19,7 +19,7 @@ def share(runs: Runs, data_plane: StreamingDataPlane, folder: str) -> None:
         folder: where the settings' relative paths begin.
 
     Raises:
-        SystemExit: there is no client for it, or the secret cannot be read.
+        SystemExit: there is no client for it, or the secret or the password cannot be read.
     """
     settings = data_plane.streaming.resume
     store = settings.store
@@ -31,7 +31,15 @@ def share(runs: Runs, data_plane: StreamingDataPlane, folder: str) -> None:
             from .redis_store import RedisStore
     except MissingExtraError as error:
         sys.exit(str(error))
-    link = RedisLink(store.url.get_secret_value(), store.timeout_seconds, store.retry_seconds)
+    figures = runs.figures.store
+    link = RedisLink(
+        store.url.get_secret_value(),
+        store.timeout_seconds,
+        store.retry_seconds,
+        figures,
+        password_of(store, folder),
+    )
+    link.watch()
     seconds = max(settings.seconds_without_reader, settings.seconds_kept)
     runs.sharing = Sharing(
         RedisStore(
@@ -44,4 +52,5 @@ def share(runs: Runs, data_plane: StreamingDataPlane, folder: str) -> None:
         data_plane,
         settings,
         runs,
+        figures,
     )

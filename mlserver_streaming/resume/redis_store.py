@@ -18,6 +18,7 @@ from mlserver.logging import logger
 
 from . import redis_scripts as scripts
 from .bell import Bell
+from .figures import MALFORMED, READ, WRITE
 from .redis_link import RedisLink
 from .seal import ForgedError, Seal
 from .store import (
@@ -79,9 +80,10 @@ class RedisStore:
         arguments = [self._holder, self._lease, self._kept, sealed, stream, time()]
         arguments += [PREFIX, TABLE_KEY]
         keys = [*_keys(stream), _set(owner)]
-        if not await self._link.ask(lambda: self._begin(keys=keys, args=arguments)):
+        if not await self._link.ask(WRITE, lambda: self._begin(keys=keys, args=arguments)):
             raise NotHeldError(stream)
         self._link.has_room()
+        self._link.figures.moved(WRITE, len(sealed))
 
     async def write(self, stream: str, part: Part) -> Told:
         chunk = ending = b""
@@ -91,21 +93,22 @@ class RedisStore:
             ending = self._seal.close(("ending", stream, part.last), part.ending)
         arguments = [self._holder, self._lease, self._kept, part.after, part.count, chunk, ending]
         arguments += [self._bytes, _channel(stream)]
-        done = await self._link.ask(lambda: self._write(keys=_keys(stream), args=arguments))
+        done = await self._link.ask(WRITE, lambda: self._write(keys=_keys(stream), args=arguments))
         if done < 0:
             raise NotHeldError(stream)
         if part.count:
             self._link.has_room()
+            self._link.figures.moved(WRITE, len(chunk))
         return Told(bool(done & 1), bool(done & 2))
 
     async def amend(self, stream: str, owner: str, head: bytes) -> None:
         arguments = [self._holder, self._seal.close(("head", stream, owner), head)]
-        if not await self._link.ask(lambda: self._amend(keys=_keys(stream), args=arguments)):
+        if not await self._link.ask(WRITE, lambda: self._amend(keys=_keys(stream), args=arguments)):
             raise NotHeldError(stream)
 
     async def look(self, stream: str, owner: str) -> Kept:
         head, first, last, ending, cancelled, moved, held = await self._link.ask(
-            lambda: self._look(keys=_keys(stream), args=TABLE)
+            READ, lambda: self._look(keys=_keys(stream), args=TABLE)
         )
         if head is None:
             raise GoneError(stream)
@@ -158,7 +161,9 @@ class RedisStore:
             return
         self._seen[stream] = monotonic() + LOOK_SECONDS
         with suppress(StoreError):  # full
-            await self._link.ask(lambda: self._link.client.set(_keys(stream)[3], b"", px=READ_MS))
+            await self._link.ask(
+                WRITE, lambda: self._link.client.set(_keys(stream)[3], b"", px=READ_MS)
+            )
 
     async def _read(self, stream: str, after: int) -> list[Part]:
         """Some of the parts behind `after`, of which there are some.
@@ -168,7 +173,7 @@ class RedisStore:
         """
         chunks = _keys(stream)[1]
         found = await self._link.ask(
-            lambda: self._link.client.xrange(chunks, f"({after}-0", "+", count=CHUNKS)
+            READ, lambda: self._link.client.xrange(chunks, f"({after}-0", "+", count=CHUNKS)
         )
         parts: list[Part] = []
         for entry, fields in found:
@@ -177,7 +182,9 @@ class RedisStore:
                 begin = int(fields[b"a"])
                 place = ("chunk", stream, begin, last - begin)
                 part = Part(begin, last - begin, self._seal.open(place, fields[b"c"]))
+                self._link.figures.moved(READ, len(fields[b"c"]))
             except (ForgedError, ValueError, KeyError) as error:
+                self._link.figures.failed(MALFORMED)
                 logger.warning("What the store holds of a stream is not of this service.")
                 raise GoneError(stream) from error
             if begin > (parts[-1].last if parts else after):
@@ -189,28 +196,30 @@ class RedisStore:
 
     async def take(self, stream: str) -> bool:
         arguments = [self._holder, self._lease]
-        return bool(await self._link.ask(lambda: self._take(keys=_keys(stream), args=arguments)))
+        return bool(
+            await self._link.ask(WRITE, lambda: self._take(keys=_keys(stream), args=arguments))
+        )
 
     async def release(self, stream: str) -> None:
         arguments = [self._holder, _channel(stream)]
-        await self._link.ask(lambda: self._release(keys=_keys(stream), args=arguments))
+        await self._link.ask(WRITE, lambda: self._release(keys=_keys(stream), args=arguments))
 
     async def move(self, stream: str, owner: str, to: str) -> None:
         sealed = self._seal.close(("moved", stream), to.encode())
         arguments = [self._holder, _channel(stream), sealed]
-        if not await self._link.ask(lambda: self._move(keys=_keys(stream), args=arguments)):
+        if not await self._link.ask(WRITE, lambda: self._move(keys=_keys(stream), args=arguments)):
             raise NotHeldError(stream)
 
     async def cancel(self, stream: str) -> None:
         arguments = [_channel(stream)]
-        await self._link.ask(lambda: self._cancel(keys=_keys(stream), args=arguments))
+        await self._link.ask(WRITE, lambda: self._cancel(keys=_keys(stream), args=arguments))
 
     async def drop(self, stream: str, owner: str) -> None:
         keys, arguments = [*_keys(stream), _set(owner)], [self._holder, stream, _channel(stream)]
-        await self._link.ask(lambda: self._drop(keys=keys, args=arguments))
+        await self._link.ask(WRITE, lambda: self._drop(keys=keys, args=arguments))
 
     async def streams(self, owner: str) -> dict[str, Kept]:
-        names = await self._link.ask(lambda: self._link.client.zrange(_set(owner), 0, -1))
+        names = await self._link.ask(READ, lambda: self._link.client.zrange(_set(owner), 0, -1))
         found = {}
         gone = []
         for name in names:
@@ -220,7 +229,7 @@ class RedisStore:
             except GoneError:
                 gone.append(name)
         if gone:
-            await self._link.ask(lambda: self._link.client.zrem(_set(owner), *gone))
+            await self._link.ask(WRITE, lambda: self._link.client.zrem(_set(owner), *gone))
         return found
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from mlserver.utils import generate_uuid
 
 from ..access import callers
 from ..errors import (
+    CatchingUpError,
     DrainingError,
     ForgottenError,
     LostStreamError,
@@ -28,11 +29,12 @@ from ..models.messages import set_id
 from ..recordings.recorded import Recorded
 from ..recordings.recording import MalformedError
 from ..settings import ResumeSettings
-from ..streams.answers import One
+from ..streams.answers import One, can_resume
 from ..streams.calls import Taken
 from ..streams.data_plane import StreamingDataPlane
 from .elsewhere import Elsewhere
 from .endings import is_cancelled
+from .figures import StoreFigures
 from .head import Head
 from .mirror import Mirror, records_behind
 from .position import Position, new_id
@@ -102,9 +104,14 @@ class Sharing:
     """
 
     def __init__(
-        self, store: Store, data_plane: StreamingDataPlane, settings: ResumeSettings, runs: Runner
+        self,
+        store: Store,
+        data_plane: StreamingDataPlane,
+        settings: ResumeSettings,
+        runs: Runner,
+        figures: StoreFigures,
     ) -> None:
-        self.store = store
+        self.store, self._figures = store, figures
         self._data_plane, self._settings, self._runs = data_plane, settings, runs
         # Runs of ours that another instance could go on with.
         self._portable: dict[str, Run] = {}
@@ -159,7 +166,7 @@ class Sharing:
         portable = request is not None and can_go_on(model, request)
         head = pack_head(run.head, request if portable else None) if begins else None
         publisher = Publisher(run, self.store, self._settings.store.lease_seconds, stored)
-        publisher.start(head, hasattr(model, "resume_from") and not is_repeatable(model))
+        publisher.start(head, can_resume(model) and not is_repeatable(model))
         if portable:
             self._portable[run.head.id] = run
         self._publishers[run.head.id] = publisher
@@ -244,6 +251,7 @@ class Sharing:
         Raises:
             LostStreamError: it went on behind an earlier response, under another id.
             MovedError: nobody runs it now; who comes back finds who goes on with it.
+            CatchingUpError: it is on its way to where its reader is.
         """
         if position.stream != run.head.id:
             last = self.moved_behind(position.stream)
@@ -254,6 +262,8 @@ class Sharing:
             if position.after > run.log.last and isinstance(run.error, MovedError):
                 # It was lost before the store had all that its reader has.
                 raise MovedError()
+            if position.after > run.log.last and not run.ended:
+                raise CatchingUpError(run.log.last)
 
     def moved_behind(self, stream: str) -> int:
         """The last response of a stream, found, that goes on under another id."""
@@ -310,7 +320,11 @@ class Sharing:
         """Nobody runs it any more: it goes on here, or not at all."""
         if self._data_plane.calls.stopping:
             raise DrainingError()
-        model, request = await self._model_for(kept, head, request)
+        try:
+            model, request = await self._model_for(kept, head, request)
+        except LostStreamError:
+            self._figures.lost.inc()
+            raise
         repeats = is_repeatable(model)
         self._runs.admit(head.owner)
         slot = self._data_plane.calls.slot_at_once()
@@ -337,6 +351,7 @@ class Sharing:
             run.add(record)
         self._runs.keep(run)
         responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
+        self._figures.taken_over.inc()
         self._runs.go_on(run, request, responses, Taken(slot))
         if repeats:
             self._publish(run, model, request, begins=False, stored=kept.last)
@@ -403,6 +418,7 @@ class Sharing:
     def hand_over(self) -> None:
         """This instance stops: what others can go on with is theirs, and so are the readers of what
         others run."""
+        self._figures.handed_over.inc(sum(not run.ended for run in self._portable.values()))
         for run in [*self._portable.values(), *self._mirrors]:
             run.stop(MovedError())
 

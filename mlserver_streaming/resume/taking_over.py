@@ -18,7 +18,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from ..errors import LostStreamError
 from ..recordings.recorded import Recorded
 from ..recordings.recording import encode
-from ..streams.answers import One
+from ..streams.answers import One, can_resume, resumed
 from ..streams.data_plane import StreamingDataPlane
 from .response_log import ResponseLog, restored
 
@@ -42,7 +42,7 @@ def can_go_on(model: MLModel, request: InferenceRequest | None) -> bool:
     said = request.parameters.model_extra if request.parameters is not None else None
     if said and said.get("sequence_id"):
         return False  # what its model remembers is lost as well
-    return hasattr(model, "resume_from") or is_repeatable(model)
+    return can_resume(model) or is_repeatable(model)
 
 
 def records_of(log: ResponseLog) -> list[Recorded]:
@@ -71,24 +71,15 @@ def rest_of(
     Raises:
         LostStreamError: the model says something else this time.
     """
-    if hasattr(model, "resume_from") and first == 1:
+    if can_resume(model) and first == 1:
         said = [restored(record) for record in records]
 
         def resume(model: Any, requests: Any) -> AsyncGenerator[InferenceResponse, None]:
-            return _resumed(model, requests, said)
+            return resumed(model, requests, said)
 
         return data_plane.infer_stream(One(request), model.name, version, answer=resume)
     again = data_plane.infer_stream(One(request), model.name, version)
     return _behind(again, records, first)
-
-
-async def _resumed(
-    model: Any, requests: Any, said: Sequence[InferenceResponse]
-) -> AsyncGenerator[InferenceResponse, None]:
-    request = await anext(requests)
-    async with aclosing(model.resume_from(request, said)) as responses:
-        async for response in responses:
-            yield response
 
 
 async def _behind(

@@ -1,6 +1,6 @@
 """What a model answers, whichever of `predict` and `predict_stream` it has."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -57,6 +57,21 @@ def stream(model: MLModel, requests: Any) -> AsyncGenerator[InferenceResponse, N
     if overrides(model, "predict"):
         return _predictions(model, requests)
     raise UnsupportedError(f"Model '{model.name}' answers no inference requests.")
+
+
+def can_resume(model: MLModel) -> bool:
+    """Whether a model can go on behind what it has said."""
+    return hasattr(model, "resume_from")
+
+
+async def resumed(
+    model: Any, requests: Any, said: Sequence[InferenceResponse]
+) -> AsyncGenerator[InferenceResponse, None]:
+    """The responses behind those that were said to the only one of the requests."""
+    found = model.resume_from(await anext(requests), said)
+    async with aclosing(found if isinstance(found, AsyncGenerator) else _iterated(found)) as rest:
+        async for response in rest:
+            yield response
 
 
 class One:

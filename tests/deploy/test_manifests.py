@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,14 +12,17 @@ import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 import yaml
 from jsonschema import Draft202012Validator
 
 from deploy.replicas import STEP, Ports
-from mlserver_streaming.settings import StreamingSettings
+from mlserver_streaming.settings import StoreSettings, StreamingSettings
 from tests.live.service import ROOT
+from tests.redis_server import BINARY, RedisServer, needs_redis
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -32,8 +36,17 @@ VERSION = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(),
 # As old as the fields that are used allow, and the newest that is known.
 KUBERNETES = ("1.25", "1.37")
 # Not Kubernetes' own.
-OTHERS = {"Kustomization", "ScaledObject", "ServingRuntime", "InferenceService", "Server", "Model"}
+OTHERS = {
+    "Kustomization",
+    "Component",
+    "ScaledObject",
+    "ServingRuntime",
+    "InferenceService",
+    "Server",
+    "Model",
+}
 PORTS = {"rest": 8080, "grpc": 8081, "metrics": 8082, "triton": 8001}
+STORE = "streaming-store"
 Object = dict[str, Any]
 
 
@@ -175,7 +188,8 @@ def test_every_port_has_one_name() -> None:
     for file in FILES:
         for service in all_of("Service", file):
             targets = {each["targetPort"]: each["port"] for each in service["spec"]["ports"]}
-            assert targets.items() < PORTS.items()  # all but the metrics
+            if service["metadata"]["name"] != STORE:
+                assert targets.items() < PORTS.items()  # all but the metrics
     [policy] = all_of("NetworkPolicy", BASE / "network.yaml")
     rules = policy["spec"]["ingress"]
     assert [{port["port"] for port in rule["ports"]} for rule in rules] == [
@@ -238,6 +252,108 @@ def test_compose_gives_haproxy_and_prometheus_what_they_look_for() -> None:
     for each in services.values():
         for volume in each.get("volumes", []):
             assert (DEPLOY / volume.partition(":")[0]).exists()
+
+
+def store_settings(environment: dict[str, str]) -> StoreSettings:
+    """What these variables tell the service of its store."""
+    prefix = "STREAMING_RESUME__STORE__"
+    given = {name: value for name, value in environment.items() if name.startswith(prefix)}
+    found = {name.removeprefix(prefix).lower(): value for name, value in given.items()}
+    assert found.keys() == {"url", "password_file", "secret_file"}
+    return StoreSettings(**found)
+
+
+def test_the_store_overlay_gives_replicas_a_store_and_the_way_to_it() -> None:
+    objects = built(DEPLOY / "kubernetes" / "overlays" / "store")
+    named = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in objects}
+    pod = named["Deployment", "streaming"]["template"]["spec"]
+    [container] = pod["containers"]
+    settings = store_settings({each["name"]: each["value"] for each in container["env"]})
+    assert settings.url is not None
+    url = urlsplit(settings.url.get_secret_value())
+    service = named["Service", STORE]
+    assert (url.hostname, url.port) == (STORE, service["ports"][0]["port"])
+    store = named["Deployment", STORE]["template"]
+    assert service["selector"] == store["metadata"]["labels"]
+    # Both read the same secret, each where it looks for it.
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    [mounted] = [
+        each for each in pod["volumes"] if each.get("secret", {}).get("secretName") == STORE
+    ]
+    assert settings.password_file == f"{mounts[mounted['name']]}/password"
+    assert settings.secret_file == f"{mounts[mounted['name']]}/seal"
+    [volume] = store["spec"]["volumes"]
+    assert volume["secret"]["secretName"] == STORE
+    # Replicas may go there, and only they.
+    egress = named["NetworkPolicy", "streaming"]["egress"][-1]
+    assert egress["to"][0]["podSelector"]["matchLabels"] == store["metadata"]["labels"]
+    assert egress["ports"] == [{"port": url.port}]
+    [ingress] = named["NetworkPolicy", STORE]["ingress"]
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    assert ingress["from"] == [{"podSelector": {"matchLabels": labels}}]
+    context = store["spec"]["containers"][0]["securityContext"] | store["spec"]["securityContext"]
+    assert context["runAsNonRoot"] and context["readOnlyRootFilesystem"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_compose_with_a_store_gives_replicas_its_secrets() -> None:
+    [compose] = read(DEPLOY / "compose.store.yaml")
+    replica, store = compose["services"]["streaming"], compose["services"]["store"]
+    settings = store_settings(replica["environment"])
+    assert settings.url is not None
+    assert urlsplit(settings.url.get_secret_value()).hostname in compose["services"]
+    for name, file in (("password", settings.password_file), ("seal", settings.secret_file)):
+        secret = f"store-{name}"
+        assert file == f"/run/secrets/{secret}"
+        assert secret in replica["secrets"] and secret in compose["secrets"]
+    assert store["secrets"] == ["store-password"] and "ports" not in store
+    ignored = subprocess.run(
+        ["git", "check-ignore", DEPLOY / "secrets" / "store-seal"], cwd=ROOT, check=False
+    )
+    assert ignored.returncode == 0
+
+
+@needs_redis
+@pytest.mark.parametrize("where", ["compose", "kubernetes"])
+def test_the_store_asks_for_the_password_and_is_bounded(where: str, tmp_path: Path) -> None:
+    if where == "compose":
+        [script] = read(DEPLOY / "compose.store.yaml")[0]["services"]["store"]["command"]
+        file = "/run/secrets/store-password"
+    else:
+        component = DEPLOY / "kubernetes" / "components" / "store" / "store.yaml"
+        [deployment] = all_of("Deployment", component)
+        [script] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+        file = "/etc/store/password"
+    (tmp_path / "password").write_text("a" * 64 + "\n")
+    assert BINARY is not None
+    (tmp_path / "valkey-server").symlink_to(BINARY)
+    server = RedisServer()
+    script = script.replace(file, str(tmp_path / "password"))
+    script = script.replace("appendonly no\n", f"appendonly no\nport {server.port}\n")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    server.run(["sh", "-c", script], "-NOAUTH", PATH=path)
+    try:
+        with redis.Redis(port=server.port, password="a" * 64) as client:
+            found = client.config_get("*")
+    finally:
+        server.kill()
+    assert found["maxmemory"] == str(512 * 1024 * 1024)
+    assert (found["maxmemory-policy"], found["save"]) == ("noeviction", "")
+    assert found["appendonly"] == "no"
+
+
+def test_systemd_gives_replicas_a_store_by_credentials() -> None:
+    text = (DEPLOY / "systemd" / "store.conf").read_text()
+    given = dict(re.findall(r"(STREAMING_RESUME__STORE__\w+)=(\S+)", text))
+    settings = store_settings(given)
+    credentials = re.findall(r"^LoadCredential=([\w-]+):/", text, re.MULTILINE)
+    named = [settings.password_file, settings.secret_file]
+    assert named == [f"%d/{each}" for each in credentials]
+
+
+def test_the_image_has_the_stores_client() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert "make install-serving SERVING_EXTRAS=store${EXTRAS:+,$EXTRAS}\n" in text
 
 
 def test_systemd_runs_replicas_where_haproxy_looks_for_them() -> None:

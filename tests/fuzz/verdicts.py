@@ -19,7 +19,8 @@ KNOWN = re.compile(
     r"|Model '.*' answered without any |Model '.*' needs "
     r"|Nothing is remembered .*|HTTP/.* is not spoken here; send HTTP/1\.1\."
     r"|(Log|Trace) settings? .*cannot be "
-    r"|This stream goes on elsewhere; |The store that knows of streams "
+    r"|This stream goes on elsewhere; |This stream is gone on with here, "
+    r"|The store that knows of streams "
     r"|Shared memory is off here |CUDA shared memory is not supported; "
     r"|Of Transfer-Encodings only 'chunked' is known here\.)",
     re.S,

@@ -66,6 +66,10 @@ def test_it_serves_what_it_can_run(running: Container) -> None:
         assert running.ask(f"/v2/models/{model}/ready")[0] == 200
 
 
+def test_it_can_reach_a_store_of_streams(running: Container) -> None:
+    running.run("python", "-c", "import redis, hiredis")
+
+
 def test_its_user_writes_nowhere_but_in_tmp(running: Container) -> None:
     assert running.run("id", "-u").strip() == "10001"
     for place in ("/app", "/app/model-settings", "/home/service", "/etc/streaming"):

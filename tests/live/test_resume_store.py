@@ -1,4 +1,4 @@
-"""Two services, a store, and a balancer before them: one is killed, and no word is lost."""
+"""Two services, a store, and a balancer before them: either is killed, and no word is lost."""
 
 from __future__ import annotations
 
@@ -8,27 +8,48 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from typing import Self
 
+import httpx
 import pytest
 import websockets
 
+from clients.errors import RefusedError
 from clients.grpc_client import GrpcTextClient
 from clients.sse_client import SseClient
 from clients.stream_place import StreamPlace
 from tests.live.conftest import make_folder
+from tests.live.figures import figure
+from tests.live.rest_calls import path
 from tests.live.service import ROOT, Service
+from tests.live.watch import PATIENCE, wait_until
 from tests.redis_server import RedisServer, needs_redis
 
 pytestmark = needs_redis
 WORDS = [f"w{number}" if number == 1 else f" w{number}" for number in range(1, 201)]
 ASKED = {"resumable": True, "delay": 0.01}
+NOT_NOW = {"prefer": "respond-async"}
 SECRET = "a secret of all replicas"
 
 
+# Streams beside those that are looked at closely.
+CROWD, CROWD_WORDS = 47, 40
+
+
 @pytest.fixture(scope="module")
-def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
-    with RedisServer() as redis, ThreadPoolExecutor() as pool:
-        store = {"url": redis.url, "lease_seconds": 1, "secret": SECRET}
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def replicas(
+    redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Service]]:
+    with ThreadPoolExecutor() as pool:
+        # On a machine that others keep busy.
+        patient = {"timeout_seconds": 2, "lease_seconds": 3}
+        store = {"url": redis.url, "secret": SECRET, **patient}
         folder = make_folder(
             tmp_path_factory.mktemp("replicas"), streaming={"resume": {"store": store}}
         )
@@ -51,7 +72,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]
 @asynccontextmanager
 async def balancer(*ports: int) -> AsyncIterator[int]:
     """A port whose connections go to the first of these that takes them."""
-    tasks = set()
+    tasks, writers = set(), set[asyncio.StreamWriter]()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -64,9 +85,11 @@ async def balancer(*ports: int) -> AsyncIterator[int]:
             writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         for port in ports:
             with suppress(OSError):
                 there, back = await asyncio.open_connection("127.0.0.1", port)
+                writers.add(back)
                 tasks.update(
                     asyncio.create_task(copy(*way)) for way in ((reader, back), (there, writer))
                 )
@@ -81,6 +104,95 @@ async def balancer(*ports: int) -> AsyncIterator[int]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+
+
+class Crowd:
+    """Clients, each with a stream of a model that can go on with what was said, says it again, or
+    can do neither.
+
+    Attributes:
+        lost: what those were told whose stream could not go on.
+    """
+
+    def __init__(self, port: int, models: tuple[str, ...]) -> None:
+        self.lost: list[str] = []
+        self._port, self._models = port, models
+        self._told: list[tuple[str, list[str]]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [
+            asyncio.create_task(self._ask(self._models[number % len(self._models)]))
+            for number in range(CROWD)
+        ]
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        """All have ended: their words came whole and once, or in part and they know."""
+        await asyncio.gather(*self._tasks)
+        for model, words in self._told:
+            said = WORDS if model == "text-model" else [f"{n} " for n in range(1, CROWD_WORDS + 1)]
+            assert words == said[: len(words)]
+        assert sum(len(words) < CROWD_WORDS for _, words in self._told) == len(self.lost)
+
+    async def _ask(self, model: str) -> None:
+        words: list[str] = []
+        self._told.append((model, words))
+        client = SseClient(port=self._port, model=model)
+        asked = {**ASKED, "delay": 0.05, "steps": CROWD_WORDS}
+        try:
+            async for word in client.words("".join(WORDS[:CROWD_WORDS]), asked, StreamPlace()):
+                words.append(word)
+        except RefusedError as error:
+            assert error.status == 410
+            self.lost.append(str(error))
+
+    async def all_hear(self, number: int) -> None:
+        """Each has so many words, or has ended."""
+        await wait_until(
+            lambda: [len(words) >= number for _, words in self._told] == [True] * CROWD
+        )
+
+
+async def test_the_store_is_killed_amid_fifty_streams_and_comes_back_empty(
+    redis: RedisServer, replicas: list[Service]
+) -> None:
+    first, second = replicas
+    async with Crowd(first.http, ("text-model", "again", "once")) as crowd:
+        await crowd.all_hear(5)
+        redis.kill()
+        async with httpx.AsyncClient(base_url=first.url, timeout=PATIENCE) as client:
+            listed = await client.get("/v2/streams")
+            assert listed.headers["x-streams-partial"] == "true"
+            assert len(listed.json()) >= CROWD
+            there = "/v2/streams/" + listed.json()[0]["id"]
+            elsewhere = await client.delete(second.url + there)
+            assert elsewhere.status_code in (204, 503)  # it was asked there, or cannot know
+        redis.start()
+    assert crowd.lost == []
+
+
+async def test_streams_are_shared_again_once_the_store_is_back(replicas: list[Service]) -> None:
+    first, second = replicas
+    at = path("text-model", "generate_stream")
+    body = {"text_input": "a b c", "parameters": {"resumable": True, "delay": 0}}
+    async with httpx.AsyncClient(timeout=PATIENCE) as client, asyncio.timeout(PATIENCE):
+        while True:
+            begun = await client.post(first.url + at, json=body, headers=NOT_NOW)
+            found = await client.head(second.url + begun.headers["location"])
+            if found.is_success:
+                break
+            await asyncio.sleep(0.1)
+        said = (await client.get(second.url + begun.headers["location"])).text
+        data = [line[6:] for line in said.splitlines() if line.startswith("data: ")]
+        assert [json.loads(each)["text_output"] for each in data] == ["a", " b", " c"]
+        listed = await client.get(second.url + "/v2/streams")
+        assert "x-streams-partial" not in listed.headers
+        assert (await client.delete(second.url + begun.headers["location"])).status_code == 204
+        gone = await client.get(second.url + begun.headers["location"])
+        assert gone.status_code == 404
+    assert figure(second, "resume_store_up") == 1
 
 
 async def over_sockets(port: int, prompt: str, has_begun: asyncio.Event) -> list[str]:
@@ -131,14 +243,16 @@ async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
             return [word async for word in client.words(prompt, ASKED, rpc)]
 
         words: list[str] = []
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        crowd = Crowd(http, ("text-model", "again", "once"))
+        async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as tasks, crowd:
             by_socket = tasks.create_task(over_sockets(http, prompt, has_begun := asyncio.Event()))
-            await has_begun.wait()  # what the store does not know yet is lost
             tasks.create_task(over_sse(http, words, sse, "text-model"))
             again = StreamPlace()
             tasks.create_task(over_sse(http, counted, again, "again"))
             told = tasks.create_task(over_grpc())
             await at_80.wait()
+            await has_begun.wait()  # what the store does not know yet is lost
+            await crowd.all_hear(5)
             first.process.kill()
     assert words == WORDS
     assert told.result() == WORDS
@@ -146,3 +260,4 @@ async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
     assert counted == [f"{number} " for number in range(1, 201)]
     for place in (sse, rpc, again):
         assert place.times and "came back to the stream" in place.summary()
+    assert all("was lost after response" in each for each in crowd.lost)

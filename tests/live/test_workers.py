@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -172,6 +173,34 @@ async def test_a_killed_worker_fails_only_its_own_streams_and_sequences(
     # The new one has all models.
     for _ in range(4):
         assert (await client.post(path("text-model", "infer"), json=prompt())).status_code == 200
+
+
+async def test_resumable_streams_of_a_killed_worker_go_on_in_the_other(
+    service: Service, client: httpx.AsyncClient
+):
+    words = " ".join(f"w{number}" for number in range(60))
+    parameters = {"resumable": True, "delay": 0.02}
+    tenth = asyncio.Event()
+
+    async def ask() -> list[str]:
+        said = []
+        body = {"text_input": words, "parameters": parameters}
+        at = path("text-model", "generate_stream")
+        async with client.stream("POST", at, json=body) as answer:
+            async for line in answer.aiter_lines():
+                assert not line.startswith("event:"), said
+                if line.startswith("data:"):
+                    said.append(json.loads(line.removeprefix("data:"))["text_output"])
+                if len(said) == 10:
+                    tenth.set()
+        return said
+
+    async with asyncio.TaskGroup() as tasks:
+        # They spread: some of them are on the one that is killed.
+        asked = [tasks.create_task(ask()) for _ in range(8)]
+        await tenth.wait()
+        os.kill(min(workers(service)), signal.SIGKILL)
+    assert ["".join(each.result()) for each in asked] == [words] * 8
 
 
 async def test_all_requests_of_a_sequence_go_to_its_worker_from_any_stream(

@@ -6,12 +6,16 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
+from mlserver import MLModel
+from mlserver.settings import ModelSettings
 from mlserver.types import InferenceRequest
 
 from mlserver_streaming.errors import MLServerError, OverLimitError, WorkerLostError
 from mlserver_streaming.parallel import messages as say
-from mlserver_streaming.parallel.payloads import pack_response, unpack_request
+from mlserver_streaming.parallel.model import WorkerModel
+from mlserver_streaming.parallel.payloads import pack_response, unpack_request, unpack_response
 from mlserver_streaming.parallel.sequence_table import Flags
+from mlserver_streaming.parallel.session import Description
 from mlserver_streaming.parallel.stream import Stream
 from mlserver_streaming.streams import answers
 from tests.streams.planes import answer, ask, said
@@ -25,10 +29,12 @@ class FakeLink:
         self.told: list[tuple[Any, ...]] = []
         self.lane: Any = None
         self.took_at: list[int] = []
+        self.before: Any = None
 
     def begin(self, exchange: Any, kind: int, *rest: Any) -> int:
         self.lane = exchange
         self.told.append((kind, rest[2] and unpack_request(rest[2]).id, rest[3]))
+        self.before = rest[5]
         return 1
 
     def say(self, kind: int, number: int, *rest: Any) -> None:
@@ -103,6 +109,25 @@ async def test_of_a_sole_request_it_is_known_that_no_more_come():
     assert pool.first.told == [(say.OPEN, "1", True)]
     pool.first.lane.last(pack_response(answer("a"))[0])
     assert await task == ["a"]
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+async def test_a_model_in_workers_goes_on_behind_what_was_said_where_it_can(resumes: bool):
+    pool = FakePool()
+    settings = ModelSettings(name="m", implementation=MLModel)
+    about = Description(True, False, False, resumes, None, None)
+    model = WorkerModel(MLModel(settings), cast(Any, pool), about)
+    assert answers.can_resume(model) is resumes
+    if resumes:
+        before = [answer("a", "1"), answer("b", "1")]
+        rest = answers.resumed(model, answers.One(ask(id="1")), before)
+        task = asyncio.create_task(all_of(rest))
+        await turns()
+        assert pool.first.told == [(say.OPEN, "1", True)]
+        assert [said(unpack_response(each)) for each in pool.first.before] == [["a"], ["b"]]
+        pool.first.responds("c")
+        pool.first.lane.done(None)
+        assert await task == ["c"]
 
 
 async def test_a_stream_without_requests_reaches_the_model_too():

@@ -3,9 +3,11 @@
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 from time import monotonic
+from unittest.mock import call, create_autospec
 
 import pytest
 
+from mlserver_streaming.resume.figures import StoreFigures
 from mlserver_streaming.resume.redis_link import RedisLink
 from mlserver_streaming.resume.redis_store import PREFIX, RedisStore, _set
 from mlserver_streaming.resume.seal import Seal
@@ -17,7 +19,9 @@ from mlserver_streaming.resume.store import (
     StoreError,
     UnheldError,
 )
-from tests.redis_server import RedisServer, needs_redis
+from tests.certificates import Authority
+from tests.live.service import ROOT
+from tests.redis_server import RIGHTS, RedisServer, free_port, needs_redis
 
 pytestmark = needs_redis
 ID, OWNER, SECRET = "s" * 22, "somebody", b"x" * 16
@@ -37,7 +41,9 @@ def server(running):
 
 @asynccontextmanager
 async def replica(server, secret=SECRET, **settings):
-    link = RedisLink(server.url, settings.pop("timeout", 1.0), 0.2)
+    figures = create_autospec(StoreFigures, instance=True)
+    url, password = settings.pop("url", server.url), settings.pop("password", None)
+    link = RedisLink(url, settings.pop("timeout", 1.0), 0.2, figures, password)
     given = {"lease_seconds": 5, "seconds": 60, "stream_bytes": 10_000, **settings}
     store = RedisStore(link, Seal(secret), **given)
     try:
@@ -301,6 +307,19 @@ async def test_a_server_that_hangs_is_left_alone_and_asked_again(server):
         assert kept.head == b"head"  # this question's answer, not one of those before
 
 
+async def test_many_that_wait_for_one_moments_fault_count_once(server):
+    async with replica(server, timeout=0.1) as one:
+        await one.begin(ID, OWNER, b"head")
+        server.hang()
+        try:
+            asked = (one.look(ID, OWNER) for _ in range(5))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            server.go_on()
+        assert [type(each) for each in found] == [StoreError] * 5
+        assert (await one.look(ID, OWNER)).head == b"head"  # it is not left alone
+
+
 async def test_a_server_that_died_and_came_back(tmp_path):
     with RedisServer() as server:
         async with replica(server) as one, replica(server) as other:
@@ -322,3 +341,72 @@ async def test_a_server_that_died_and_came_back(tmp_path):
             listening = asyncio.create_task(heard(other, stream="t" * 22))
             await one.write("t" * 22, part(1, ending=b""))
             assert [each.last for each in await listening] == [1, 1]
+
+
+async def written_and_read(server, **settings):
+    """What the rights and the way there must allow."""
+    async with replica(server, **settings) as one, replica(server, **settings) as other:
+        await one.begin(ID, OWNER, b"head")
+        listening = asyncio.create_task(heard(other))
+        await one.write(ID, part(1))
+        await one.amend(ID, OWNER, b"more")
+        await one.release(ID)
+        with pytest.raises(UnheldError):
+            await listening
+        assert await other.take(ID)
+        assert [*await one.streams(OWNER)] == [ID]
+        await one.cancel(ID)
+        assert (await other.write(ID, part(2, ending=b"over"))).cancel
+        assert [each.last for each in await heard(one)] == [1, 2, 2]
+        await one.begin("t" * 22, OWNER, b"")
+        await one.move("t" * 22, OWNER, "u" * 22)
+        await one.begin("u" * 22, OWNER, b"")
+        await one.drop("u" * 22, OWNER)
+
+
+async def test_a_user_with_the_rights_that_are_documented_can_do_all_of_it(server):
+    assert RIGHTS in " ".join((ROOT / "docs" / "scaling.md").read_text().split())
+    rights = RIGHTS.split()
+    assert server.command("ACL", "SETUSER", "streaming", "reset", "on", ">pass", *rights) == "+OK"
+    url = server.url.replace("//", "//streaming@")
+    await written_and_read(server, url=url, password="pass")
+    async with replica(server, url=url, password="wrong") as store:
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                await store.look(ID, OWNER)
+        figures = store._link.figures
+        assert figures.failed.mock_calls == [call("refused")] * 3
+        figures.is_up.assert_called_once_with(False)
+
+
+async def test_a_server_with_tls_is_asked_once_it_is_known(tmp_path):
+    authority, port = Authority(), free_port()
+    ca = authority.write(tmp_path / "ca.pem")
+    certificate, key = authority.server().write(tmp_path, "server")
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", ca]
+    options = ["--tls-port", port, "--tls-auth-clients", "no", *files]
+    with RedisServer(*(str(option) for option in options)) as server:
+        url = f"rediss://127.0.0.1:{port}"
+        await written_and_read(server, url=f"{url}?ssl_ca_certs={ca}")
+        async with replica(server, url=url) as store:
+            with pytest.raises(StoreError):
+                await store.look(ID, OWNER)
+            store._link.figures.failed.assert_called_once_with("connection")
+
+
+async def test_it_is_known_whether_the_server_answers_before_it_is_asked(tmp_path):
+    with RedisServer() as server:
+        async with replica(server) as one:
+            link, told = one._link, asyncio.Queue()
+            link.figures.is_up.side_effect = told.put_nowait
+            link.watch()
+            assert await told.get()
+            server.kill()
+            for _ in range(3):
+                with pytest.raises(StoreError):
+                    await one.look(ID, OWNER)
+            assert not await told.get()
+            server.start()
+            async with asyncio.timeout(20):
+                while not await told.get():
+                    pass

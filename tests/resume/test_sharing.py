@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 
 from mlserver_streaming.access import callers
 from mlserver_streaming.access.callers import ANYBODY, Caller
 from mlserver_streaming.errors import (
+    CatchingUpError,
     DeadlineError,
     LostStreamError,
     MLServerError,
@@ -24,6 +26,7 @@ from mlserver_streaming.errors import (
 )
 from mlserver_streaming.models.streaming_model import StreamingModel
 from mlserver_streaming.models.tensors import TEXT, bytes_output
+from mlserver_streaming.resume import sharing
 from mlserver_streaming.resume.opening import share
 from mlserver_streaming.resume.position import Position
 from mlserver_streaming.resume.runs import Runs
@@ -221,7 +224,7 @@ async def come_back(replica: Replica, position: str) -> list[str]:
     while True:
         try:
             return await replica.read(position)
-        except MovedError:
+        except (MovedError, CatchingUpError):
             await asyncio.sleep(0.02)
 
 
@@ -356,6 +359,22 @@ async def test_own_streams_are_listed_while_the_store_is_away(tmp_path):
                     await ask_for(runs[0].head.id)
 
 
+async def test_who_is_ahead_of_a_stream_that_is_said_again_is_told_to_come_back(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sharing, "AHEAD_SECONDS", 0.05)
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        await unheld(b, stream)
+        with pytest.raises(CatchingUpError, match="at response 10 so far"):
+            await b.read(f"{stream}.20")
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.20") == numbers(21, N)
+        with pytest.raises(StillAheadError):
+            await b.read(f"{stream}.51")
+
+
 async def test_readers_who_come_at_once_take_it_over_once(server, tmp_path):
     async with two(server, tmp_path, repeatable=True) as (a, b):
         stream = (await a.begin()).head.id
@@ -403,6 +422,35 @@ async def test_any_other_stream_is_lost_with_its_replica(server, tmp_path):
         a.die()
         with pytest.raises(LostStreamError, match="lost after response 10"):
             await come_back(b, f"{stream}.10")
+        assert figure("resume_lost_total") == 1
+
+
+def figure(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+async def test_what_is_done_through_the_store_is_counted(server, tmp_path):
+    async with two(server, tmp_path, lease=30, repeatable=True) as (a, b):
+        assert figure("resume_store_errors_total", reason="full") == 0
+        stream = (await a.begin()).head.id
+        await b.read(f"{stream}.0", 10)
+        assert figure("resume_store_up") == 1
+        for operation in ("read", "write"):
+            assert figure("resume_store_bytes_total", operation=operation) > 0
+            assert figure("resume_store_seconds_count", operation=operation) > 0
+        a.runs.hand_over()
+        Counting.open.set()
+        await come_back(b, f"{stream}.10")
+        assert figure("resume_handed_over_total") == figure("resume_taken_over_total") == 1
+        server.fill()
+        await a.begin(said=0)
+        assert figure("resume_store_errors_total", reason="full") >= 1
+
+
+async def test_without_a_store_there_are_no_metrics_of_one(tmp_path):
+    async with plane_of(tmp_path, {"m": Counting}):
+        assert figure("resume_streams") == 0
+        assert figure("resume_store_up") is None
 
 
 async def test_one_request_of_many_there_might_have_been(server, tmp_path):
@@ -453,11 +501,13 @@ async def test_a_replica_that_stops_keeps_what_nobody_can_go_on_with(server, tmp
 
 
 @pytest.mark.parametrize("model", [Counting, Resuming])
-@pytest.mark.parametrize("fault", ["dead", "full", "empty", "hung"])
+@pytest.mark.parametrize("fault", ["dead", "full", "empty", "hung", "slow"])
 async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, model):
     model.open, model.asked = asyncio.Event(), 0
     with RedisServer() as server:
-        async with two(server, tmp_path, model, lease=3) as (a, b):
+        # It outlasts the wait, also on a busy machine.
+        lease = 10 if fault == "slow" else 3
+        async with two(server, tmp_path, model, lease=lease) as (a, b):
             streams = [(await a.begin()).head.id for _ in range(50)]
             await asyncio.gather(*(b.read(f"{stream}.0", 10) for stream in streams))
             reading = [asyncio.create_task(a.read(f"{stream}.0")) for stream in streams]
@@ -467,8 +517,13 @@ async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, mode
                 "full": server.fill,
                 "empty": server.empty,
                 "hung": server.hang,
+                "slow": server.hang,
             }[fault]()
             model.open.set()
+            if fault == "slow":
+                with pytest.raises(StoreLostError):
+                    await b.runs.look(streams[0] + "?")
+                server.go_on()
             for found in await asyncio.gather(*reading):
                 assert [each.split()[0] for each in found] == [str(n) for n in range(1, N + 1)]
             for stream in streams[:3]:
