@@ -14,7 +14,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import BadRequestError, NoSuchStreamError
+from ..errors import BadRequestError, MovedError, NoSuchStreamError
 from ..rest.request_check import IS_HEAD
 from ..resume.position import MAX_DIGITS, Position
 from ..resume.run import Run
@@ -66,7 +66,11 @@ class StoredResponses:
         after = _starting_after(request, streams)
         found = await self._find(request)
         if not streams or IS_HEAD in request.scope:
-            return await self._standing(request, found)
+            try:
+                return await self._standing(request, found)
+            except MovedError:
+                # Whose instance is gone is found where it goes on.
+                return await self._standing(request, await self._find(request))
         place = Position(found.stream, 0 if after is None else after + 1)
         try:
             return await self._kept.read(request, found.run, place, ends_with_204=False)
