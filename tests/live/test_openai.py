@@ -532,26 +532,6 @@ def test_a_chat_is_read_on(service: Service) -> None:
         assert joined(rest) == " two three"
 
 
-def test_what_can_be_asked_of_a_response_is_documented(service: Service) -> None:
-    document = httpx.get(f"{service.url}/v2/docs/dataplane.json").json()
-    url = f"{PREFIX}/responses/{{response_id}}"
-    operation = schemathesis.openapi.from_dict(document)[url]["GET"]
-
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
-    def ask(case: schemathesis.Case) -> None:
-        answer = case.call(base_url=service.url, timeout=PATIENCE)
-        assert str(answer.status_code) in document["paths"][url]["get"]["responses"], answer.text
-        assert answer.status_code < 500, answer.text
-
-    ask()
-
-
 # -- hang-ups ------------------------------------------------------------------------------------
 
 
