@@ -12,11 +12,11 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from ..errors import BadRequestError, MLServerError, UnsupportedError, shown
+from ..resume.elsewhere import Elsewhere
 from ..resume.position import Position
 from ..resume.reader import Reader
 from ..resume.run import Run
 from ..resume.runs import Runs
-from ..resume.sharing import Elsewhere
 from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from .accepting import EVENTS_TYPE, accepts_gzip
@@ -29,6 +29,8 @@ from .resumable_events import STREAM_ID, ResumableEvents
 
 STREAMS = "/v2/streams"
 LAST_EVENT_ID = "last-event-id"
+# Of a list that lacks what other instances have, since the store does not answer.
+PARTIAL = "x-streams-partial"
 # https://www.rfc-editor.org/rfc/rfc7240#section-4.1
 PREFER, RESPOND_ASYNC = "prefer", "respond-async"
 
@@ -56,16 +58,18 @@ class KeptStreams:
 
     async def list(self, request: Request) -> Response:
         """The caller's own."""
-        found = [_shown(run) for run in await self._runs().own()]
-        return Response(orjson.dumps(found), media_type="application/json")
+        own = await self._runs().own()
+        found = orjson.dumps([_shown(run) for run in own.streams])
+        headers = None if own.is_whole else {PARTIAL: "true"}
+        return Response(found, headers=headers, media_type="application/json")
 
     async def _one(self, request: Request, send: Send) -> None:
         if request.method == "DELETE":
-            (await self._runs().find(request.path_params["stream_id"])).cancel()
+            await self._runs().cancel(request.path_params["stream_id"])
             await Response(status_code=204)(request.scope, request.receive, send)
         elif IS_HEAD in request.scope:
             # At once: who reads a stream waits for its end.
-            run = await self._runs().find(request.path_params["stream_id"])
+            run = await self._runs().look(request.path_params["stream_id"])
             there = Response(None, 200, {STREAM_ID: run.head.id}, EVENTS_TYPE)
             await there(request.scope, request.receive, send)
         else:

@@ -32,7 +32,7 @@ from ..recordings.recorded import Recorded, size_of
 from ..settings import ResumeSettings
 from .head import Head
 from .reader import Reader
-from .response_log import READ_TAIL, UNREAD_TAIL, ResponseLog, restored
+from .response_log import ResponseLog, restored
 
 # Who reads a stream holds no slot of the limits: so many may read one at once.
 MAX_READERS = 16
@@ -118,7 +118,14 @@ class Run:
             response: nobody else's any more.
             size: bytes of its data.
         """
-        is_to_be_counted = self.log.add(response, size)
+        return self._said(self.log.add(response, size))
+
+    def say_text(self, response: InferenceResponse) -> bool | None:
+        """As `say`, of a response that is one text, as tokens come; None for any other."""
+        is_to_be_counted = self.log.add_text(response)
+        return None if is_to_be_counted is None else self._said(is_to_be_counted)
+
+    def _said(self, is_to_be_counted: bool) -> bool:
         if self._waiting:
             self._wake()
         if not is_to_be_counted:
@@ -187,7 +194,6 @@ class Run:
             raise OverLimitError(f"{MAX_READERS} read this stream already; try again in a moment.")
         reader = Reader(self, after)
         self._readers.add(reader)
-        self.log.most = READ_TAIL
         self._was_read = True
         self._watch()
         self._give_room()
@@ -242,10 +248,8 @@ class Run:
                     self._waiting.append(future)
                     await future
 
-    def was_heard(self, number: int) -> None:
-        """A reader has got further: to this response."""
-        while self.log.fold_up_to(number):
-            self._count()
+    def was_heard(self) -> None:
+        """A reader has got further."""
         if self._room is not None:
             self._give_room()
 
@@ -254,7 +258,6 @@ class Run:
         if reader in self._readers:
             self._readers.remove(reader)
             if not self._readers:
-                self.log.most = UNREAD_TAIL
                 self._left()
                 self._watch()
             self._give_room()
