@@ -40,6 +40,7 @@ class Asked:
     """
 
     def __init__(self, plane: StreamingDataPlane) -> None:
+        self.plane = plane
         self.runs: Runs = plane.resume
         self.app = app_of(plane)
 
@@ -87,10 +88,15 @@ class Asked:
 
 @asynccontextmanager
 async def serving(
-    root: Path, model: type[MLModel], extra: dict[str, Any] | None = None, **resume: Any
+    root: Path,
+    model: type[MLModel],
+    extra: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
+    **resume: Any,
 ) -> AsyncIterator[Asked]:
     """The routes over one model, `m`."""
-    (root / "settings.json").write_bytes(orjson.dumps({"streaming": {"resume": resume}}))
+    block = {"resume": resume, "limits": limits or {}}
+    (root / "settings.json").write_bytes(orjson.dumps({"streaming": block}))
     async with plane_of(root, {"m": model}, extra=extra) as plane:
         yield Asked(plane)
 

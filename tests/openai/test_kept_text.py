@@ -343,3 +343,45 @@ async def test_it_is_ended_where_nobody_asks_and_thrown_away_later(tmp_path: Pat
         while not run.is_forgotten:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert (await app("GET", f"{RESPONSES}/{made['id']}")).status_code == 404
+
+
+async def test_it_holds_a_slot_and_who_reads_it_none(tmp_path: Path):
+    async with serving(tmp_path, Says, limits={"streams": 1, "waiting": 0}) as app:
+        made = await begun(app, "one wait fifth")
+        at = f"{RESPONSES}/{made['id']}"
+        assert len(await app.cut("GET", f"{at}?stream=true", 6)) == 6
+        assert (await app("GET", at)).json()["status"] == "in_progress"
+        refused = await app("POST", RESPONSES, body(RESPONSES, background=True))
+        assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+        await app("POST", f"{at}/cancel")
+        assert (await app("POST", RESPONSES, body(RESPONSES))).status_code == 200
+
+
+async def test_its_time_is_bounded_and_so_is_how_many_there_are(tmp_path: Path):
+    async with serving(tmp_path, Says, streams=1) as app:
+        made = await app(
+            "POST", RESPONSES, body(RESPONSES, "one wait", background=True, timeout=200_000)
+        )
+        last = data(split(made.text)[-1])
+        assert last["type"] == "response.failed"
+        assert "longest it may last" in last["response"]["error"]["message"]
+        held = await begun(app, "one wait")
+        assert (await app("GET", f"{RESPONSES}/{last['response']['id']}")).status_code == 404
+        refused = await app("POST", RESPONSES, body(RESPONSES, background=True))
+        assert refused.status_code == 429
+        assert "cancel one" in refused.json()["error"]["message"]
+        await app("DELETE", f"{RESPONSES}/{held['id']}")
+
+
+async def test_a_drain_lets_it_go_on_for_a_while_and_says_why_it_ended(tmp_path: Path):
+    async with serving(tmp_path, Says) as app:
+        made = await begun(app, "one wait sixth")
+        run = await app.runs.find(made["id"].removeprefix("resp_"))
+        await run.until(1, 20)
+        reading = asyncio.create_task(app("GET", f"{RESPONSES}/{made['id']}?stream=true"))
+        while not run.readers:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await app.plane.calls.drain(0)
+        last = data(split((await reading).text)[-1])
+        assert "The service is stopping" in str(last)
+        assert CLOSED[-1] == "sixth"
