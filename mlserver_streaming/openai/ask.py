@@ -80,7 +80,7 @@ def read_response(fields: Fields) -> Ask:
     for name in ("previous_response_id", "conversation", "prompt"):
         if fields.all.get(name):
             raise FieldError(
-                f"'{name}' is not known here, where no conversation is kept: send the whole of it "
+                f"'{name}' is not known here, where none is kept: send the whole conversation "
                 "as 'input'.",
                 name,
             )

@@ -13,6 +13,7 @@ STATUSES = {
     "404": "No such model, or none that the caller may use.",
     "405": "Not the method of this path.",
     "408": "Nothing came or went for too long.",
+    "410": "What comes next is kept no more, or was lost with its replica.",
     "413": "The body is larger than 64 MiB.",
     "415": "The body has an encoding other than gzip or deflate, or several.",
     "422": "What is in the file, or in a text, cannot be read by the model.",
@@ -51,9 +52,18 @@ ROUTES: dict[str, tuple[str, str, Schema, list[str]]] = {
         ["prompt"],
     ),
     "/responses": (
-        "Responses: chat in its newer form; nothing is kept",
+        "Responses: chat in its newer form",
         "responses/create",
-        {"input": TEXT, "instructions": {"type": "string"}, **SAMPLING},
+        {
+            "input": TEXT,
+            "instructions": {"type": "string"},
+            "background": {
+                "type": "boolean",
+                "default": False,
+                "description": "Answer whether or not anybody listens, and keep that for a while.",
+            },
+            **SAMPLING,
+        },
         ["input"],
     ),
     "/audio/transcriptions": (
@@ -119,11 +129,56 @@ def with_routes(document: Schema, prefix: str, keyed: bool) -> Schema:
                 "responses": {"200": _ok(*kinds)} | errors,
             }
         }
+    paths |= _stored(prefix, errors)
     components = document.get("components", {})
     schemas = components.get("schemas", {}) | {ERROR: _error_schema()}
     return document | {
         "paths": document["paths"] | paths,
         "components": components | {"schemas": schemas},
+    }
+
+
+def _stored(prefix: str, errors: Schema) -> Schema:
+    """The calls on a response that is kept."""
+    one = {
+        "name": "response_id",
+        "in": "path",
+        "required": True,
+        "description": "Of one in the background, or resumable.",
+        "schema": TEXT,
+    }
+    events: Schema = {
+        "parameters": [
+            {"name": "stream", "in": "query", "schema": {"type": "boolean", "default": False}},
+            {
+                "name": "starting_after",
+                "in": "query",
+                "description": "With `stream`: the sequence_number of the last event one has.",
+                "schema": {"type": "integer", "minimum": 0},
+            },
+        ]
+    }
+    # One that was cancelled, read to its end.
+    ended = {"499": {"description": "It was cancelled, and there is no more of it."}}
+
+    def call(name: str, summary: str) -> Schema:
+        return {
+            "operationId": f"openai-response-{name}",
+            "summary": summary,
+            "description": f"As OpenAI has it: responses/{name} in its API reference.",
+            "responses": {"200": _ok(JSON, *([EVENTS] * (name == "get")))} | errors | ended,
+        }
+
+    return {
+        f"{prefix}/responses/{{response_id}}": {
+            "parameters": [one],
+            "get": call("get", "Get a response as it stands, or its events") | events,
+            "delete": call("delete", "Delete a response, and end its model's work"),
+        },
+        f"{prefix}/responses/{{response_id}}/cancel": {
+            "parameters": [one],
+            "post": call("cancel", "Cancel a response in the background"),
+        },
     }
 
 

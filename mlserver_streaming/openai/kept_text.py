@@ -74,6 +74,7 @@ class KeptText:
             form=kept.packed(),
             stream=kept.ask.id,
         )
+        call.close()  # the request's `timeout` is the run's
         # Whoever has begun one in the background is told of its failure when he asks.
         run.keeps_refusal = kept.ask.background
         return run

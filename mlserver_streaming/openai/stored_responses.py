@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import BadRequestError, NoSuchStreamError
+from ..errors import BadRequestError, MovedError, NoSuchStreamError
 from ..rest.request_check import IS_HEAD
+from ..resume.head import Head
 from ..resume.position import MAX_DIGITS, Position
 from ..resume.run import Run
 from .calls import JSON, Calls
@@ -25,6 +26,7 @@ from .kept_text import KeptText
 from .responses import RESPONSE_PREFIX
 from .text_form import RESPONSES
 
+T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 ID = "response_id"
 ONE = f"{RESPONSES}/{{{ID}}}"
@@ -66,7 +68,11 @@ class StoredResponses:
         after = _starting_after(request, streams)
         found = await self._find(request)
         if not streams or IS_HEAD in request.scope:
-            return await self._standing(request, found)
+            try:
+                return await self._standing(request, found)
+            except MovedError:
+                # Whose instance is gone is found where it goes on.
+                return await self._standing(request, await self._find(request))
         place = Position(found.stream, 0 if after is None else after + 1)
         try:
             return await self._kept.read(request, found.run, place, ends_with_204=False)
@@ -92,9 +98,10 @@ class StoredResponses:
         return await self._standing(request, found)
 
     async def delete(self, request: Request) -> Response:
-        """End it, and forget it."""
-        found = await self._find(request)
-        found.run.cancel()
+        """End it wherever it runs, and forget it."""
+        runs = self._kept.runs
+        stream, _ = self._known(request, (await self._here(request, runs.look)).head)
+        await runs.cancel(stream)
         said = {"id": request.path_params[ID], "object": "response", "deleted": True}
         return Response(orjson.dumps(said), media_type=JSON)
 
@@ -103,16 +110,26 @@ class StoredResponses:
         Raises:
             NoResponseError: the caller has no such response.
         """
+        run = await self._here(request, self._kept.runs.find)
+        stream, kept = self._known(request, run.head)
+        return Found(run, kept, stream)
+
+    async def _here(self, request: Request, find: Callable[[str], Awaitable[T]]) -> T:
+        """What is found of the response's stream."""
         named: str = request.path_params[ID]
-        stream = named.removeprefix(RESPONSE_PREFIX)
         try:
-            run = await self._kept.runs.find(stream)
+            return await find(named.removeprefix(RESPONSE_PREFIX))
         except NoSuchStreamError:
             raise NoResponseError(named) from None
-        kept = KeptAsk.of(run.head.form)
+
+    def _known(self, request: Request, head: Head) -> tuple[str, KeptAsk]:
+        """The id of the stream, as the caller has it, and how it is written."""
+        named: str = request.path_params[ID]
+        stream = named.removeprefix(RESPONSE_PREFIX)
+        kept = KeptAsk.of(head.form)
         if stream == named or kept is None or kept.form.path != RESPONSES:
             raise NoResponseError(named)
-        return Found(run, kept, stream)
+        return stream, kept
 
     async def _standing(self, request: Request, found: Found) -> Response:
         head = found.run.head

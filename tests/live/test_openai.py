@@ -462,6 +462,76 @@ def test_every_answer_is_a_documented_one(service: Service, mode: GenerationMode
     ask()
 
 
+# -- connections that are cut --------------------------------------------------------------------
+
+
+def test_a_response_in_the_background(service: Service, tmp_path: Path) -> None:
+    trace, gate = tmp_path / "trace", tmp_path / "gate"
+    told = {"path": str(trace), "gate": str(gate)}
+    with client(service) as asked:
+        made = asked.responses.create(
+            model="language", input="one two three", background=True, extra_body=told
+        )
+        assert (made.background, made.error) == (True, None)
+        assert made.status in ("queued", "in_progress")
+        reading = iter(asked.responses.retrieve(made.id, stream=True))
+        events = [next(reading) for _ in range(6)]
+        assert events[-1].type == "response.output_text.delta"
+        found = asked.responses.retrieve(made.id)
+        assert (found.status, found.output_text) == ("in_progress", "one")
+        open_gate(gate, 1)
+        open_gate(gate, 2)
+        open_gate(gate, 3)
+        rest = asked.responses.retrieve(made.id, stream=True, starting_after=5)
+        events += list(rest)
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        assert events[-1].type == "response.completed"
+        found = asked.responses.retrieve(made.id)
+        assert (found.status, found.output_text) == ("completed", "one two three")
+        assert found == events[-1].response
+        assert asked.responses.cancel(made.id) == found
+        with pytest.raises(openai.BadRequestError, match="starting_after"):
+            asked.responses.retrieve(made.id, stream=True, starting_after=len(events))
+        asked.responses.delete(made.id)
+        with pytest.raises(openai.NotFoundError, match="You have no response"):
+            asked.responses.retrieve(made.id)
+
+
+def test_a_response_in_the_background_is_cancelled(service: Service, tmp_path: Path) -> None:
+    trace, gate = tmp_path / "trace", tmp_path / "gate"
+    with client(service) as asked:
+        stream = asked.responses.create(
+            model="language",
+            input="one two",
+            background=True,
+            stream=True,
+            extra_body={"path": str(trace), "gate": str(gate)},
+        )
+        first = next(iter(stream))
+        assert first.type == "response.created"
+        found = [asked.responses.cancel(first.response.id) for _ in range(2)]
+        assert [each.status for each in found] == ["cancelled"] * 2
+        assert closed(trace)
+        with pytest.raises(openai.APIError, match="cancelled by its caller"):
+            list(stream)
+
+
+def test_a_chat_is_read_on(service: Service) -> None:
+    asking: dict[str, Any] = {"model": "language", "messages": user("one two three")}
+    wish = {"resumable": True}
+    with client(service) as asked:
+        streams = asked.chat.completions.with_streaming_response
+        with streams.create(**asking, stream=True, extra_body=wish) as begun:
+            lines = begun.iter_lines()
+            ids = [next(lines) for _ in range(6)][::3]
+        assert ids[0].startswith("id: ")
+        place = {"Last-Event-ID": ids[1].removeprefix("id: ")}
+        rest = asked.chat.completions.create(
+            **asking, stream=True, extra_body=wish, extra_headers=place
+        )
+        assert joined(rest) == " two three"
+
+
 # -- hang-ups ------------------------------------------------------------------------------------
 
 

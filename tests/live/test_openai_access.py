@@ -57,6 +57,15 @@ def test_without_a_role_it_is_a_403(keyed: Keyed) -> None:
     assert raised.value.code == "permission_denied"
 
 
+def test_a_response_is_its_callers_alone(keyed: Keyed) -> None:
+    with asked(keyed, "infer") as mine, asked(keyed, "jwt.infer") as other:
+        made = mine.responses.create(model="text-model", input="a b", background=True)
+        for call in (other.responses.retrieve, other.responses.cancel, other.responses.delete):
+            with pytest.raises(openai.NotFoundError):
+                call(made.id)
+        mine.responses.delete(made.id)
+
+
 @pytest.mark.parametrize("name", ["limited", "jwt.limited", "limited admin"])
 def test_what_a_key_may_not_see_is_not_there(keyed: Keyed, name: str) -> None:
     with asked(keyed, name) as found:

@@ -12,6 +12,8 @@ PATHS = {
     "/chat/completions": "post",
     "/completions": "post",
     "/responses": "post",
+    "/responses/{response_id}": "get",
+    "/responses/{response_id}/cancel": "post",
     "/audio/transcriptions": "post",
     "/embeddings": "post",
 }
