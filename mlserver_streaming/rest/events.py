@@ -8,7 +8,7 @@ https://github.com/ndjson/ndjson-spec
 import asyncio
 import sys
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from time import monotonic
@@ -28,6 +28,7 @@ from ..streams.turns import in_turns
 from ..tensors.json_codec import encode_unless_large
 from ..tensors.json_responses import written
 from ..tensors.steps import COPIED_BYTES, Steps
+from .cycles import Cycle
 from .hang_up import stop_on_hang_up
 from .http_protocol import ABORT
 
@@ -201,6 +202,9 @@ class EventStreamResponse(Response):
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, until its end or its client's."""
         self._send = send
+        # Where nobody wants to see what is sent, a middleware say, it need not be sent in messages.
+        self._cycle: Any = getattr(send, "__self__", None)
+        self._is_plain = isinstance(self._cycle, Cycle) and not self._compresses
         self._loop = loop = asyncio.get_running_loop()
         with stop_on_hang_up(receive, scope):
             self._timer = loop.call_later(self._grace, self._look)
@@ -308,10 +312,20 @@ class EventStreamResponse(Response):
                 # turn costs as much as all else of a small event, hence not at each.
                 await asyncio.sleep(0)
 
-    async def _pause(self) -> None:
-        """The stream waits: what is ready leaves."""
+    def _pause(self) -> Awaitable[None] | None:
+        """The stream waits: what is ready leaves; None where it has left."""
         self._waited = True
-        await self._flush()
+        if not self._ready:
+            return None
+        if self._is_plain and self._comment is None and self._started:
+            data = b"".join(self._ready)
+            if self._cycle.write(data):
+                self._ready.clear()
+                self._ready_bytes = 0
+                self._touch(len(data))
+                self._last_sent = self._loop.time()
+                return None
+        return self._flush()
 
     def _add(self, response: InferenceResponse) -> bool:
         """Have an event written with those that are ready beside it, unless it is too large."""

@@ -178,29 +178,23 @@ class Given:
     by each stream: to hand over those of a thousand takes as long as a tenth of all their work.
     """
 
-    __slots__ = ("_counts", "_interval", "_intervals", "_responses", "_seconds", "firsts")
+    __slots__ = ("_interval", "_responses", "counts", "firsts", "intervals", "seconds")
 
     def __init__(self, responses: Any, interval: Observed):
         self._responses, self._interval = responses, interval
         # Not handed over yet: first responses; intervals before others, in each bucket, their sum.
-        self.firsts = self._intervals = 0
-        self._counts = [0] * (len(SECONDS) + 1)
-        self._seconds = 0.0
-
-    def add(self, interval: float) -> None:
-        """A response, so long after the one before."""
-        self._intervals += 1
-        self._counts[bisect_left(SECONDS, interval)] += 1
-        self._seconds += interval
+        self.firsts = self.intervals = 0
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.seconds = 0.0
 
     def hand_over(self) -> None:
         """Let the collectors know what has happened since the last time."""
-        if given := self.firsts + self._intervals:
+        if given := self.firsts + self.intervals:
             self._responses.inc(given)
-        if self._intervals:
-            self._interval.observe_many(self._counts, self._seconds)
-            self._counts = [0] * (len(SECONDS) + 1)
-            self._intervals, self._seconds = 0, 0.0
+        if self.intervals:
+            self._interval.observe_many(self.counts, self.seconds)
+            self.counts = [0] * (len(SECONDS) + 1)
+            self.intervals, self.seconds = 0, 0.0
         self.firsts = 0
 
 
@@ -243,7 +237,10 @@ class MeasuredStream:
             self._given.firsts += 1
             self._figures.first_response.observe(interval)
             return True
-        self._given.add(interval)
+        given = self._given
+        given.intervals += 1
+        given.counts[bisect_left(SECONDS, interval)] += 1
+        given.seconds += interval
         return False
 
     def failed(self) -> None:
