@@ -25,7 +25,7 @@ from ..errors import InternalError, MLServerError, failure_of
 from ..streams.pauses import with_pauses
 from ..streams.response_bound import ResponseBound
 from ..streams.turns import in_turns
-from ..tensors.json_codec import encode_unless_large
+from ..tensors.json_codec import StreamEncoder, encode_unless_large
 from ..tensors.json_responses import written
 from ..tensors.steps import COPIED_BYTES, Steps
 from .cycles import Cycle
@@ -157,7 +157,7 @@ class EventStreamResponse(Response):
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
-        self._encode = answers.encode
+        self._encode = StreamEncoder().encode if answers is JSON else answers.encode
         self._written = answers.written
         self._bound = bound
         self._framing, self._event = framing, framing.event
