@@ -239,7 +239,8 @@ class EventStreamResponse(Response):
     async def _run(self) -> None:
         try:
             async with aclosing(self._responses) as responses:
-                await self._stream(responses)
+                if await self._begin(responses):
+                    await with_pauses(self._add_all(responses), self._pause)
         except MLServerError as error:
             if not self._begun:
                 raise
@@ -253,10 +254,11 @@ class EventStreamResponse(Response):
             self._ready.append(self._error_event(InternalError(error_id)))
         await self._flush(last=True)
 
-    async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
+    async def _begin(self, responses: AsyncGenerator[InferenceResponse, None]) -> bool:
+        """Send what comes first; whether anything did."""
         first = await anext(responses, None)
         if first is None:
-            return
+            return False
         failure = self._failure(first)
         second = await anext(responses, None) if failure and not self._started else None
         if failure and second is None and not self._started:
@@ -268,7 +270,7 @@ class EventStreamResponse(Response):
         await self._flush()
         # A turn for the first event to leave, whatever the model does next.
         await asyncio.sleep(0)
-        await with_pauses(self._add_all(responses), self._pause)
+        return True
 
     def _look(self) -> None:
         """Whether the client has heard anything for a while, and when to look again."""

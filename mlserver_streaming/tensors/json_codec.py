@@ -143,8 +143,7 @@ def _alone(response: InferenceResponse) -> tuple[Shape, bytes] | None:
     described = output.parameters
     request_id = response.id or ""
     if len(request_id) > KEPT_ID_CHARACTERS or (
-        described is not None
-        and (described.headers is not None or described.__pydantic_extra__)
+        described is not None and (described.headers is not None or described.__pydantic_extra__)
     ):
         return None
     kind = output.datatype
