@@ -1,4 +1,4 @@
-"""Responses in a row that are one text each and else alike, as tokens come: only the texts are held.
+"""Responses in a row that are one text each and else alike, as tokens come: only texts are held.
 
 Each response is made anew for whoever asks for it.
 """
@@ -81,17 +81,14 @@ class Texts(Sequence[InferenceResponse]):
         said = output.parameters
         label = None if said is None else said.content_type
         name, version, shape = response.model_name, response.model_version, [*output.shape]
-        return cls(Like(name, version, output.name, datatype(output), shape, label, kind), response.id)
+        like = Like(name, version, output.name, datatype(output), shape, label, kind)
+        return cls(like, response.id)
 
     def take(self, response: InferenceResponse) -> int | None:
         """Hold one more, if it is like the others; then the length of its text."""
         name, version, tensor, kind, shape, label, form = self.like
         outputs = response.outputs
-        if (
-            len(outputs) != 1
-            or response.model_name != name
-            or response.model_version != version
-        ):
+        if len(outputs) != 1 or response.model_name != name or response.model_version != version:
             return None
         output = outputs[0]
         if output.name != tensor or output.shape != shape or output.datatype != kind:
@@ -194,9 +191,7 @@ class Texts(Sequence[InferenceResponse]):
     def __getitem__(self, at: int | slice) -> InferenceResponse | Texts:
         if isinstance(at, slice):
             first, end, _ = at.indices(len(self.texts))
-            said = {
-                index - first: own for index, own in self.said.items() if first <= index < end
-            }
+            said = {index - first: own for index, own in self.said.items() if first <= index < end}
             ids = None if self.ids is None else self.ids[at]
             return Texts(self.like, self.id, self.texts[at], said, ids)
         index = range(len(self.texts))[at]
