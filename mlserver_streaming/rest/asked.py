@@ -27,5 +27,7 @@ class App:
     def __init__(self, answer: Callable[[Request, Send], Awaitable[None]]):
         self._answer = answer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Asked(scope, receive), send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # No coroutine of its own, in this and other apps that only pass a call on: a stream goes
+        # through all of them again each time that it has waited.
+        return self._answer(Asked(scope, receive), send)

@@ -126,6 +126,21 @@ class Cycle(RequestResponseCycle):
             self._end()
         return True
 
+    def write(self, piece: bytes) -> bool:
+        """Send a piece of the body, neither its first nor its last, and at once, as `send` does.
+
+        Returns:
+            Whether it is sent, or there is nobody to send it to; not where one must wait to write.
+        """
+        if self.flow.write_paused or self.response_complete:
+            return False
+        if not (self.response_started and self.chunked_encoding):
+            return False
+        self.written = perf_counter()
+        if not self._is_disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
     def _end(self) -> None:
         self.response_complete = True
         self.message_event.set()

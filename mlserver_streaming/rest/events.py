@@ -8,7 +8,7 @@ https://github.com/ndjson/ndjson-spec
 import asyncio
 import sys
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from time import monotonic
@@ -25,9 +25,10 @@ from ..errors import InternalError, MLServerError, failure_of
 from ..streams.pauses import with_pauses
 from ..streams.response_bound import ResponseBound
 from ..streams.turns import in_turns
-from ..tensors.json_codec import encode_unless_large
+from ..tensors.json_codec import StreamEncoder, encode_unless_large
 from ..tensors.json_responses import written
 from ..tensors.steps import COPIED_BYTES, Steps
+from .cycles import Cycle
 from .hang_up import stop_on_hang_up
 from .http_protocol import ABORT
 
@@ -156,7 +157,7 @@ class EventStreamResponse(Response):
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
-        self._encode = answers.encode
+        self._encode = StreamEncoder().encode if answers is JSON else answers.encode
         self._written = answers.written
         self._bound = bound
         self._framing, self._event = framing, framing.event
@@ -201,6 +202,9 @@ class EventStreamResponse(Response):
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, until its end or its client's."""
         self._send = send
+        # Where nobody wants to see what is sent, a middleware say, it need not be sent in messages.
+        self._cycle: Any = getattr(send, "__self__", None)
+        self._is_plain = isinstance(self._cycle, Cycle) and not self._compresses
         self._loop = loop = asyncio.get_running_loop()
         with stop_on_hang_up(receive, scope):
             self._timer = loop.call_later(self._grace, self._look)
@@ -235,7 +239,8 @@ class EventStreamResponse(Response):
     async def _run(self) -> None:
         try:
             async with aclosing(self._responses) as responses:
-                await self._stream(responses)
+                if await self._begin(responses):
+                    await with_pauses(self._add_all(responses), self._pause)
         except MLServerError as error:
             if not self._begun:
                 raise
@@ -249,10 +254,11 @@ class EventStreamResponse(Response):
             self._ready.append(self._error_event(InternalError(error_id)))
         await self._flush(last=True)
 
-    async def _stream(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
+    async def _begin(self, responses: AsyncGenerator[InferenceResponse, None]) -> bool:
+        """Send what comes first; whether anything did."""
         first = await anext(responses, None)
         if first is None:
-            return
+            return False
         failure = self._failure(first)
         second = await anext(responses, None) if failure and not self._started else None
         if failure and second is None and not self._started:
@@ -264,7 +270,7 @@ class EventStreamResponse(Response):
         await self._flush()
         # A turn for the first event to leave, whatever the model does next.
         await asyncio.sleep(0)
-        await with_pauses(self._add_all(responses), self._pause)
+        return True
 
     def _look(self) -> None:
         """Whether the client has heard anything for a while, and when to look again."""
@@ -308,10 +314,20 @@ class EventStreamResponse(Response):
                 # turn costs as much as all else of a small event, hence not at each.
                 await asyncio.sleep(0)
 
-    async def _pause(self) -> None:
-        """The stream waits: what is ready leaves."""
+    def _pause(self) -> Awaitable[None] | None:
+        """The stream waits: what is ready leaves; None where it has left."""
         self._waited = True
-        await self._flush()
+        if not self._ready:
+            return None
+        if self._is_plain and self._comment is None and self._started:
+            data = b"".join(self._ready)
+            if self._cycle.write(data):
+                self._ready.clear()
+                self._ready_bytes = 0
+                self._touch(len(data))
+                self._last_sent = self._loop.time()
+                return None
+        return self._flush()
 
     def _add(self, response: InferenceResponse) -> bool:
         """Have an event written with those that are ready beside it, unless it is too large."""

@@ -6,7 +6,7 @@ path's own, and the routes decode their parameters: once, after the segments are
 https://www.rfc-editor.org/rfc/rfc3986#section-2.4
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -24,11 +24,11 @@ class SegmentPaths:
     def __init__(self, app: ASGIApp):
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "lifespan" and b"%" in scope["raw_path"]:
             # A copy: the server writes its own log of the scope that it gave.
             scope = {**scope, "path": told_apart(scope["raw_path"])}
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def told_apart(raw_path: bytes) -> str:

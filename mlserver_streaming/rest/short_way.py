@@ -61,16 +61,15 @@ class ShortWay:
                 counted = AuthMiddleware(counted, authenticator)
             self._calls[name] = counted
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] == "POST" and answer_to(scope):
             path: str = scope["path"].removeprefix(scope.get("root_path", ""))
             if path.startswith(MODELS):
                 segments = path[len(MODELS) :].split("/")
                 answer = self._calls.get(segments[-1])
                 if answer is not None and _set_model(scope, segments):
-                    await answer(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
+                    return answer(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def _set_model(scope: Scope, segments: list[str]) -> bool:

@@ -5,7 +5,6 @@ that was opened is closed by it.
 """
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sized
 from contextlib import aclosing
 from time import monotonic, perf_counter_ns
@@ -187,7 +186,7 @@ class StreamingDataPlane(DataPlane):
         requests = Requests(payloads, self, model)
         owner = requests.owner
         with self._serving(model, requests):
-            turn_due = 0.0 if take_turns else math.inf
+            turn_due = 0.0
             async with (
                 self.streams.open(model, requests) as stream,
                 aclosing((answer or self._answers(model).stream)(model, requests)) as responses,
@@ -207,7 +206,7 @@ class StreamingDataPlane(DataPlane):
                         yield ready
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
-                    if monotonic() >= turn_due:
+                    if take_turns and monotonic() >= turn_due:
                         await asyncio.sleep(0)
                         turn_due = monotonic() + self.turn_seconds
                 for ready in requests.wanted.rest() if requests.wanted else ():

@@ -7,9 +7,11 @@ from typing import Any
 
 @types.coroutine
 def with_pauses(
-    work: Coroutine[Any, Any, None], pause: Callable[[], Awaitable[None]]
+    work: Coroutine[Any, Any, None], pause: Callable[[], Awaitable[None] | None]
 ) -> Generator[Any, Any, None]:
     """Run `work`, and `pause` each time before it waits for anything.
+
+    A pause that is over at once gives None.
 
     What `pause` raises, or what is thrown in while it runs (a cancellation), reaches `work` at the
     point where it waits, as if it had waited already.
@@ -24,7 +26,8 @@ def with_pauses(
             return
         reply = error = None
         try:
-            yield from pause().__await__()
+            if (pausing := pause()) is not None:
+                yield from pausing.__await__()
             reply = yield waited_for
         except BaseException as raised:
             error = raised

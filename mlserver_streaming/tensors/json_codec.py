@@ -21,6 +21,8 @@ from .raw import BF16, BYTES, ELSEWHERE, as_numbers, flat
 BASE64 = "base64"
 # The parameter that says how a response came, where a model uses the cache.
 CACHE = "cache"
+# What a response with one output says beside its data: the arguments of `_head`.
+Shape = tuple[str, str, str, str, str, tuple[int, ...], str | None, str | None]
 DUMPS = orjson.OPT_SERIALIZE_NUMPY
 # What streams repeat is kept, for the streams that run at once; an id may be as long as a message.
 KEPT_HEADS, KEPT_ID_CHARACTERS = 1024, 128
@@ -32,9 +34,32 @@ BINARY_SIZE = "binary_data_size"
 
 def encode_unless_large(response: InferenceResponse) -> bytes | None:
     """As `encode_response`; None where that takes too long, and json_responses.py is for it."""
-    if len(response.outputs) == 1 and (encoded := _encode_alone(response, response.outputs[0])):
-        return encoded
+    if (found := _alone(response)) is not None:
+        return b"%b%b}]}" % (_head(*found[0]), found[1])
     return None if is_large(response) else encode_response(response)
+
+
+class StreamEncoder:
+    """Writes the responses of one stream: most are of the shape of the one before.
+
+    It remembers that one's head by itself: what all streams share is looked up in a table that is
+    too small for some thousands of them, and cold in the processor for some hundreds.
+    """
+
+    __slots__ = ("_head", "_shape")
+
+    def __init__(self) -> None:
+        self._shape: Shape | None = None
+        self._head = b""
+
+    def encode(self, response: InferenceResponse) -> bytes | None:
+        """As `encode_unless_large`."""
+        if (found := _alone(response)) is not None:
+            shape, data = found
+            if shape != self._shape:
+                self._shape, self._head = shape, _head(*shape)
+            return b"%b%b}]}" % (self._head, data)
+        return None if is_large(response) else encode_response(response)
 
 
 def is_large(response: InferenceResponse) -> bool:
@@ -76,18 +101,16 @@ def encode_response(response: InferenceResponse, sizes: Mapping[int, int] | None
     """
     # Built by hand: this is on the path of every event, and pydantic's dump costs more than all
     # the rest of an event together.
-    if not sizes and len(response.outputs) == 1:
-        (output,) = response.outputs
-        if encoded := _encode_alone(response, output):
-            return encoded
-    found = head_of(response)
+    if not sizes and (found := _alone(response)) is not None:
+        return b"%b%b}]}" % (_head(*found[0]), found[1])
+    whole = head_of(response)
     if sizes:
-        found["outputs"] = [
+        whole["outputs"] = [
             _output(output, sizes.get(index)) for index, output in enumerate(response.outputs)
         ]
     else:
-        found["outputs"] = [_output(output) for output in response.outputs]
-    return orjson.dumps(found, option=DUMPS, default=as_json)
+        whole["outputs"] = [_output(output) for output in response.outputs]
+    return orjson.dumps(whole, option=DUMPS, default=as_json)
 
 
 def head_of(response: InferenceResponse) -> dict[str, Any]:
@@ -102,12 +125,15 @@ def head_of(response: InferenceResponse) -> dict[str, Any]:
     return found
 
 
-def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
-    """A response with one output and nothing to say of it but how it came, as tokens have it: all
-    but its data is the same for the whole stream. None where it is not so simple."""
+def _alone(response: InferenceResponse) -> tuple[Shape, bytes] | None:
+    """A response with one output and nothing to say of it but how it came, as tokens have it: its
+    shape, and its data as JSON. None where it is not so simple."""
+    if len(response.outputs) != 1:
+        return None
+    output: Any = response.outputs[0]
     way = None
     if (said := response.parameters) is not None:
-        given = said.model_extra
+        given = said.__pydantic_extra__  # `model_extra` is a call more
         if said.headers is not None or said.content_type is not None:
             return None
         if given:
@@ -117,7 +143,7 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
     described = output.parameters
     request_id = response.id or ""
     if len(request_id) > KEPT_ID_CHARACTERS or (
-        described is not None and (described.headers is not None or described.model_extra)
+        described is not None and (described.headers is not None or described.__pydantic_extra__)
     ):
         return None
     kind = output.datatype
@@ -142,7 +168,7 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
             data, encoded = text_elements(data)
             if encoded:
                 return None
-    head = _head(
+    shape = (
         response.model_name,
         response.model_version or "",
         request_id,
@@ -152,7 +178,7 @@ def _encode_alone(response: InferenceResponse, output: Any) -> bytes | None:
         described.content_type if described is not None else None,
         way,
     )
-    return b"%b%b}]}" % (head, orjson.dumps(data, option=DUMPS, default=as_json))
+    return shape, orjson.dumps(data, option=DUMPS, default=as_json)
 
 
 @lru_cache(KEPT_HEADS)

@@ -83,6 +83,30 @@ async def test_a_head_does_not_wait_for_a_body_that_is_not_there(cycle, wire):
     assert wire.written[1:] == [b"3\r\nabc\r\n", b"0\r\n\r\n"]
 
 
+async def test_a_piece_is_written_at_once_as_it_is_sent(cycle, wire):
+    await cycle.send(start())
+    assert not cycle.write(b"abc"), "not before the head"
+    await cycle.send(body(b"abc", more=True))
+    wire.written.clear()
+    assert cycle.write(b"abc")
+    await cycle.send(body(b"abc", more=True))
+    assert wire.written == [b"3\r\nabc\r\n"] * 2
+    cycle.flow.pause_writing()
+    assert not cycle.write(b"abc"), "a client that does not read is waited for"
+    cycle.flow.resume_writing()
+    await cycle.send(body(b""))
+    assert not cycle.write(b"abc"), "nothing follows the end"
+    assert len(wire.written) == 3
+
+
+@pytest.mark.parametrize(("method", "header"), [("HEAD", (b"x", b"y")), ("GET", LENGTH_3)])
+async def test_no_piece_is_written_where_there_are_no_chunks(wire, method, header):
+    cycle = made(wire, method)
+    await cycle.send(start(header))
+    await asyncio.sleep(0)
+    assert cycle.response_started and not cycle.write(b"abc")
+
+
 async def test_who_fails_before_its_first_bytes_may_begin_anew(cycle, wire):
     await cycle.send(start(LENGTH_3))
     await cycle.send(start((b"content-length", b"4"), status=500))

@@ -33,6 +33,12 @@ async def test_a_pause_before_each_wait_and_none_where_all_is_ready():
     assert log == ["a", "b", "pause", "c", "pause", "pause", "closed"]
 
 
+async def test_a_pause_that_is_over_at_once():
+    log = []
+    await with_pauses(noted(log, ["a", 1, "b"]), lambda: log.append("pause"))
+    assert log == ["a", "pause", "b", "closed"]
+
+
 async def test_a_pause_may_wait_longer_than_the_work():
     found = []
     future = asyncio.get_running_loop().create_future()

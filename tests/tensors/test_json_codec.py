@@ -11,7 +11,11 @@ from mlserver_streaming.cache.key import PREDICT, key_of
 from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.parallel.payloads import pack_request, unpack_request
 from mlserver_streaming.settings import LimitSettings
-from mlserver_streaming.tensors.json_codec import encode_response
+from mlserver_streaming.tensors.json_codec import (
+    StreamEncoder,
+    encode_response,
+    encode_unless_large,
+)
 from mlserver_streaming.tensors.json_requests import decode_request, parse_json
 from mlserver_streaming.tensors.steps import finish
 
@@ -111,6 +115,42 @@ def test_bytes_that_are_no_text_are_base64_and_say_so():
     (found,) = encoded(output("t", [2], "BYTES", [[b"\xff\xd8"], ["a"]]))["outputs"]
     assert found["parameters"] == {"content_type": "base64"}
     assert [base64.b64decode(text) for text in found["data"]] == [b"\xff\xd8", b"a"]
+
+
+def test_each_response_of_a_stream_is_written_as_if_it_were_alone():
+    word = output("y", [1], "BYTES", ["a"])
+    fields = [
+        {"id": "1"},
+        {"id": "1"},
+        {"id": "2"},
+        {"id": "2", "model_version": "v"},
+        {"id": "2", "parameters": Parameters(cache="hit")},
+        {"id": "2", "parameters": Parameters(more=1)},
+    ]
+    outputs = [
+        [output("z", [1], "BYTES", ["a"])],
+        [output("y", [2], "BYTES", ["a", b"b"])],
+        [output("y", [1], "BYTES", [b"\xff"])],
+        [output("y", [1], "BYTES", ["a"], content_type="str")],
+        [output("y", [1], "BYTES", ["a"], more="x")],
+        [output("y", [1], "FP32", [1.5])],
+        [output("y", [1], "FP32", np.ones(1, np.float32))],
+        [word, word],
+        [],
+    ]
+    whole = [{"outputs": [word], **each} for each in fields]
+    whole += [{"outputs": each, "id": "1"} for each in outputs]
+    encoder = StreamEncoder()
+    for each in whole:
+        for between in ([word], each["outputs"]):
+            first = InferenceResponse.model_construct(model_name="m", outputs=between, id="1")
+            encoder.encode(first)
+            response = InferenceResponse.model_construct(model_name="m", **each)
+            assert encoder.encode(response) == encode_response(response)
+    large = InferenceResponse.model_construct(
+        model_name="m", outputs=[output("y", [1], "BYTES", ["a" * 100_000])]
+    )
+    assert encoder.encode(large) is encode_unless_large(large) is None
 
 
 def test_one_short_word_with_a_uuid_fits_into_220_bytes():
