@@ -1,6 +1,6 @@
-"""Responses in a row that are one text each and else alike, as tokens come: only the texts are held.
+"""Responses in a row that are one text each and else alike, as tokens come.
 
-Each response is made anew for whoever asks for it.
+Only the texts are held; each response is made anew for whoever asks for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Like(NamedTuple):
     model_name: str
     model_version: str | None
     name: str
-    datatype: str
+    datatype: Any  # its name
     shape: list[int]
     label: str | None
     kind: type[str] | type[bytes]
@@ -81,17 +81,15 @@ class Texts(Sequence[InferenceResponse]):
         said = output.parameters
         label = None if said is None else said.content_type
         name, version, shape = response.model_name, response.model_version, [*output.shape]
-        return cls(Like(name, version, output.name, datatype(output), shape, label, kind), response.id)
+        return cls(
+            Like(name, version, output.name, datatype(output), shape, label, kind), response.id
+        )
 
     def take(self, response: InferenceResponse) -> int | None:
         """Hold one more, if it is like the others; then the length of its text."""
         name, version, tensor, kind, shape, label, form = self.like
         outputs = response.outputs
-        if (
-            len(outputs) != 1
-            or response.model_name != name
-            or response.model_version != version
-        ):
+        if len(outputs) != 1 or response.model_name != name or response.model_version != version:
             return None
         output = outputs[0]
         if output.name != tensor or output.shape != shape or output.datatype != kind:
@@ -114,7 +112,7 @@ class Texts(Sequence[InferenceResponse]):
         text = data[0]
         if type(text) is not form:
             return None
-        if form is bytes:
+        if isinstance(text, bytes):
             try:
                 text = text.decode()
             except UnicodeDecodeError:
@@ -145,7 +143,7 @@ class Texts(Sequence[InferenceResponse]):
         described = like.label and {"content_type": like.label}
         tensor = [like.name, like.datatype, like.shape, described]
         told = [TEXT if like.kind is str else BYTES, self.texts, said]
-        head = [like.model_name, like.model_version, [tensor], told]
+        head: list[Any] = [like.model_name, like.model_version, [tensor], told]
         if self.ids is not None or self.id is not None:
             head.append(self.ids or self.id)
         # A copy: orjson's own has room for more, and this is kept.
@@ -194,9 +192,7 @@ class Texts(Sequence[InferenceResponse]):
     def __getitem__(self, at: int | slice) -> InferenceResponse | Texts:
         if isinstance(at, slice):
             first, end, _ = at.indices(len(self.texts))
-            said = {
-                index - first: own for index, own in self.said.items() if first <= index < end
-            }
+            said = {index - first: own for index, own in self.said.items() if first <= index < end}
             ids = None if self.ids is None else self.ids[at]
             return Texts(self.like, self.id, self.texts[at], said, ids)
         index = range(len(self.texts))[at]

@@ -117,14 +117,16 @@ class Run:
             response: nobody else's any more.
             size: bytes of its data.
         """
-        return self._said(self.log.add(response, size))
+        return self._goes_on(self.log.add(response, size))
 
     def say_text(self, response: InferenceResponse) -> bool | None:
         """As `say`, of a response that is one text, as tokens come; None for any other."""
         is_to_be_counted = self.log.add_text(response)
-        return None if is_to_be_counted is None else self._said(is_to_be_counted)
+        if is_to_be_counted is False and not self._waiting:
+            return True
+        return None if is_to_be_counted is None else self._goes_on(is_to_be_counted)
 
-    def _said(self, is_to_be_counted: bool) -> bool:
+    def _goes_on(self, is_to_be_counted: bool) -> bool:
         if self._waiting:
             self._wake()
         if not is_to_be_counted:
