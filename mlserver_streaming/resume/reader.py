@@ -92,6 +92,15 @@ class Reader:
         self._run.leave(self)
 
 
+def take_place(response: InferenceResponse) -> str | None:
+    """Take its place in a resumable stream out of a response that `with_ids` gave."""
+    said = response.parameters.model_extra if response.parameters is not None else None
+    place = said.pop(RESUME_ID, None) if said else None
+    if place is not None and not said:
+        response.parameters = None
+    return place
+
+
 def _with_id(response: InferenceResponse, resume_id: str) -> InferenceResponse:
     """The same response, which others may read too, with its place in the stream."""
     said: dict[str, Any] = {**(said_by(response.parameters) or {}), RESUME_ID: resume_id}

@@ -68,6 +68,7 @@ class Run:
         stop_work: how its work is ended early, where cancelling its task is not all.
         shown: the number of the last response that readers may have yet.
         began_elsewhere: whether another instance runs it, or ran it, and may have got further.
+        keeps_refusal: whether it is kept though it failed before its first response.
         is_forgotten: whether it is not to be found any more.
     """
 
@@ -88,7 +89,7 @@ class Run:
         self.error: MLServerError | None = None
         self.stop_work: Callable[[MLServerError], None] | None = None
         self.shown: float = math.inf
-        self.began_elsewhere = False
+        self.began_elsewhere = self.keeps_refusal = False
         self._settings = settings
         self._shared = shared
         self._counted = 0  # of the bytes that all hold
@@ -244,7 +245,7 @@ class Run:
         if self.shown != math.inf:
             self.show(math.inf)
 
-    async def until(self, number: int, seconds: float) -> None:
+    async def until(self, number: float, seconds: float) -> None:
         """Wait for a response to be there, or the end, or so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -284,9 +285,13 @@ class Run:
         elif self._task is not None and self._has_begun:
             self._task.cancel()
 
+    def call_off(self) -> None:
+        """End it for its caller."""
+        self.stop(CancelledStreamError())
+
     def cancel(self) -> None:
         """End it for its caller, and forget it."""
-        self.stop(CancelledStreamError())
+        self.call_off()
         self.forget()
 
     @property
@@ -337,7 +342,12 @@ class Run:
         """Nobody reads it now: hold less."""
         if self.is_forgotten and self.ended:
             self.log.clear()
-        elif self.ended and self.error is not None and not self.log.last and self._was_read:
+        elif (
+            self.ended
+            and self.error is not None
+            and not (self.log.last or self.keeps_refusal)
+            and self._was_read
+        ):
             # Refused, as it would be without all this, and its caller knows.
             self.forget()
         elif self.ended:
