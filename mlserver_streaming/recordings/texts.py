@@ -5,7 +5,7 @@ Only the texts are held; each response is made anew for whoever asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -198,3 +198,8 @@ class Texts(Sequence[InferenceResponse]):
         index = range(len(self.texts))[at]
         id = self.id if self.ids is None else self.ids[index]
         return self.like.response(self.texts[index], id, self.said.get(index))
+
+    def __iter__(self) -> Iterator[InferenceResponse]:
+        make, id, ids, said = self.like.response, self.id, self.ids, self.said
+        for index, text in enumerate(self.texts):
+            yield make(text, id if ids is None else ids[index], said.get(index))
