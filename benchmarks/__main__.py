@@ -19,6 +19,7 @@ from .rows.cost_rows import costs
 from .rows.jpeg_rows import jpeg
 from .rows.measured import Plan, Row
 from .rows.paced_rows import paced
+from .rows.resumable_rows import resumable
 from .rows.shared_memory_rows import shared_memory
 from .rows.socket_rows import sockets
 from .rows.start_rows import start
@@ -35,6 +36,7 @@ WORKLOADS: dict[str, Callable[[Plan], list[Row]]] = {
     "shared-memory": shared_memory,
     "costs": costs,
     "cache": cache,
+    "resumable": resumable,
     "workers": workers,
     "sockets": sockets,
     "start": start,

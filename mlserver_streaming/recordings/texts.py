@@ -1,11 +1,11 @@
-"""Responses in a row that are one text each and else alike, as tokens come: only texts are held.
+"""Responses in a row that are one text each and else alike, as tokens come.
 
-Each response is made anew for whoever asks for it.
+Only the texts are held; each response is made anew for whoever asks for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -28,7 +28,7 @@ class Like(NamedTuple):
     model_name: str
     model_version: str | None
     name: str
-    datatype: str
+    datatype: Any  # its name
     shape: list[int]
     label: str | None
     kind: type[str] | type[bytes]
@@ -81,8 +81,9 @@ class Texts(Sequence[InferenceResponse]):
         said = output.parameters
         label = None if said is None else said.content_type
         name, version, shape = response.model_name, response.model_version, [*output.shape]
-        like = Like(name, version, output.name, datatype(output), shape, label, kind)
-        return cls(like, response.id)
+        return cls(
+            Like(name, version, output.name, datatype(output), shape, label, kind), response.id
+        )
 
     def take(self, response: InferenceResponse) -> int | None:
         """Hold one more, if it is like the others; then the length of its text."""
@@ -111,7 +112,7 @@ class Texts(Sequence[InferenceResponse]):
         text = data[0]
         if type(text) is not form:
             return None
-        if form is bytes:
+        if isinstance(text, bytes):
             try:
                 text = text.decode()
             except UnicodeDecodeError:
@@ -142,7 +143,7 @@ class Texts(Sequence[InferenceResponse]):
         described = like.label and {"content_type": like.label}
         tensor = [like.name, like.datatype, like.shape, described]
         told = [TEXT if like.kind is str else BYTES, self.texts, said]
-        head = [like.model_name, like.model_version, [tensor], told]
+        head: list[Any] = [like.model_name, like.model_version, [tensor], told]
         if self.ids is not None or self.id is not None:
             head.append(self.ids or self.id)
         # A copy: orjson's own has room for more, and this is kept.
@@ -197,3 +198,8 @@ class Texts(Sequence[InferenceResponse]):
         index = range(len(self.texts))[at]
         id = self.id if self.ids is None else self.ids[index]
         return self.like.response(self.texts[index], id, self.said.get(index))
+
+    def __iter__(self) -> Iterator[InferenceResponse]:
+        make, id, ids, said = self.like.response, self.id, self.ids, self.said
+        for index, text in enumerate(self.texts):
+            yield make(text, id if ids is None else ids[index], said.get(index))

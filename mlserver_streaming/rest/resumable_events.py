@@ -21,6 +21,8 @@ STREAM_ID = "x-stream-id"
 # Where a stream goes on at another instance: how long to wait before asking for the rest of it.
 # A text that is written with what stands around it known; longer ones are rare, and bounded.
 SHORT_CHARACTERS = 2048
+# What JSON makes of one character at most, as of a control character.
+ESCAPED_BYTES = 6
 # Stands for a text, to find what is written around it.
 MARK = "\ue000the text\ue001"
 COME_BACK = b": this stream goes on elsewhere, come back\nretry: 1000\n\n"
@@ -80,7 +82,7 @@ class ResumableEvents(EventStreamResponse):
             return False
         if texts.like != self._like or texts.id != self._id:
             self._like, self._id = texts.like, texts.id
-            self._around = around(self._encode, texts)
+            self._around = around(self._encode, texts, self._bound.bytes)
         if self._around is None:
             return False
         before, after = self._around
@@ -115,10 +117,12 @@ async def _each(responses: Sequence[InferenceResponse]) -> AsyncGenerator[Infere
 
 
 def around(
-    encode: Callable[[InferenceResponse], bytes | None], texts: Texts
+    encode: Callable[[InferenceResponse], bytes | None], texts: Texts, most: int
 ) -> tuple[bytes, bytes] | None:
     """What stands before and after the text in the JSON of such responses; None if that cannot be
-    told."""
+    told, or one may be larger than `most` bytes."""
     encoded = encode(texts.like.response(MARK, texts.id))
-    parts = () if encoded is None else encoded.split(dumps(MARK))
+    if encoded is None or len(encoded) + ESCAPED_BYTES * SHORT_CHARACTERS > most:
+        return None
+    parts = encoded.split(dumps(MARK))
     return (parts[0], parts[1]) if len(parts) == 2 else None

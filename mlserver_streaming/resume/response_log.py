@@ -35,26 +35,20 @@ class Block:
 
     Attributes:
         first: the number of the first.
-        count: how many they are.
+        last: that of the last, once no more come.
         size: bytes that are held, about.
         held: they as they were; None where they are bytes.
         chunk: they as bytes; None where they are as they were.
     """
 
-    __slots__ = ("are_texts", "chunk", "count", "first", "held", "size")
+    __slots__ = ("are_texts", "chunk", "first", "held", "last", "size")
 
     def __init__(self, first: int, held: Texts | list[InferenceResponse]) -> None:
-        self.first = first
-        self.count = 0
+        self.first, self.last = first, first - 1
         self.size = BLOCK_BYTES
         self.held: Texts | list[InferenceResponse] | None = held
         self.chunk: Chunk | None = None
         self.are_texts = isinstance(held, Texts)
-
-    @property
-    def last(self) -> int:
-        """The number of the last."""
-        return self.first + self.count - 1
 
     def fold(self) -> None:
         """Make them bytes. What has no such form stays as it is."""
@@ -113,8 +107,9 @@ class ResponseLog:
             block = self._begin([])
         assert isinstance(block.held, list)
         block.held.append(response)
-        self._added(block, size + RESPONSE_BYTES)
-        if block.count < TOGETHER:
+        self.last += 1
+        block.size += size + RESPONSE_BYTES
+        if len(block.held) < TOGETHER:
             return size >= LARGE_BYTES
         self._close()
         return True
@@ -129,16 +124,12 @@ class ResponseLog:
             if texts is None or (size := texts.take(response)) is None:
                 return None
             block = self._begin(texts)
-        self._added(block, size + TEXT_BYTES)
+        self.last += 1
+        block.size += size + TEXT_BYTES
         if block.size < TEXTS_BYTES:
             return size >= LARGE_BYTES
         self._close()
         return True
-
-    def _added(self, block: Block, size: int) -> None:
-        self.last += 1
-        block.count += 1
-        block.size += size
 
     def _begin(self, held: Texts | list[InferenceResponse]) -> Block:
         self._close()
@@ -150,6 +141,7 @@ class ResponseLog:
         """What comes next lies apart from this; and what lies before it becomes bytes."""
         block, self._open = self._open, None
         if block is not None:
+            block.last = self.last
             self._closed_bytes += block.size
             if len(self._blocks) > 1:
                 self._fold(self._blocks[-2])

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Protocol
 
@@ -36,6 +36,8 @@ from .response_log import ResponseLog, restored
 
 # Who reads a stream holds no slot of the limits: so many may read one at once.
 MAX_READERS = 16
+# A run's timer acts for nobody: the context of a call would be held as long.
+NO_CONTEXT = Context()
 RUNNING, COMPLETED, FAILED, CANCELLED = "running", "completed", "failed", "cancelled"
 
 
@@ -118,14 +120,16 @@ class Run:
             response: nobody else's any more.
             size: bytes of its data.
         """
-        return self._said(self.log.add(response, size))
+        return self._goes_on(self.log.add(response, size))
 
     def say_text(self, response: InferenceResponse) -> bool | None:
         """As `say`, of a response that is one text, as tokens come; None for any other."""
         is_to_be_counted = self.log.add_text(response)
-        return None if is_to_be_counted is None else self._said(is_to_be_counted)
+        if is_to_be_counted is False and not self._waiting:
+            return True
+        return None if is_to_be_counted is None else self._goes_on(is_to_be_counted)
 
-    def _said(self, is_to_be_counted: bool) -> bool:
+    def _goes_on(self, is_to_be_counted: bool) -> bool:
         if self._waiting:
             self._wake()
         if not is_to_be_counted:
@@ -170,6 +174,8 @@ class Run:
         finally:
             self.error = self._stopped or self.error
             self.ended = True
+            # What is kept is to hold neither the call that it was nor its context.
+            self._task = self.stop_work = None
             self._wake()
             if not self._readers:
                 self._left()
@@ -322,7 +328,8 @@ class Run:
         kept = self._settings.seconds_kept
         seconds = kept if self.ended else self._settings.seconds_without_reader
         self._due = monotonic() + seconds
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._out_of_time)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._out_of_time, context=NO_CONTEXT)
 
     def _out_of_time(self) -> None:
         self._timer = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
 
 from mlserver_streaming.models.messages import output, response
-from mlserver_streaming.resume.response_log import FOLDED, ResponseLog, taken_down
+from mlserver_streaming.recordings.recording import decode
+from mlserver_streaming.resume.response_log import TEXTS_BYTES, TOGETHER, ResponseLog, taken_down
 
 
 def said(number: int, **parameters: Any) -> InferenceResponse:
@@ -25,7 +27,7 @@ def log_of(count: int) -> ResponseLog:
     return log
 
 
-def rest(log: ResponseLog, after: int) -> list[tuple[str | None, str]]:
+def rest(log: ResponseLog, after: int) -> list[tuple[str | None, Any]]:
     """All that comes after a response, however it lies together."""
     found = []
     while some := log.after(after):
@@ -34,14 +36,46 @@ def rest(log: ResponseLog, after: int) -> list[tuple[str | None, str]]:
     return found
 
 
-@pytest.mark.parametrize("count", [0, 1, FOLDED, 2 * FOLDED, 5 * FOLDED + 7])
-def test_it_is_read_on_from_any_response(count: int):
+def array_of(number: int) -> InferenceResponse:
+    array = np.array([number], np.int64)
+    return response("m", None, f"r{number % 2}", [output("y", "INT64", [1], array)])
+
+
+# More texts than lie together, whose ids take turns.
+MANY = TEXTS_BYTES // 64 + 7
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, MANY])
+def test_texts_are_read_on_from_any_response(count: int):
     log = log_of(count)
     whole = [(f"r{n % 2}", f"word{n}") for n in range(1, count + 1)]
     for _ in range(2):
         assert (log.first, log.last) == (1, count)
         for after in range(count + 1):
             assert rest(log, after) == whole[after:]
+        log.fold()
+
+
+@pytest.mark.parametrize("is_text", [lambda n: False, lambda n: n % 2, lambda n: n % 60 < 30])
+def test_so_are_others_and_texts_among_them(is_text: Callable[[int], bool]):
+    count = 3 * TOGETHER + 7
+    log = ResponseLog()
+    for n in range(1, count + 1):
+        log.add(said(n) if is_text(n) else array_of(n), 8)
+    whole = [(f"r{n % 2}", f"word{n}" if is_text(n) else n) for n in range(1, count + 1)]
+    for _ in range(2):
+        for after in range(count + 1):
+            assert rest(log, after) == whole[after:]
+        log.fold()
+
+
+def test_what_is_to_be_stored_is_all_that_was_said_in_order():
+    log = log_of(MANY)
+    for is_all in (False, True):
+        for after in (0, 1, 200, MANY - 1):
+            count, chunks = log.chunks_after(after, is_all)
+            found = [record.outputs[0].data.root for chunk in chunks for record in decode(chunk)]
+            assert found == [[f"word{n}"] for n in range(after + 1, after + count + 1)]
         log.fold()
 
 
@@ -52,16 +86,18 @@ def test_two_hundred_words_take_few_bytes():
 
 
 def test_the_oldest_are_dropped_up_to_what_was_heard():
-    log = log_of(3 * FOLDED)
+    log = ResponseLog()
+    for n in range(1, 3 * TOGETHER + 1):
+        log.add(array_of(n), 8)
     before = log.size
-    assert not log.drop(FOLDED - 1)  # not half of what lies together
-    assert log.drop(FOLDED)
-    assert log.first == FOLDED + 1
+    assert not log.drop(TOGETHER - 1)  # not half of what lies together
+    assert log.drop(TOGETHER)
+    assert log.first == TOGETHER + 1
     assert log.size < before
-    assert next(word for _, word in rest(log, FOLDED)) == f"word{FOLDED + 1}"
-    while log.drop(3 * FOLDED):
+    assert rest(log, TOGETHER)[0][1] == TOGETHER + 1
+    while log.drop(3 * TOGETHER):
         pass
-    assert (log.first, log.last, log.size) == (3 * FOLDED + 1, 3 * FOLDED, 0)
+    assert (log.first, log.last, log.size) == (3 * TOGETHER + 1, 3 * TOGETHER, 0)
 
 
 def test_a_log_may_go_on_where_another_ended():
@@ -105,6 +141,8 @@ def test_texts_come_back_as_they_were(words: list[str | bytes]):
         own = Parameters(index=index) if index else None
         log.add(response("m", None, "r", [output("y", "BYTES", [1], [word], "str")], own), 1)
     log.fold()
-    found = log.after(0)
+    found = [*log.after(0)]
+    while len(found) < log.last:
+        found += log.after(len(found))
     assert [each.outputs[0].data.root for each in found] == [[word] for word in words]
     assert [each.parameters for each in found] == [None, Parameters(index=1)]
