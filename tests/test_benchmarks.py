@@ -18,9 +18,10 @@ from benchmarks.contenders.process import ContenderError, Usage, family
 from benchmarks.contenders.started import started
 from benchmarks.inputs.text_prompt import are_events, v2_body
 from benchmarks.loads import plain_load
+from benchmarks.loads.calls import HttpCall
 from benchmarks.loads.load_process import AnswerError
 from benchmarks.loads.pace import Pace, Paced, StreamLog
-from benchmarks.loads.plain_load import SEED, HttpCall, h2load_figures, whole, wrk_figures
+from benchmarks.loads.plain_load import SEED, h2load_figures, whole, wrk_figures
 from benchmarks.loads.samples import Sample, Target, alternate, judged, percentile, ratio
 from benchmarks.loads.samples import sample as window
 from benchmarks.report import machine, report

@@ -1,6 +1,7 @@
 """Results as Markdown: one page of all of them, and a section a row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..contenders.contenders import (
     BARE_SSE,
@@ -47,6 +48,7 @@ FIGURES = {
     "late_p50_ms": ("late p50 ms", "{:.1f}"),
     "late_p99_ms": ("late p99 ms", "{:.1f}"),
     "client_late_p99_ms": ("client late p99 ms", "{:.1f}"),
+    "kib_a_stream": ("KiB a stream", "{:,.1f}"),
     "ready_ms": ("ready ms", "{:,.0f}"),
     "memory_mib": ("memory MiB", "{:,.0f}"),
     "first_response_p50_ms": ("first p50 ms", "{:.2f}"),
@@ -98,7 +100,7 @@ def page(results: Sequence[Result]) -> list[str]:
     lines += ["", "## Targets", "", f"{tally(results)}.", ""]
     lines += ["| workload | ratio | of | asked | seen | |", "|---|---|---|---|---:|---|"]
     lines += [
-        f"| {title} | {each['of']} / {each['over']} | {NAMES.get(each['figure'], each['figure'])} "
+        f"| {title} | {compared(each)} | {NAMES.get(each['figure'], each['figure'])} "
         f"| {each['target']} | {each['spread']['median']:.2f} | {verdict(each)} |"
         for title, each in targets(results)
     ]
@@ -122,11 +124,16 @@ def table(results: Sequence[Result]) -> str:
         for each in result["ratios"]:
             found = each["spread"]
             lines.append(
-                f"| {each['of']} / {each['over']} | {NAMES.get(each['figure'], each['figure'])} "
+                f"| {compared(each)} | {NAMES.get(each['figure'], each['figure'])} "
                 f"| **{found['median']:.2f}** | {found['low']:.2f}-{found['high']:.2f} "
                 f"| {each['target']} {verdict(each)} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def compared(ratio: Mapping[str, Any]) -> str:
+    """The two contenders of a ratio; one where its figure itself counts."""
+    return " / ".join(filter(None, (ratio["of"], ratio["over"])))
 
 
 def _versions(result: Result) -> str:
