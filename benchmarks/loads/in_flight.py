@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import Any
 
 from mlserver.grpc import dataplane_pb2 as pb
 
@@ -15,6 +14,7 @@ from ..contenders.process import Target
 from .calls import opened
 from .load_process import AnswerError, Tally
 from .samples import Sample
+from .wire import Stream
 
 # No two windows of one server ask the same.
 SEEDS = count(time.time_ns())
@@ -60,7 +60,7 @@ async def items(
             raise AnswerError(f"the answer to request {index} is wrong: {answer[:300]!r}")
         lengths[index] = len(answer)
 
-    async def drive(wire: Any) -> None:
+    async def drive(wire: Stream) -> None:
         async def receive(index: int) -> int:
             answer = await wire.receive() or b""
             which = index % len(requests)

@@ -3,17 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..contenders.contenders import (
-    BARE_SSE,
-    BENTOML,
-    BY_HAND_GRPC,
-    BY_HAND_SSE,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    STOCK,
-    TRITON,
-)
+from ..contenders import contenders as named
 from ..rows.jpeg_rows import LOOP, TWO_LOOPS, WITHOUT_CLIENT
 from ..rows.measured import FIRST_P99, PER_CPU, RATE, SERVER_TIME
 from .results import (
@@ -31,14 +21,14 @@ from .results import (
 
 # A column of the overview, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    OURS: (OURS,),
-    STOCK: (STOCK,),
-    TRITON: (TRITON,),
-    LITSERVE: (LITSERVE,),
-    BENTOML: (BENTOML,),
-    KSERVE: (KSERVE,),
-    "by hand": (BY_HAND_SSE, BY_HAND_GRPC),
-    "bare limit": (BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
+    named.OURS: (named.OURS,),
+    named.STOCK: (named.STOCK,),
+    named.TRITON: (named.TRITON,),
+    named.LITSERVE: (named.LITSERVE,),
+    named.BENTOML: (named.BENTOML,),
+    named.KSERVE: (named.KSERVE,),
+    "by hand": (named.BY_HAND_SSE, named.BY_HAND_GRPC),
+    "bare limit": (named.BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
 }
 # A figure of a row's section: its column's heading, and how it is shown.
 FIGURES = {
@@ -81,7 +71,7 @@ def overview(results: Iterable[Result]) -> list[str]:
 def _cell(seen: dict[str, float], names: Sequence[str]) -> str:
     values = [seen[name] for name in names if name in seen]
     text = f"{values[0]:,.0f}" if values else ""
-    return f"**{text}**" if text and names == (OURS,) else text
+    return f"**{text}**" if text and names == (named.OURS,) else text
 
 
 def short(results: Sequence[Result]) -> list[str]:

@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
-from clients.errors import SourceError
 from clients.grpc_messages import raw_request
 from clients.video.frame_source import FrameSource
 
@@ -30,7 +29,7 @@ from ..contenders.process import Contender
 from ..inputs.frames import element_requests, frame_requests
 from ..loads.in_flight import items
 from ..loads.samples import Sample, Target
-from .measured import RATE, SERVER_TIME, Call, Case, Plan, Row, measured
+from .measured import RATE, Call, Case, Plan, Row, measured
 
 DATA = ROOT.parent / "shared" / "data"
 VIDEO = os.environ.get("VIDEO", str(DATA / "car_traffic.mp4"))
@@ -69,10 +68,6 @@ def video(plan: Plan) -> list[Row]:
         DIRECT: lambda folder, cores: there,
         BEHIND: partial(behind, there),
     }
-    targets = [
-        Target(DIRECT, at_least=0.8, of=BEHIND),
-        Target(DIRECT, figure=SERVER_TIME, of=BEHIND),
-    ]
     cases = [
         Case(
             f"video, upstream, JPEG, {in_flight} in flight",
@@ -90,12 +85,8 @@ def video(plan: Plan) -> list[Row]:
 
 
 def _images() -> list[Any]:
-    try:
-        with FrameSource(VIDEO) as source:
-            frames = list(islice(iter(source.read, None), FRAMES))
-    except SourceError:
-        with FrameSource("sample") as source:
-            frames = list(islice(iter(source.read, None), FRAMES))
+    with FrameSource(VIDEO if Path(VIDEO).is_file() else "sample") as source:
+        frames = list(islice(iter(source.read, None), FRAMES))
     return [frame.image for frame in frames if frame.image is not None]
 
 
