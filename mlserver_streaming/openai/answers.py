@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from typing import Any, Protocol
 
 import orjson
@@ -47,9 +45,9 @@ class ChoicesAnswer:
     def __init__(self, ask: Ask):
         self._ask = ask
         self._head: Body = {
-            "id": f"{self.prefix}-{uuid.uuid4().hex}",
+            "id": f"{self.prefix}-{ask.id}",
             "object": self.object,
-            "created": int(time.time()),
+            "created": ask.created,
             "model": ask.model,
         }
         self._chunk_head = self._head | {"object": self.chunk_object}

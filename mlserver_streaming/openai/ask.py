@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+import uuid
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import FieldError
@@ -29,6 +31,9 @@ class Ask:
         streams: whether the answer is wanted in pieces.
         wants_usage: whether a stream is to say, in a chunk of its own, how many tokens there were.
         language_only: fields that only a model which takes messages can do justice to.
+        background: whether it is answered whether or not anybody listens.
+        id: of its answer, behind what all of a route have in common. Nobody can guess it.
+        created: seconds since 1970.
     """
 
     model: str
@@ -39,6 +44,9 @@ class Ask:
     streams: bool = False
     wants_usage: bool = False
     language_only: list[str] = field(default_factory=list)
+    background: bool = False
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
 
 
 def read_chat(fields: Fields) -> Ask:
@@ -69,13 +77,16 @@ def read_completion(fields: Fields) -> Ask:
 
 def read_response(fields: Fields) -> Ask:
     """https://platform.openai.com/docs/api-reference/responses/create"""
-    for name in ("previous_response_id", "conversation", "background", "prompt"):
+    for name in ("previous_response_id", "conversation", "prompt"):
         if fields.all.get(name):
             raise FieldError(
-                f"'{name}' is not known here, where nothing is kept: send the whole conversation "
+                f"'{name}' is not known here, where no conversation is kept: send the whole of it "
                 "as 'input'.",
                 name,
             )
+    background = fields.flag("background")
+    if background and fields.all.get("store") is False:
+        raise FieldError("'background' needs 'store' to be true, or left out.", "store")
     # Not of this route: what would be passed on by these names is none of OpenAI's.
     parameters = sampling(fields, "max_output_tokens") | tools(fields, flat=True)
     parameters.pop("n", None)
@@ -84,7 +95,8 @@ def read_response(fields: Fields) -> Ask:
     messages: list[Message] = []
     if instructions := fields.text("instructions"):
         messages.append({"role": "system", "content": instructions})
-    return _ask(fields, parameters, form, messages=[*messages, *_items(fields)])
+    ask = _ask(fields, parameters, form, messages=[*messages, *_items(fields)])
+    return replace(ask, background=background)
 
 
 def _ask(

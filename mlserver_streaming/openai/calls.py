@@ -3,7 +3,7 @@ or as events."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any
 
@@ -25,8 +25,9 @@ from ..rest.accepting import accepts_gzip
 from ..rest.body import read_body
 from ..rest.hang_up import unless_hung_up
 from ..rest.written_events import WrittenEventsResponse
+from ..resume import Runs
 from ..streams.answers import One
-from ..streams.calls import REST, Call
+from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.turns import in_turns
 from ..tensors.bounds import check_counts
@@ -54,6 +55,16 @@ class Calls:
         self, request: HTTPConnection, protocol: str = REST
     ) -> AbstractAsyncContextManager[Call]:
         return self._data_plane.calls.open(protocol, request.headers)
+
+    def open_to_read(self, request: HTTPConnection) -> AbstractAsyncContextManager[Call]:
+        """Open a call that asks no model, and holds no slot."""
+        return self._data_plane.calls.open(REST, request.headers, slot=NO_SLOT)
+
+    @property
+    def runs(self) -> Runs | None:
+        """Streams that outlive their connections."""
+        found: Runs | None = self._data_plane.resume
+        return found
 
     @property
     def most_bytes(self) -> int:
@@ -83,9 +94,12 @@ class Calls:
             raise NoModelError(name) from error
 
     def figures(self, model: MLModel, received: int, protocol: str = REST) -> Figures:
-        figures = self._data_plane.metrics.of(model.name, model.version, protocol)
+        figures = self.figures_of(model.name, model.version, protocol)
         figures.received.inc(received)
         return figures
+
+    def figures_of(self, model: str, version: str | None, protocol: str = REST) -> Figures:
+        return self._data_plane.metrics.of(model, version, protocol)
 
     def take(self, request: Request, call: Call, payload: InferenceRequest) -> None:
         """Give a request what its call knows: the id, the deadline, the headers."""
@@ -148,7 +162,12 @@ class Calls:
         call: Call,
         figures: Figures,
         stack: AsyncExitStack,
+        named: Mapping[str, str] | None = None,
     ) -> Response:
+        """
+        Args:
+            named: more headers.
+        """
         streaming = self._data_plane.streaming
 
         def touch(size: int) -> None:
@@ -165,5 +184,5 @@ class Calls:
             gzip=self._gzip and accepts_gzip(request),
             call=stack.pop_all(),
             touch=touch,
-            headers=call.returned,
+            headers={**call.returned, **(named or {})},
         )

@@ -13,12 +13,17 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from ..errors import UnsupportedError
+from ..resume.position import Position
+from ..resume.run import Run
 from ..streams.data_plane import StreamingDataPlane
 from .audio_route import AudioRoute
 from .calls import Calls
 from .document import with_routes
 from .errors import IN_VAIN, NoModelError, error_object
+from .kept_ask import KeptAsk
+from .kept_text import KeptText
 from .realtime import RealtimeEndpoint
+from .stored_responses import StoredResponses
 from .text_routes import text_routes
 
 
@@ -31,17 +36,20 @@ class OpenAIDialect:
         self._owner = settings.server_name
         self._keyed = data_plane.authenticator.enabled
         self._calls = Calls(data_plane, settings.gzip_enabled)
+        self._kept = KeptText(self._calls)
         self._realtime = RealtimeEndpoint(self._calls)
         # No model says when it was made.
         self._created = int(time.time())
 
     def routes(self) -> list[BaseRoute]:
+        responses = StoredResponses(self._calls, self._kept)
         posts = {
-            **text_routes(self._calls),
+            **text_routes(self._calls, self._kept),
+            **responses.posts(),
             "/audio/transcriptions": AudioRoute(self._calls),
             "/embeddings": self.embeddings,
         }
-        gets = {"/models": self.models, "/models/{model_name}": self.model}
+        gets = {"/models": self.models, "/models/{model_name}": self.model, **responses.gets()}
         return [
             WebSocketRoute(f"{self.prefix}/realtime", _socket_function(self._realtime)),
             *(
@@ -51,7 +59,11 @@ class OpenAIDialect:
                     methods=[method],
                     include_in_schema=False,
                 )
-                for method, endpoints in (("POST", posts), ("GET", gets))
+                for method, endpoints in (
+                    ("POST", posts),
+                    ("GET", gets),
+                    ("DELETE", responses.deletes()),
+                )
                 for path, endpoint in endpoints.items()
             ),
         ]
@@ -78,6 +90,14 @@ class OpenAIDialect:
     ) -> Response:
         found = {**headers, **({"x-should-retry": "false"} if status in IN_VAIN else {})}
         return JSONResponse({"error": error_object(status, message, error)}, status, found)
+
+    def has_begun(self, form: Mapping[str, Any]) -> bool:
+        return KeptAsk.of(form) is not None
+
+    async def read(
+        self, request: Request, run: Run, position: Position, is_again: bool
+    ) -> Response:
+        return await self._kept.read(request, run, position, ends_with_204=is_again)
 
     def described(self, document: dict[str, Any]) -> dict[str, Any]:
         return with_routes(document, self.prefix, self._keyed)

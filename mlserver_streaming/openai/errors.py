@@ -48,6 +48,43 @@ class NoModelError(MLServerError):
         )
 
 
+class NoResponseError(MLServerError):
+    """The caller has no such response, or has it no more; 404."""
+
+    def __init__(self, response: str):
+        super().__init__(
+            f"You have no response '{shown(response)}' here, or it was kept no longer; only those "
+            "with 'background' true, or 'resumable', are kept.",
+            404,
+        )
+
+
+class BeginningGoneError(MLServerError):
+    """What a stream said first is kept no more, and all of its events need that; 410."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What this said first is no longer kept (resume.bytes), so its events cannot be told "
+            "again; ask again.",
+            410,
+        )
+
+
+class FutureEventError(BadRequestError):
+    """A stream has not got that far; 400.
+
+    Attributes:
+        last: the number of its last event, from 1 on.
+    """
+
+    def __init__(self, asked: int, last: int):
+        super().__init__(
+            f"Event {asked} of this stream is not there yet: the last is {last}; come back with "
+            "the id of the last one that you have."
+        )
+        self.last = last
+
+
 def error_object(status: int, message: str, error: Exception | None = None) -> dict[str, Any]:
     """The object that says what went wrong."""
     kind = "server_error" if status >= 500 else "invalid_request_error"

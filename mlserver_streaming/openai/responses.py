@@ -5,8 +5,6 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-import time
-import uuid
 from typing import Any
 
 from ..errors import MLServerError
@@ -15,18 +13,21 @@ from .ask import Ask
 from .errors import error_event, error_object
 from .pieces import Piece, Usage
 
-COMPLETED, INCOMPLETE, RUNNING = "completed", "incomplete", "in_progress"
+RESPONSE_PREFIX = "resp_"
+COMPLETED, INCOMPLETE, FAILED, CANCELLED = "completed", "incomplete", "failed", "cancelled"
+QUEUED, RUNNING = "queued", "in_progress"
+UNFINISHED = (QUEUED, RUNNING)
 
 
 class ResponseAnswer:
     """Events, each with its number: the response, its items, their parts, and the ends of all."""
 
     def __init__(self, ask: Ask):
-        self._id = f"resp_{uuid.uuid4().hex}"
+        self._id = RESPONSE_PREFIX + ask.id
         self._head: Body = {
             "id": self._id,
             "object": "response",
-            "created_at": int(time.time()),
+            "created_at": ask.created,
             "model": ask.model,
             "instructions": None,
             "metadata": {},
@@ -38,21 +39,25 @@ class ResponseAnswer:
             "tool_choice": "auto",
             "tools": [],
             "error": None,
+            "background": ask.background,
         }
         self._kept = Kept()
         self._sequence = 0
         # The items in the order in which they began: None is the text, a number a call.
         self._items: list[int | None] = []
+        # One in the background is told of at once, and waits then.
+        self._waits = ask.background
 
     def begin(self) -> bytes:
-        response = self._response(RUNNING, None)
+        status = QUEUED if self._waits else RUNNING
+        response = self._response(status, None)
         return self._event("response.created", response=response) + self._event(
-            "response.in_progress", response=response
+            f"response.{status}", response=response
         )
 
     def event(self, piece: Piece) -> bytes:
+        found = self._runs()
         self._kept.add(piece)
-        found = b""
         if piece.text:
             found += self._open(None)
             found += self._event(
@@ -74,7 +79,7 @@ class ResponseAnswer:
 
     def end(self, usage: Usage | None) -> bytes:
         # There is always an item: an answer without text is an empty one.
-        found = b"" if self._items else self._open(None)
+        found = self._runs() + (b"" if self._items else self._open(None))
         for key in self._items:
             found += self._close(key)
         status = self._status()
@@ -85,6 +90,10 @@ class ResponseAnswer:
         beside = {"type": "error", "sequence_number": self._sequence}
         return error_event(error, **beside, **{n: said[n] for n in ("code", "message", "param")})
 
+    def failed(self, error: MLServerError) -> bytes:
+        """The last event of one in the background that failed."""
+        return self._event("response.failed", response=self.stands(FAILED, None, error))
+
     def add(self, piece: Piece) -> None:
         self.event(piece)
 
@@ -92,6 +101,21 @@ class ResponseAnswer:
         if not self._items:
             self._open(None)
         return self._response(self._status(), usage)
+
+    def stands(self, status: str, usage: Usage | None, error: MLServerError | None = None) -> Body:
+        """The response with what there is of it, whole or not."""
+        of_items = RUNNING if status in UNFINISHED else INCOMPLETE
+        return self._response(status, usage) | {
+            "output": [self._item(key, of_items) for key in self._items],
+            "error": error and {"code": _code(error.status_code), "message": str(error)},
+        }
+
+    def _runs(self) -> bytes:
+        """The event by which a wait ends."""
+        if not self._waits:
+            return b""
+        self._waits = False
+        return self._event("response.in_progress", response=self._response(RUNNING, None))
 
     def _status(self) -> str:
         return INCOMPLETE if self._kept.finish_reason == "length" else COMPLETED
@@ -101,7 +125,7 @@ class ResponseAnswer:
         return self._head | {
             "status": status,
             "incomplete_details": reason,
-            "output": [] if status == RUNNING else [self._item(i, status) for i in self._items],
+            "output": [] if status in UNFINISHED else [self._item(i, status) for i in self._items],
             "usage": usage and _usage(usage),
         }
 
@@ -110,7 +134,7 @@ class ResponseAnswer:
         if key in self._items:
             return b""
         self._items.append(key)
-        item = self._item(key, RUNNING)
+        item = self._item(key, RUNNING, is_new=True)
         found = self._event(
             "response.output_item.added", output_index=self._items.index(key), item=item
         )
@@ -136,9 +160,9 @@ class ResponseAnswer:
             "response.output_item.done", output_index=self._items.index(key), item=item
         )
 
-    def _item(self, key: int | None, status: str) -> Body:
+    def _item(self, key: int | None, status: str, is_new: bool = False) -> Body:
         if key is None:
-            content = [] if status == RUNNING else [_text_part(self._kept.text)]
+            content = [] if is_new else [_text_part(self._kept.text)]
             return {
                 "id": self._item_id(key),
                 "type": "message",
@@ -147,14 +171,13 @@ class ResponseAnswer:
                 "content": content,
             }
         call = self._kept.tool_calls[key]
-        running = status == RUNNING
         return {
             "id": self._item_id(key),
             "type": "function_call",
             "status": status,
             "call_id": call["id"] or self._item_id(key),
             "name": call["function"]["name"],
-            "arguments": "" if running else call["function"]["arguments"],
+            "arguments": "" if is_new else call["function"]["arguments"],
         }
 
     def _item_id(self, key: int | None) -> str:
@@ -175,6 +198,13 @@ class ResponseAnswer:
 
 def _text_part(text: str) -> Body:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _code(status: int) -> str:
+    """The code of a response that failed; OpenAI knows none that says more of a request."""
+    if status == 429:
+        return "rate_limit_exceeded"
+    return "server_error" if status >= 500 else "invalid_prompt"
 
 
 def _usage(usage: Usage) -> Body:

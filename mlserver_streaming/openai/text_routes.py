@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 from mlserver.types import InferenceRequest
@@ -13,52 +13,46 @@ from starlette.responses import Response
 
 from ..errors import RequestFailedError
 from ..rest.hang_up import stop_on_hang_up
+from ..rest.kept_streams import LAST_EVENT_ID
 from ..rest.short_way import CLIENT_CLOSED_REQUEST
 from .answers import Answer
-from .ask import Ask, read_chat, read_completion, read_response
+from .ask import Ask
 from .calls import JSON, Calls
-from .chat import ChatAnswer
-from .completions import CompletionAnswer
-from .fields import Fields
+from .kept_ask import KeptAsk
+from .kept_text import KeptText
 from .payloads import Tensors, text_payloads
 from .pieces import Piece, PieceReader, Usage, added
-from .responses import ResponseAnswer
-
-# What a model calls otherwise than the route `responses` does.
-OF_RESPONSES = {
-    "messages": "input",
-    "max_tokens": "max_output_tokens",
-    "response_format": "text.format",
-}
+from .text_form import FORMS, TextForm
 
 
 @dataclass(frozen=True, slots=True)
 class TextRoute:
-    """A route: how its bodies are read, and its answers written.
+    """A route."""
 
-    Attributes:
-        fields: its own names of what a model says is wrong.
-    """
-
-    read: Callable[[Fields], Ask]
-    answer: Callable[[Ask], Answer]
+    form: TextForm
     calls: Calls
-    fields: Mapping[str, str] = field(default_factory=dict)
+    kept: KeptText
 
     async def __call__(self, request: Request) -> Response:
         calls = self.calls
+        if place := request.headers.get(LAST_EVENT_ID):
+            return await self.kept.again(request, place, self.form)
         async with AsyncExitStack() as stack:
             call = await stack.enter_async_context(calls.open(request))
             fields, size = await calls.fields(request)
-            ask = self.read(fields)
+            ask = self.form.read(fields)
             model = await calls.model(ask.model)
             tensors = Tensors.of(model)
             payloads = text_payloads(ask, tensors)
             for payload in payloads:
                 calls.take(request, call, payload)
             figures = calls.figures(model, size)
-            asked = Asked(calls, ask, payloads, tensors.output, self.fields)
-            answer = self.answer(ask)
+            if self.kept.is_wanted(ask, payloads, model):
+                kept = KeptAsk(self.form, ask, tensors.output)
+                run = self.kept.begin(kept, payloads[0], model, call)
+                return await self.kept.begun(request, run, kept, call, figures, stack)
+            asked = Asked(calls, ask, payloads, tensors.output, self.form)
+            answer = self.form.answer(ask)
             if ask.streams:
                 events = asked.events(answer)
                 return calls.streamed(request, events, answer.error, call, figures, stack)
@@ -85,14 +79,14 @@ class Asked:
         ask: Ask,
         payloads: list[InferenceRequest],
         output: str | None,
-        fields: Mapping[str, str],
+        form: TextForm,
     ):
         self.usage: Usage | None = None
         self._calls = calls
         self._ask = ask
         self._payloads = payloads
         self._output = output
-        self._fields = fields
+        self._form = form
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         for index, payload in enumerate(self._payloads):
@@ -103,8 +97,7 @@ class Asked:
                     async for response in responses:
                         yield reader.read(response)
                 except RequestFailedError as error:
-                    name = (error.param or "").partition("[")[0]
-                    error.param = self._fields.get(name, error.param)
+                    self._form.name(error)
                     raise
             for piece in reader.rest():
                 yield piece
@@ -123,10 +116,6 @@ class Asked:
         yield answer.end(self.usage)
 
 
-def text_routes(calls: Calls) -> dict[str, TextRoute]:
+def text_routes(calls: Calls, kept: KeptText) -> dict[str, TextRoute]:
     """By their paths behind the prefix."""
-    return {
-        "/chat/completions": TextRoute(read_chat, ChatAnswer, calls),
-        "/completions": TextRoute(read_completion, CompletionAnswer, calls),
-        "/responses": TextRoute(read_response, ResponseAnswer, calls, OF_RESPONSES),
-    }
+    return {path: TextRoute(form, calls, kept) for path, form in FORMS.items()}

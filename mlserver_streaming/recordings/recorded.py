@@ -108,19 +108,6 @@ class Recorded:
         )
 
 
-def size_of_text(response: InferenceResponse) -> int | None:
-    """Bytes of a response that is one text, as tokens come, about; None for any other.
-
-    Nothing need be done that such a one be heard later.
-    """
-    outputs = response.outputs
-    if len(outputs) == 1:
-        data = data_of(outputs[0])
-        if type(data) is list and len(data) == 1 and isinstance(data[0], str | bytes):
-            return len(data[0])
-    return None
-
-
 async def set_apart(response: InferenceResponse) -> int:
     """Let a response be heard later, whatever its model does next; bytes of its data, about.
 

@@ -10,7 +10,7 @@ the bytes of tensors beside it, which are not copied.
 Where each response is one text of one tensor, at no time that is told, its responses are
     [form, texts, parameters]
 with the form "text" or, of texts that the model gave as bytes, "bytes"; and the parameters of those
-that have any, by the response's index.
+that have any, by the response's index (texts.py).
 Without a form the data are a list as JSON holds it. The forms are of data that JSON does not hold:
     "bytes"   a list of byte strings; how many. Each is one of the chunk's bytes, in order
     "array"   a numpy array; its dtype and shape. The next of the chunk's bytes
@@ -27,11 +27,12 @@ from typing import Any
 
 import numpy as np
 import orjson
-from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+from mlserver.types import Parameters, ResponseOutput, TensorData
 
 from ..tensors.json_codec import datatype
 from ..tensors.raw import BYTES, flat
 from .recorded import Recorded, data_of, said_by
+from .texts import Texts
 
 # Few enough that a chunk takes no turn of the loop to encode, enough that its head says much once.
 CHUNK_RESPONSES = 128
@@ -142,67 +143,6 @@ def encode(responses: Sequence[Recorded]) -> Chunk:
     return Chunk(bytes(memoryview(orjson.dumps(head))), tail)
 
 
-def encode_texts(responses: Sequence[InferenceResponse]) -> Chunk | None:
-    """A chunk of responses that are one text each, as tokens come; None where they are not.
-
-    Raises:
-        TypeError, ValueError: a text or a parameter has no form in JSON.
-    """
-    first = responses[0]
-    if len(first.outputs) != 1:
-        return None
-    name, version, id = first.model_name, first.model_version, first.id
-    alike = first.outputs[0]
-    described = alike.parameters
-    label = None if described is None else described.content_type
-    data = data_of(alike)
-    kind: Any = type(data[0]) if type(data) is list and len(data) == 1 else None
-    if kind is not str and kind is not bytes:
-        return None
-    texts: list[Any] = []
-    said: dict[str, Any] = {}
-    for response in responses:
-        outputs = response.outputs
-        if (
-            len(outputs) != 1
-            or response.id != id
-            or response.model_name != name
-            or response.model_version != version
-        ):
-            return None
-        output = outputs[0]
-        parameters = output.parameters
-        if output is not alike and (
-            output.name != alike.name
-            or output.shape != alike.shape
-            or output.datatype != alike.datatype
-            or (parameters is None) != (described is None)
-        ):
-            return None
-        if parameters is not None and (
-            parameters.content_type != label
-            or parameters.headers is not None
-            or parameters.model_extra
-        ):
-            return None
-        data = output.data
-        if type(data) is TensorData:
-            data = data.root
-        if type(data) is not list or len(data) != 1 or type(data[0]) is not kind:
-            return None
-        if response.parameters is not None and (own := said_by(response.parameters)) is not None:
-            if orjson.loads(orjson.dumps(own)) != own:
-                raise UnstorableError("parameters without a JSON form")
-            said[str(len(texts))] = own
-        texts.append(data[0])
-    if kind is bytes:
-        texts = [text.decode() for text in texts]
-    tensor = [alike.name, datatype(alike), alike.shape, label and {"content_type": label}]
-    told = ["text" if kind is str else "bytes", texts, said]
-    head = [name, version, [tensor], told, *([] if id is None else [id])]
-    return Chunk(bytes(memoryview(orjson.dumps(head))), ())
-
-
 class Alike:
     """The tensors that a chunk tells once."""
 
@@ -284,7 +224,15 @@ def decode(chunk: Chunk) -> Iterator[Recorded]:
 
 
 def _decode(chunk: Chunk) -> Iterator[Recorded]:
-    name, version, described, told, *said = orjson.loads(chunk.head)
+    head = orjson.loads(chunk.head)
+    if (texts := Texts.read(head)) is not None:
+        if chunk.tensors:
+            raise MalformedError("bytes that belong to no tensor")
+        for index, response in enumerate(texts):
+            said, outputs = texts.said.get(index), response.outputs
+            yield Recorded(*texts.like[:2], 0.0, said, outputs, id=response.id)
+        return
+    name, version, described, told, *said = head
     if not isinstance(name, str) or not isinstance(version, str | None):
         raise MalformedError("a model without a name")
     [ids] = said or [None]
@@ -298,18 +246,6 @@ def _decode(chunk: Chunk) -> Iterator[Recorded]:
         }
         for tensor, kind, shape, parameters in described
     ]
-    if told and isinstance(told[0], str):
-        form, texts, sayings = told
-        if form not in ("text", "bytes") or chunk.tensors or not isinstance(ids, str | None):
-            raise MalformedError("no texts")
-        for index, text in enumerate(texts):
-            own = sayings.get(str(index))
-            if not isinstance(text, str) or not isinstance(own, dict | None):
-                raise MalformedError("no response")
-            content = [text.encode() if form == "bytes" else text]
-            output = ResponseOutput.model_validate({**tensors[0], "data": content})
-            yield Recorded(name, version, 0.0, own, [output], id=ids)
-        return
     if not isinstance(ids, list):
         ids = [ids] * len(told)
     at = 0

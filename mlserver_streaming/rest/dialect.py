@@ -6,9 +6,13 @@ The server, its door and its errors ask here whose a request is; they know none 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Scope
+
+from ..resume.position import Position
+from ..resume.run import Run
 
 
 class Dialect(Protocol):
@@ -30,6 +34,21 @@ class Dialect(Protocol):
 
         Args:
             error: what was raised, which may know more than the message says.
+        """
+
+    def has_begun(self, form: Mapping[str, Any]) -> bool:
+        """Whether the stream with this form in its head began at one of its calls."""
+
+    async def read(
+        self, request: Request, run: Run, position: Position, is_again: bool
+    ) -> Response:
+        """The answer to who reads such a stream, with events of its own.
+
+        Args:
+            is_again: whether the reader has read it before; else it begins at the first event.
+
+        Raises:
+            MLServerError: there is nothing to read.
         """
 
     def described(self, document: dict[str, Any]) -> dict[str, Any]:

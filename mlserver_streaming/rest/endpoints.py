@@ -142,13 +142,13 @@ class InferenceEndpoints:
             await cut_off(request.scope, send)
 
     async def infer_stream(self, request: Request, send: Send) -> None:
-        kind = request.headers.get("content-type", JSON_TYPE)
-        if kind != JSON_TYPE and (splitter := splitter_for(kind)) is not None:
-            await self._request_stream(request, send, splitter)
-            return
         name, version = _model(request)
         if request.headers.get(LAST_EVENT_ID):
             await self._kept.read(request, send, of=name)
+            return
+        kind = request.headers.get("content-type", JSON_TYPE)
+        if kind != JSON_TYPE and (splitter := splitter_for(kind)) is not None:
+            await self._request_stream(request, send, splitter)
             return
         events: EventStreamResponse | None = None
         try:

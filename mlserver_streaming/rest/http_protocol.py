@@ -155,6 +155,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_come()
         self._is_deaf = True
         self.scope["method"], self.scope["headers"] = "GET", self.headers
+        # The other protocol knows no target that is a URL (RFC 9112, 3.2.2).
+        url = httptools.parse_url(_with_path(self.url))
+        self.url = url.path + (b"?" + url.query if url.query else b"")
         self.handle_websocket_upgrade()
         protocol: Any = self.transport.get_protocol()
         if data:

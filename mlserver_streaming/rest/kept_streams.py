@@ -2,7 +2,7 @@
 cancelled."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,15 +12,16 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from ..errors import BadRequestError, MLServerError, UnsupportedError, shown
+from ..resume.elsewhere import Elsewhere
 from ..resume.position import Position
 from ..resume.reader import Reader
 from ..resume.run import Run
 from ..resume.runs import Runs
-from ..resume.sharing import Elsewhere
 from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from .accepting import EVENTS_TYPE, accepts_gzip
 from .asked import App
+from .dialect import Dialect
 from .events import JSON, Answers
 from .generate import FlatAnswers
 from .request_check import IS_HEAD
@@ -28,6 +29,8 @@ from .resumable_events import STREAM_ID, ResumableEvents
 
 STREAMS = "/v2/streams"
 LAST_EVENT_ID = "last-event-id"
+# Of a list that lacks what other instances have, since the store does not answer.
+PARTIAL = "x-streams-partial"
 # https://www.rfc-editor.org/rfc/rfc7240#section-4.1
 PREFER, RESPOND_ASYNC = "prefer", "respond-async"
 
@@ -35,9 +38,16 @@ PREFER, RESPOND_ASYNC = "prefer", "respond-async"
 class KeptStreams:
     """`/v2/streams`, `/v2/streams/{id}`, and readers of the streaming calls."""
 
-    def __init__(self, data_plane: StreamingDataPlane, gzip: bool):
+    def __init__(
+        self, data_plane: StreamingDataPlane, gzip: bool, dialects: Sequence[Dialect] = ()
+    ):
+        """
+        Args:
+            dialects: in which streams may have begun, too.
+        """
         self._data_plane = data_plane
         self._gzip = gzip
+        self._dialects = dialects
 
     def routes(self) -> list[Route]:
         one = STREAMS + "/{stream_id}"
@@ -48,16 +58,18 @@ class KeptStreams:
 
     async def list(self, request: Request) -> Response:
         """The caller's own."""
-        found = [_shown(run) for run in await self._runs().own()]
-        return Response(orjson.dumps(found), media_type="application/json")
+        own = await self._runs().own()
+        found = orjson.dumps([_shown(run) for run in own.streams])
+        headers = None if own.is_whole else {PARTIAL: "true"}
+        return Response(found, headers=headers, media_type="application/json")
 
     async def _one(self, request: Request, send: Send) -> None:
         if request.method == "DELETE":
-            (await self._runs().find(request.path_params["stream_id"])).cancel()
+            await self._runs().cancel(request.path_params["stream_id"])
             await Response(status_code=204)(request.scope, request.receive, send)
         elif IS_HEAD in request.scope:
             # At once: who reads a stream waits for its end.
-            run = await self._runs().find(request.path_params["stream_id"])
+            run = await self._runs().look(request.path_params["stream_id"])
             there = Response(None, 200, {STREAM_ID: run.head.id}, EVENTS_TYPE)
             await there(request.scope, request.receive, send)
         else:
@@ -65,13 +77,7 @@ class KeptStreams:
 
     async def begun(self, run: Run, request: Request, send: Send) -> None:
         """Answer who has begun a stream and does not listen yet."""
-        # Its task has its call from here on: the service does not stop before that is over.
-        await asyncio.sleep(0)
-        await self._runs().known(run)
-        at = f"{STREAMS}/{run.head.id}"
-        headers = {"Location": at, STREAM_ID: run.head.id, "Preference-Applied": RESPOND_ASYNC}
-        found = {"id": run.head.id, "location": at, "resume_seconds": self._runs().seconds}
-        answer = Response(orjson.dumps(found), 202, headers, "application/json")
+        answer = await accepted(self._runs(), run)
         await answer(request.scope, request.receive, send)
 
     async def read(self, request: Request, send: Send, of: str | None = None) -> None:
@@ -89,6 +95,10 @@ class KeptStreams:
         if position.stream != request.path_params.get("stream_id", position.stream):
             raise BadRequestError(f"'{shown(said or '')}' is no place in this stream.")
         run = await runs.find(position.stream)
+        if dialect := next((d for d in self._dialects if d.has_begun(run.head.form)), None):
+            answer = await dialect.read(request, run, position, is_again=bool(said))
+            await answer(request.scope, request.receive, send)
+            return
         if of is not None and of != run.head.model:
             raise BadRequestError(
                 f"The stream of this Last-Event-ID is of model '{run.head.model}'; ask that, or "
@@ -136,6 +146,22 @@ class KeptStreams:
         if found is None:
             raise UnsupportedError("No streams are kept here.")
         return found
+
+
+async def accepted(runs: Runs, run: Run) -> Response:
+    """The answer to who has begun a stream and does not listen yet."""
+    await can_be_found(runs, run)
+    at = f"{STREAMS}/{run.head.id}"
+    headers = {"Location": at, STREAM_ID: run.head.id, "Preference-Applied": RESPOND_ASYNC}
+    found = {"id": run.head.id, "location": at, "resume_seconds": runs.seconds}
+    return Response(orjson.dumps(found), 202, headers, "application/json")
+
+
+async def can_be_found(runs: Runs, run: Run) -> None:
+    """Wait until whoever is told of a run that has begun finds it."""
+    # Its task has its call from here on: the service does not stop before that is over.
+    await asyncio.sleep(0)
+    await runs.known(run)
 
 
 def wants_no_answer(request: Request) -> bool:

@@ -18,6 +18,12 @@ PLACE: Schema = {
     "description": "The id of the last event that the reader has, `<stream>.<n>`.",
     "schema": {"type": "string"},
 }
+PARTIAL: Schema = {
+    "x-streams-partial": {
+        "description": "`true` while those that other instances have cannot be known.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
 LIST: Schema = {"type": "array", "items": {"type": "object", "additionalProperties": True}}
 
 
@@ -34,7 +40,7 @@ def paths(errors: Schema) -> Schema:
             "get": {
                 "operationId": "streams-list",
                 "summary": "The caller's streams that run or are kept",
-                "responses": {"200": {"description": "OK", "content": listed}},
+                "responses": {"200": {"description": "OK", "headers": PARTIAL, "content": listed}},
             }
         },
         ONE: {

@@ -4,20 +4,25 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from time import monotonic
 from typing import Any
 
 from mlserver.types import InferenceResponse
+from orjson import dumps
 
 from ..errors import MLServerError, MovedError
+from ..recordings.texts import Like, Texts
 from ..resume.reader import Reader
 from .events import READY_BYTES, EventStreamResponse
 
 # Names the stream on each of its responses.
 STREAM_ID = "x-stream-id"
 # Where a stream goes on at another instance: how long to wait before asking for the rest of it.
+# A text that is written with what stands around it known; longer ones are rare, and bounded.
+SHORT_CHARACTERS = 2048
+# Stands for a text, to find what is written around it.
+MARK = "\ue000the text\ue001"
 COME_BACK = b": this stream goes on elsewhere, come back\nretry: 1000\n\n"
 
 
@@ -35,6 +40,10 @@ class ResumableEvents(EventStreamResponse):
         self._reader = reader
         self._stream_id = stream.encode()
         self._number = reader.heard
+        # What stands around the text in each event, and of which texts.
+        self._around: tuple[bytes, bytes] | None = None
+        self._like: Like | None = None
+        self._id: str | None = None
         # Of a stream that is read on, no response is the whole answer.
         self._came_back = reader.heard > 0
 
@@ -54,20 +63,40 @@ class ResumableEvents(EventStreamResponse):
         # Who reads a run need not ask for each response.
         reader = self._reader
         reader.heard = self._number
-        turn_due = 0.0
         async with aclosing(reader.batches()) as batches:
             async for batch in batches:
-                for response in batch:
-                    if not self._add(response):
-                        await self._add_large(response)
-                    now = monotonic()
-                    if self._waited:
-                        self._waited = False
-                        turn_due = now + self._turn_seconds()
-                    if self._ready_bytes >= READY_BYTES:
-                        await self._flush()
-                    elif now >= turn_due:
-                        await asyncio.sleep(0)
+                if not (isinstance(batch, Texts) and self._add_texts(batch)):
+                    async with aclosing(_each(batch)) as some:
+                        await super()._add_all(some)
+                elif self._ready_bytes >= READY_BYTES:
+                    await self._flush()
+                elif not self._waited:
+                    await asyncio.sleep(0)
+                self._waited = False
+
+    def _add_texts(self, texts: Texts) -> bool:
+        """Have the events of texts written, unless one needs more to be written than its text."""
+        if texts.said or texts.ids is not None or max(map(len, texts.texts)) > SHORT_CHARACTERS:
+            return False
+        if texts.like != self._like or texts.id != self._id:
+            self._like, self._id = texts.like, texts.id
+            self._around = around(self._encode, texts)
+        if self._around is None:
+            return False
+        before, after = self._around
+        lead, number = b"id: %b." % self._stream_id, self._number
+        middle, end = b"\ndata: " + before, after + b"\n\n"
+        try:
+            events = [
+                b"%b%d%b%b%b" % (lead, number, middle, dumps(text), end)
+                for number, text in enumerate(texts.texts, number + 1)
+            ]
+        except TypeError:  # a text that JSON does not hold
+            return False
+        self._number += len(events)
+        self._ready += events
+        self._ready_bytes += sum(map(len, events))
+        return True
 
     def _lead(self) -> bytes:
         self._number += 1
@@ -78,3 +107,18 @@ class ResumableEvents(EventStreamResponse):
 
     def _error_event(self, error: MLServerError) -> bytes:
         return COME_BACK if isinstance(error, MovedError) else super()._error_event(error)
+
+
+async def _each(responses: Sequence[InferenceResponse]) -> AsyncGenerator[InferenceResponse, None]:
+    for response in responses:
+        yield response
+
+
+def around(
+    encode: Callable[[InferenceResponse], bytes | None], texts: Texts
+) -> tuple[bytes, bytes] | None:
+    """What stands before and after the text in the JSON of such responses; None if that cannot be
+    told."""
+    encoded = encode(texts.like.response(MARK, texts.id))
+    parts = () if encoded is None else encoded.split(dumps(MARK))
+    return (parts[0], parts[1]) if len(parts) == 2 else None

@@ -85,7 +85,7 @@ class StreamingRESTServer(RESTServer):
         self._certificates = open_certificates(
             data_plane.streaming.tls, settings.model_repository_root
         )
-        streams = KeptStreams(data_plane, gzip=settings.gzip_enabled)
+        streams = KeptStreams(data_plane, settings.gzip_enabled, dialects)
         endpoints = InferenceEndpoints(data_plane, gzip=settings.gzip_enabled, kept=streams)
         self._calls = endpoints.calls()
         documents = DocumentEndpoints(data_plane, settings, dialects)

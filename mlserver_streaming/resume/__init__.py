@@ -11,6 +11,7 @@ figures       the metrics
 and, where there is a store that all instances share:
 
 store         what it holds: the interface; redis_store, _link, _scripts, bell and seal are it
+elsewhere     a run of another instance, as a list shows it
 sharing       this instance's part in it
 publisher     writes a run of ours; endings and request_bytes, what is written beside responses
 mirror        a run of another instance, read here

@@ -46,9 +46,9 @@ class Mirror(Run):
         self.began_elsewhere = True
         self.start(self._follow)
 
-    def cancel(self) -> None:
+    def call_off(self) -> None:
         self._cancel_there()
-        super().cancel()
+        super().call_off()
 
     def _out_of_time(self) -> None:
         # It is not the stream that ends.

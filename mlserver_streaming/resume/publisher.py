@@ -162,7 +162,7 @@ class Publisher:
                 self._seat = self._run.join(self.stored)
         if self._seat is not None:
             self._seat.heard = self.stored
-            self._run.was_heard(self.stored)
+            self._run.was_heard()
 
     def _stand_up(self) -> None:
         if self._seat is not None:

@@ -25,7 +25,7 @@ class Readable(Protocol):
 
     async def after(self, number: int) -> Sequence[InferenceResponse]: ...
 
-    def was_heard(self, number: int) -> None: ...
+    def was_heard(self) -> None: ...
 
     def leave(self, reader: Reader) -> None: ...
 
@@ -56,7 +56,7 @@ class Reader:
         while some := await run.after(self.heard):
             yield some
             self.heard += len(some)
-            run.was_heard(self.heard)
+            run.was_heard()
 
     async def responses(self) -> AsyncGenerator[InferenceResponse, None]:
         """The responses after `heard`, which counts them: the one that is given is the next.
@@ -70,7 +70,7 @@ class Reader:
                 for response in some:
                     yield response
                     self.heard += 1
-                run.was_heard(self.heard)
+                run.was_heard()
         finally:
             self.leave()
 
@@ -83,13 +83,22 @@ class Reader:
                 for response in some:
                     yield _with_id(response, str(Position(stream, self.heard + 1)))
                     self.heard += 1
-                run.was_heard(self.heard)
+                run.was_heard()
         finally:
             self.leave()
 
     def leave(self) -> None:
         """Read no more. Twice is as good as once."""
         self._run.leave(self)
+
+
+def take_place(response: InferenceResponse) -> str | None:
+    """Take its place in a resumable stream out of a response that `with_ids` gave."""
+    said = response.parameters.model_extra if response.parameters is not None else None
+    place = said.pop(RESUME_ID, None) if said else None
+    if place is not None and not said:
+        response.parameters = None
+    return place
 
 
 def _with_id(response: InferenceResponse, resume_id: str) -> InferenceResponse:

@@ -69,11 +69,12 @@ redis.call('HSET', KEYS[1], 'head', ARGV[2])
 return 1
 """
 
-# Args: holder, lease ms. One that has ended is nobody's to run.
+# Args: holder, lease ms. One that has ended, or is to end, is nobody's to run.
 TAKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'moved') == 1 then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then return 0 end
 return redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 """
 

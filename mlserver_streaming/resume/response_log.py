@@ -1,24 +1,29 @@
-"""What a stream said, by number: the newest as the model gave them, all others as compact bytes."""
+"""What a stream said, by number: texts as such, others as the model gave them; but for the newest,
+all of it as compact bytes."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
+import orjson
 from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
 from ..recordings.recorded import Recorded, said_by
-from ..recordings.recording import Chunk, decode, encode, encode_texts
+from ..recordings.recording import Chunk, decode, encode
+from ..recordings.texts import TEXT_BYTES, Texts
 
 # What Python holds for a response of one small tensor, beside its data (as in cache/flight.py).
 RESPONSE_BYTES = 2560
-# Responses that are made into bytes at once, while as many newer ones stay as they are. Few enough
-# that Python's garbage collector hardly meets one.
-FOLDED = 24
-# Responses that stay as they are at most: while nobody reads; and while somebody does, who is not
-# to read back from bytes what a model that never waits has said in one turn of the loop.
-UNREAD_TAIL, READ_TAIL = 2 * FOLDED, 4 * FOLDED
+# Responses that lie together, and are made bytes together: few enough that Python's garbage
+# collector hardly meets one, enough that who reads what a model that never waits has said in one
+# turn of the loop does not read it back from bytes.
+TOGETHER = 48
+# Texts that lie together, in bytes: they take no turn of the loop to be made one piece.
+TEXTS_BYTES = 16 * 1024
+# What Python holds for what lies together.
+BLOCK_BYTES = 512
 # Given as bytes at once, about.
 CHUNKS_BYTES = 1024 * 1024
 # A response that counts by itself: all bounds are many times what so many smaller ones hold.
@@ -26,28 +31,45 @@ LARGE_BYTES = 2048
 
 
 class Block:
-    """Some responses in a row."""
+    """Some responses in a row.
 
-    __slots__ = ("_records", "chunk", "first", "last", "size")
+    Attributes:
+        first: the number of the first.
+        count: how many they are.
+        size: bytes that are held, about.
+        held: they as they were; None where they are bytes.
+        chunk: they as bytes; None where they are as they were.
+    """
 
-    def __init__(self, first: int, responses: Sequence[InferenceResponse], sizes: int) -> None:
-        """
-        Args:
-            sizes: of their data, in all.
-        """
+    __slots__ = ("are_texts", "chunk", "count", "first", "held", "size")
+
+    def __init__(self, first: int, held: Texts | list[InferenceResponse]) -> None:
         self.first = first
-        self.last = first + len(responses) - 1
+        self.count = 0
+        self.size = BLOCK_BYTES
+        self.held: Texts | list[InferenceResponse] | None = held
         self.chunk: Chunk | None = None
-        self._records: Sequence[Recorded] = ()
-        try:
-            self.chunk = chunk = encoded(responses)
-            self.size = chunk.size
-        except (TypeError, ValueError, OverflowError):  # one has no such form: as it is, then
-            self._records = [taken_down(response) for response in responses]
-            self.size = sizes + RESPONSE_BYTES * len(responses)
+        self.are_texts = isinstance(held, Texts)
 
-    def records(self) -> Sequence[Recorded]:
-        return self._records if self.chunk is None else list(decode(self.chunk))
+    @property
+    def last(self) -> int:
+        """The number of the last."""
+        return self.first + self.count - 1
+
+    def fold(self) -> None:
+        """Make them bytes. What has no such form stays as it is."""
+        if self.held is not None:
+            with suppress(TypeError, ValueError, OverflowError):
+                self.chunk = encoded(self.held)
+                self.size = BLOCK_BYTES + self.chunk.size
+                self.held = None
+
+    def responses(self) -> Sequence[InferenceResponse]:
+        if self.chunk is None:
+            return self.held or ()
+        if self.are_texts and (texts := Texts.read(orjson.loads(self.chunk.head))) is not None:
+            return texts
+        return [restored(record) for record in decode(self.chunk)]
 
 
 class ResponseLog:
@@ -56,11 +78,9 @@ class ResponseLog:
     Attributes:
         first: the number of the first that is there, or would be.
         last: the number of the last that was said; 0 for none.
-        size: bytes that are held, about.
-        most: how many of the newest stay as they are.
     """
 
-    __slots__ = ("_blocks", "_due", "_sizes", "_tail", "first", "last", "most", "size")
+    __slots__ = ("_blocks", "_closed_bytes", "_open", "first", "last")
 
     def __init__(self, said: int = 0) -> None:
         """
@@ -68,12 +88,15 @@ class ResponseLog:
             said: how many responses were said before, elsewhere.
         """
         self.first, self.last = said + 1, said
-        self.size = 0
-        self.most = UNREAD_TAIL
-        self._due = said + UNREAD_TAIL
-        self._blocks: deque[Block] = deque()
-        self._tail: list[InferenceResponse] = []
-        self._sizes: list[int] = []
+        self._blocks: list[Block] = []
+        # The last of them, while it takes more; and what the others hold.
+        self._open: Block | None = None
+        self._closed_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held, about."""
+        return self._closed_bytes + (0 if self._open is None else self._open.size)
 
     def add(self, response: InferenceResponse, size: int) -> bool:
         """Take one more; whether to look now at how much there is.
@@ -82,37 +105,65 @@ class ResponseLog:
             response: nobody else's any more.
             size: bytes of its data.
         """
-        tail = self._tail
-        tail.append(response)
-        self._sizes.append(size)
-        self.last += 1
-        self.size += size + RESPONSE_BYTES
-        if self.last < self._due:
+        is_to_be_counted = self.add_text(response)
+        if is_to_be_counted is not None:
+            return is_to_be_counted
+        block = self._open
+        if block is None or not isinstance(block.held, list):
+            block = self._begin([])
+        assert isinstance(block.held, list)
+        block.held.append(response)
+        self._added(block, size + RESPONSE_BYTES)
+        if block.count < TOGETHER:
             return size >= LARGE_BYTES
-        self._due = self.last + FOLDED
-        while len(tail) >= self.most:
-            self._fold(FOLDED)
+        self._close()
         return True
 
-    def fold_up_to(self, heard: int) -> bool:
-        """Make the oldest bytes where all who keep up have them; whether there were any."""
-        tail = self._tail
-        if len(tail) < UNREAD_TAIL or heard < self.last - len(tail) + FOLDED:
-            return False
-        self._fold(FOLDED)
+    def add_text(self, response: InferenceResponse) -> bool | None:
+        """As `add`, of a response that is one text, as tokens come; None for any other."""
+        block, size = self._open, None
+        if block is not None and isinstance(block.held, Texts):
+            size = block.held.take(response)
+        if block is None or size is None:
+            texts = Texts.like_it(response)
+            if texts is None or (size := texts.take(response)) is None:
+                return None
+            block = self._begin(texts)
+        self._added(block, size + TEXT_BYTES)
+        if block.size < TEXTS_BYTES:
+            return size >= LARGE_BYTES
+        self._close()
         return True
+
+    def _added(self, block: Block, size: int) -> None:
+        self.last += 1
+        block.count += 1
+        block.size += size
+
+    def _begin(self, held: Texts | list[InferenceResponse]) -> Block:
+        self._close()
+        self._open = block = Block(self.last + 1, held)
+        self._blocks.append(block)
+        return block
+
+    def _close(self) -> None:
+        """What comes next lies apart from this; and what lies before it becomes bytes."""
+        block, self._open = self._open, None
+        if block is not None:
+            self._closed_bytes += block.size
+            if len(self._blocks) > 1:
+                self._fold(self._blocks[-2])
 
     def fold(self) -> None:
         """Make all of it bytes: nothing more comes, or for a while."""
-        while self._tail:
-            self._fold(min(FOLDED, len(self._tail)))
+        self._close()
+        for block in self._blocks[-2:]:
+            self._fold(block)
 
-    def _fold(self, count: int) -> None:
-        sizes = sum(self._sizes[:count])
-        block = Block(self.last - len(self._tail) + 1, self._tail[:count], sizes)
-        self._blocks.append(block)
-        del self._tail[:count], self._sizes[:count]
-        self.size += block.size - sizes - RESPONSE_BYTES * count
+    def _fold(self, block: Block) -> None:
+        size = block.size
+        block.fold()
+        self._closed_bytes += block.size - size
 
     def after(self, number: int) -> Sequence[InferenceResponse]:
         """The next responses after one, as many as are at hand together; empty after the last.
@@ -120,17 +171,15 @@ class ResponseLog:
         Args:
             number: from `first` - 1 to `last`.
         """
-        in_tail = number - (self.last - len(self._tail))
-        if in_tail >= 0:
-            return self._tail[in_tail:]
-        return [restored(record) for record in self._records(number)]
+        block = self._block_after(number)
+        return () if block is None else block.responses()[number + 1 - block.first :]
 
-    def _records(self, number: int) -> Sequence[Recorded]:
+    def _block_after(self, number: int) -> Block | None:
         # Readers are mostly near the end.
         for block in reversed(self._blocks):
             if block.first <= number + 1:
-                return block.records()[number + 1 - block.first :]
-        raise IndexError(number)
+                return block
+        return None
 
     def chunks_after(self, number: int, is_all: bool) -> tuple[int, list[Chunk]]:
         """How many responses after one, at least one, and they as bytes.
@@ -149,8 +198,8 @@ class ResponseLog:
             if block.first == at + 1 and block.chunk is not None and size < CHUNKS_BYTES:
                 chunks.append(block.chunk)
                 at, size = block.last, size + block.size
-        if not chunks or (is_all and self._tail and at == self.last - len(self._tail)):
-            some = self.after(at)[:FOLDED]
+        if not chunks or (is_all and size < CHUNKS_BYTES and at < self.last):
+            some = self.after(at)
             chunks.append(encoded(some))
             at += len(some)
         return at - number, chunks
@@ -161,22 +210,19 @@ class ResponseLog:
         Args:
             heard: the number of the last that may be dropped.
         """
-        before_tail = self.last - len(self._tail)
-        if not self._blocks and heard > before_tail:
-            self._fold(min(len(self._tail), heard - before_tail, FOLDED))
+        self._close()
         if not self._blocks or self._blocks[0].last > heard:
             return False
-        block = self._blocks.popleft()
-        self.size -= block.size
+        block = self._blocks.pop(0)
+        self._closed_bytes -= block.size
         self.first = block.last + 1
         return True
 
     def clear(self) -> None:
         """Drop everything."""
         self._blocks.clear()
-        self._tail.clear()
-        self._sizes.clear()
-        self.size = 0
+        self._open = None
+        self._closed_bytes = 0
         self.first = self.last + 1
 
 
@@ -186,8 +232,9 @@ def encoded(responses: Sequence[InferenceResponse]) -> Chunk:
     Raises:
         TypeError, ValueError, OverflowError: one has no such form.
     """
-    chunk = encode_texts(responses)
-    return chunk or encode([taken_down(response) for response in responses])
+    if isinstance(responses, Texts):
+        return Chunk(responses.head(), ())
+    return encode([taken_down(response) for response in responses])
 
 
 def taken_down(response: InferenceResponse) -> Recorded:

@@ -32,7 +32,7 @@ from ..recordings.recorded import Recorded, size_of
 from ..settings import ResumeSettings
 from .head import Head
 from .reader import Reader
-from .response_log import READ_TAIL, UNREAD_TAIL, ResponseLog, restored
+from .response_log import ResponseLog, restored
 
 # Who reads a stream holds no slot of the limits: so many may read one at once.
 MAX_READERS = 16
@@ -66,6 +66,7 @@ class Run:
         stop_work: how its work is ended early, where cancelling its task is not all.
         shown: the number of the last response that readers may have yet.
         began_elsewhere: whether another instance runs it, or ran it, and may have got further.
+        keeps_refusal: whether it is kept though it failed before its first response.
         is_forgotten: whether it is not to be found any more.
     """
 
@@ -86,7 +87,7 @@ class Run:
         self.error: MLServerError | None = None
         self.stop_work: Callable[[MLServerError], None] | None = None
         self.shown: float = math.inf
-        self.began_elsewhere = False
+        self.began_elsewhere = self.keeps_refusal = False
         self._settings = settings
         self._shared = shared
         self._counted = 0  # of the bytes that all hold
@@ -117,7 +118,14 @@ class Run:
             response: nobody else's any more.
             size: bytes of its data.
         """
-        is_to_be_counted = self.log.add(response, size)
+        return self._said(self.log.add(response, size))
+
+    def say_text(self, response: InferenceResponse) -> bool | None:
+        """As `say`, of a response that is one text, as tokens come; None for any other."""
+        is_to_be_counted = self.log.add_text(response)
+        return None if is_to_be_counted is None else self._said(is_to_be_counted)
+
+    def _said(self, is_to_be_counted: bool) -> bool:
         if self._waiting:
             self._wake()
         if not is_to_be_counted:
@@ -186,7 +194,6 @@ class Run:
             raise OverLimitError(f"{MAX_READERS} read this stream already; try again in a moment.")
         reader = Reader(self, after)
         self._readers.add(reader)
-        self.log.most = READ_TAIL
         self._was_read = True
         self._watch()
         self._give_room()
@@ -232,7 +239,7 @@ class Run:
         if self.shown != math.inf:
             self.show(math.inf)
 
-    async def until(self, number: int, seconds: float) -> None:
+    async def until(self, number: float, seconds: float) -> None:
         """Wait for a response to be there, or the end, or so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -241,10 +248,8 @@ class Run:
                     self._waiting.append(future)
                     await future
 
-    def was_heard(self, number: int) -> None:
-        """A reader has got further: to this response."""
-        while self.log.fold_up_to(number):
-            self._count()
+    def was_heard(self) -> None:
+        """A reader has got further."""
         if self._room is not None:
             self._give_room()
 
@@ -253,7 +258,6 @@ class Run:
         if reader in self._readers:
             self._readers.remove(reader)
             if not self._readers:
-                self.log.most = UNREAD_TAIL
                 self._left()
                 self._watch()
             self._give_room()
@@ -275,9 +279,13 @@ class Run:
         elif self._task is not None and self._has_begun:
             self._task.cancel()
 
+    def call_off(self) -> None:
+        """End it for its caller."""
+        self.stop(CancelledStreamError())
+
     def cancel(self) -> None:
         """End it for its caller, and forget it."""
-        self.stop(CancelledStreamError())
+        self.call_off()
         self.forget()
 
     @property
@@ -327,7 +335,12 @@ class Run:
         """Nobody reads it now: hold less."""
         if self.is_forgotten and self.ended:
             self.log.clear()
-        elif self.ended and self.error is not None and not self.log.last and self._was_read:
+        elif (
+            self.ended
+            and self.error is not None
+            and not (self.log.last or self.keeps_refusal)
+            and self._was_read
+        ):
             # Refused, as it would be without all this, and its caller knows.
             self.forget()
         elif self.ended:

@@ -22,20 +22,22 @@ from ..errors import (
     BadRequestError,
     NoSuchStreamError,
     OverLimitError,
+    StoreLostError,
     UnreadError,
     WorkerLostError,
 )
-from ..recordings.recorded import said_by, set_apart, size_of_text
+from ..recordings.recorded import said_by, set_apart
 from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REQUEST_ID, Call
 from ..streams.data_plane import RESUMABLE, StreamingDataPlane
+from .elsewhere import Elsewhere, Owned
 from .figures import ROOM, UNREAD, ResumeFigures
 from .head import Head
 from .position import Position, new_id
 from .reader import Reader
 from .run import Run
-from .sharing import Elsewhere, Sharing
+from .sharing import Sharing
 from .taking_over import can_go_on, records_of, rest_of
 
 # The parameter of a stream's first response: how long its reader may be away.
@@ -96,6 +98,7 @@ class Runs:
         slot: Callable[[], AbstractAsyncContextManager[None]],
         came: float | None = None,
         form: Mapping[str, Any] | None = None,
+        stream: str | None = None,
     ) -> Run:
         """Have a model answer a stream of requests, in the current call's name but beyond its end.
 
@@ -105,21 +108,23 @@ class Runs:
             slot: gives what the run is to hold of the limits.
             came: the loop's time when it was here; None is now.
             form: how its responses are written (Head.form).
+            stream: its id, which nobody must be able to guess; None for a new one.
 
         Raises:
             OverLimitError: the caller has as many streams as may be.
         """
         owner = callers.current().identity
-        self._admit(owner)
+        self.admit(owner)
         call = calls.current()
+        waited = 0.0 if came is None else asyncio.get_running_loop().time() - came
         head = Head(
-            id=new_id(),
+            id=stream or new_id(),
             owner=owner,
             model=model.name,
             version=version,
             served=model.version,
             protocol=call.protocol if call else "",
-            began=time.time(),
+            began=time.time() - waited,
             seconds_kept=self._settings.seconds_kept,
             form=form or {},
         )
@@ -157,15 +162,21 @@ class Runs:
     def go_on(
         self,
         run: Run,
+        request: InferenceRequest,
         responses: AsyncGenerator[InferenceResponse, None],
         slot: AbstractAsyncContextManager[None],
     ) -> None:
-        """Have a run say more, which began elsewhere."""
+        """Have a run say more, which began elsewhere: it has what is left of its request's
+        `timeout`, and of `limits.stream_seconds`."""
 
         async def work(run: Run) -> None:
             opened = self._data_plane.calls.open(run.head.protocol, {}, slot=slot)
             async with opened as own:
                 run.stop_work = own.stop
+                # By the clocks of two machines.
+                age = max(0.0, time.time() - run.head.began)
+                own.opened -= age
+                own.set_timeout(request, asyncio.get_running_loop().time() - age)
                 await self._say(run, own, responses)
 
         run.start(work)
@@ -180,10 +191,10 @@ class Runs:
                     _say_how_long(response, self.seconds)
                 elif run.began_elsewhere:
                     _leave_headers_out(response)
-                size = size_of_text(response)
-                if size is None:
-                    size = await set_apart(response)
-                if not run.say(response, size):
+                goes_on = run.say_text(response)
+                if goes_on is None:
+                    goes_on = run.say(response, await set_apart(response))
+                if not goes_on:
                     # It is not the model that is silent.
                     call.last = math.inf
                     await run.room()
@@ -204,6 +215,28 @@ class Runs:
         callers.authorise(run.head.model)
         return run
 
+    async def look(self, stream: str) -> Run | Elsewhere:
+        """A stream of the current caller as it is: where its instance is gone, none goes on with it
+        for that.
+
+        Raises:
+            as `find`.
+        """
+        if stream in self._runs or self.sharing is None:
+            return await self.find(stream)
+        return await self.sharing.look(stream)
+
+    async def cancel(self, stream: str) -> None:
+        """End a stream of the current caller, wherever it runs.
+
+        Raises:
+            as `find`.
+        """
+        if stream in self._runs or self.sharing is None:
+            (await self.find(stream)).cancel()
+        else:
+            await self.sharing.cancel(stream)
+
     async def resume(self, position: Position) -> Reader:
         """Read a stream of the current caller on.
 
@@ -218,16 +251,22 @@ class Runs:
         self.figures.came_back.inc()
         return reader
 
-    async def own(self) -> list[Run | Elsewhere]:
-        """The current caller's, the oldest first; then those that other instances have.
+    def moved_behind(self, stream: str, run: Run) -> int | None:
+        """Behind which response the run that was found for a stream goes on under another id; None
+        where it is that stream."""
+        if self.sharing is None or stream == run.head.id:
+            return None
+        return self.sharing.moved_behind(stream)
 
-        Raises:
-            StoreLostError: these cannot be known now.
-        """
+    async def own(self) -> Owned:
+        """The current caller's, the oldest first; then those that other instances have."""
         owner = callers.current().identity
         own = self._owned.get(owner, {})
-        others = [] if self.sharing is None else await self.sharing.others(owner, own.keys())
-        return [*own.values(), *others]
+        try:
+            others = [] if self.sharing is None else await self.sharing.others(owner, own.keys())
+        except StoreLostError:
+            return Owned([*own.values()], False)
+        return Owned([*own.values(), *others])
 
     async def known(self, run: Run) -> None:
         """Wait until whoever is told of a run finds it, here or elsewhere."""
@@ -244,8 +283,12 @@ class Runs:
         if self.sharing is not None:
             await self.sharing.close()
 
-    def _admit(self, owner: str) -> None:
-        """Make room for one more of a caller's."""
+    def admit(self, owner: str) -> None:
+        """Make room for one more of a caller's.
+
+        Raises:
+            OverLimitError
+        """
         own = self._owned.get(owner)
         if own is None or len(own) < self._settings.streams:
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -31,13 +31,14 @@ from ..settings import ResumeSettings
 from ..streams.answers import One
 from ..streams.calls import Taken
 from ..streams.data_plane import StreamingDataPlane
-from .endings import is_cancelled, state_of
+from .elsewhere import Elsewhere
+from .endings import is_cancelled
 from .head import Head
 from .mirror import Mirror, records_behind
 from .position import Position, new_id
 from .publisher import Publisher
 from .request_bytes import pack_head, unpack_head
-from .run import RUNNING, Run, Shared
+from .run import Run, Shared
 from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError
 from .taking_over import can_go_on, is_repeatable, rest_of
 
@@ -47,35 +48,18 @@ AHEAD_SECONDS = 2.0
 BEGIN_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    first: int
-    last: int
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A run that another instance has, as far as the store knows; the names are a run's."""
-
-    head: Head
-    log: Said
-    state: str
-    seconds_left: float | None = None
-
-    @classmethod
-    def of(cls, head: Head, kept: Kept) -> Elsewhere:
-        state = RUNNING if kept.ending is None else state_of(kept.ending)
-        return cls(head, Said(kept.first, kept.last), state)
-
-
 class Counted:
-    """A stream's requests, counted."""
+    """A stream's requests, counted.
+
+    Attributes:
+        first: the first of them, once it is read.
+    """
 
     def __init__(self, requests: AsyncIterator[InferenceRequest]) -> None:
         self._requests = requests
         self._count = 0
         self._ended = False
+        self.first: InferenceRequest | None = None
 
     def __aiter__(self) -> Counted:
         return self
@@ -87,6 +71,9 @@ class Counted:
             self._ended = True
             raise
         self._count += 1
+        if self._count == 1:
+            _set_id(request)
+            self.first = request
         return request
 
     @property
@@ -101,8 +88,11 @@ class Runner(Shared, Protocol):
 
     def keep(self, run: Run) -> Run: ...
 
-    def go_on(self, run: Run, responses: Any, slot: Any) -> None:
-        """Have a run say what a model says, in a slot of the limits."""
+    def admit(self, owner: str) -> None:
+        """Make room for one more of a caller's. Raises OverLimitError."""
+
+    def go_on(self, run: Run, request: InferenceRequest, responses: Any, slot: Any) -> None:
+        """Have a run say what a model says, in a slot of the limits, for a request of long ago."""
 
 
 class Sharing:
@@ -138,9 +128,8 @@ class Sharing:
         Args:
             first: of the requests.
         """
-        if not first.id:
-            set_id(first, generate_uuid())  # it is the same where it is asked again
         if isinstance(requests, One):
+            _set_id(first)
             self._publish(run, model, first, begins=True)
             return requests
         publisher = self._publish(run, model, None, begins=True)
@@ -148,13 +137,14 @@ class Sharing:
         counted = Counted(requests)
 
         def head() -> bytes | None:
-            if not counted.was_sole:
+            # Not `first`, which may have been another stream's before this one.
+            sole = counted.first if counted.was_sole else None
+            if sole is None or not can_go_on(model, sole):
                 return None
             self._portable[run.head.id] = run
-            return pack_head(run.head, first)
+            return pack_head(run.head, sole)
 
-        if can_go_on(model, first):
-            publisher.ask_for_head(head)
+        publisher.ask_for_head(head)
         return counted
 
     def _publish(
@@ -205,6 +195,49 @@ class Sharing:
             task.add_done_callback(lambda _: self._finding.pop((owner, stream), None))
         return await asyncio.shield(task)
 
+    async def look(self, stream: str) -> Elsewhere:
+        """The same, only looked at: nothing is followed or taken over.
+
+        Raises:
+            NoSuchStreamError, StoreLostError: as `find`.
+            LostStreamError: nobody runs it, and nobody can go on with it.
+        """
+        kept, head, request = await self._known(stream)
+        if kept.ending is None and not kept.is_held:
+            await self._model_for(kept, head, request)
+        return Elsewhere.of(head, kept)
+
+    async def cancel(self, stream: str) -> None:
+        """End a stream of the current caller that is not here: who runs it ends it, and where
+        nobody does, nobody will.
+
+        Raises:
+            NoSuchStreamError, StoreLostError: as `find`.
+        """
+        _, head, _ = await self._known(stream)
+        try:
+            await self.store.cancel(head.id)
+        except StoreError as error:
+            raise StoreLostError() from error
+
+    async def _known(self, stream: str) -> tuple[Kept, Head, InferenceRequest | None]:
+        """What the store knows of a stream of the current caller, wherever it has moved."""
+        try:
+            while True:
+                kept = await self._look(stream, callers.current().identity)
+                if kept.moved is None:
+                    break
+                stream = kept.moved
+            head, request = unpack_head(kept.head)
+        except (GoneError, MalformedError):
+            raise NoSuchStreamError(stream) from None
+        except StoreError as error:
+            raise StoreLostError() from error
+        callers.authorise(head.model)
+        if _was_cancelled(kept):
+            raise NoSuchStreamError(stream)
+        return kept, head, request
+
     async def reach(self, run: Run, position: Position) -> None:
         """Have a run, found for a position, be as far as its reader.
 
@@ -213,7 +246,7 @@ class Sharing:
             MovedError: nobody runs it now; who comes back finds who goes on with it.
         """
         if position.stream != run.head.id:
-            last = self._moved[position.stream][1]
+            last = self.moved_behind(position.stream)
             if position.after > last:
                 raise LostStreamError(last)
         elif run.began_elsewhere:
@@ -222,6 +255,10 @@ class Sharing:
                 # It was lost before the store had all that its reader has.
                 raise MovedError()
 
+    def moved_behind(self, stream: str) -> int:
+        """The last response of a stream, found, that goes on under another id."""
+        return self._moved[stream][1]
+
     async def _find(self, stream: str, owner: str) -> Run:
         try:
             kept = await self._look(stream, owner)
@@ -229,7 +266,7 @@ class Sharing:
             callers.authorise(head.model)
             if kept.moved is not None:
                 return await self._follow_move(stream, owner, kept)
-            if kept.is_cancelled or (kept.ending is not None and is_cancelled(kept.ending)):
+            if _was_cancelled(kept):
                 raise NoSuchStreamError(stream)
             if kept.ending is None and not kept.is_held:
                 return await self._take_over(stream, kept, head, request)
@@ -273,12 +310,9 @@ class Sharing:
         """Nobody runs it any more: it goes on here, or not at all."""
         if self._data_plane.calls.stopping:
             raise DrainingError()
-        model = await self._data_plane.model(head.model, head.version)
-        if request is None or not can_go_on(model, request):
-            raise LostStreamError(kept.last)
+        model, request = await self._model_for(kept, head, request)
         repeats = is_repeatable(model)
-        if not repeats and kept.first > 1:
-            raise LostStreamError(kept.last)
+        self._runs.admit(head.owner)
         slot = self._data_plane.calls.slot_at_once()
         await slot.__aenter__()
         taken = False
@@ -303,7 +337,7 @@ class Sharing:
             run.add(record)
         self._runs.keep(run)
         responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
-        self._runs.go_on(run, responses, Taken(slot))
+        self._runs.go_on(run, request, responses, Taken(slot))
         if repeats:
             self._publish(run, model, request, begins=False, stored=kept.last)
         else:
@@ -313,6 +347,22 @@ class Sharing:
             with suppress(StoreError, NotHeldError):
                 await self.store.move(stream, head.owner, run.head.id)
         return run
+
+    async def _model_for(
+        self, kept: Kept, head: Head, request: InferenceRequest | None
+    ) -> tuple[MLModel, InferenceRequest]:
+        """The model that can go on with a stream that nobody runs, and with what request.
+
+        Raises:
+            LostStreamError: none can.
+            MLServerError: it is not here now.
+        """
+        model = await self._data_plane.model(head.model, head.version)
+        if request is None or not can_go_on(model, request):
+            raise LostStreamError(kept.last)
+        if kept.first > 1 and not is_repeatable(model):
+            raise LostStreamError(kept.last)
+        return model, request
 
     async def _records(self, stream: str, kept: Kept) -> list[Recorded]:
         found: list[Recorded] = []
@@ -345,7 +395,7 @@ class Sharing:
         except StoreError as error:
             raise StoreLostError() from error
         for stream, each in kept.items():
-            if stream not in known and each.moved is None:
+            if stream not in known and each.moved is None and not _was_cancelled(each):
                 with suppress(MalformedError):
                     found.append(Elsewhere.of(unpack_head(each.head)[0], each))
         return found
@@ -367,3 +417,14 @@ class Sharing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _set_id(request: InferenceRequest) -> None:
+    """Have a request an id: it is the same where it is asked again."""
+    if not request.id:
+        set_id(request, generate_uuid())
+
+
+def _was_cancelled(kept: Kept) -> bool:
+    """Whether it has ended for its caller, or is about to."""
+    return kept.is_cancelled or (kept.ending is not None and is_cancelled(kept.ending))

@@ -281,6 +281,9 @@ class _Wire:
             self._sent[model](len(message))
         return message
 
+    def kept(self, form: bool) -> dict[str, Any]:
+        return {"raw": form}
+
     def final(self, request_id: str) -> None:
         """A stream of one request has no end of its own here."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlserver.types import InferenceResponse
 
 from ..rest.binary import BinaryOutputs
 from ..rest.generate import FlatAnswers
+from ..rest.kept_streams import answers_of, form_of
 from ..rest.websocket_protocol import Binary, Message
 from ..tensors.json_codec import encode_unless_large, is_large
 from ..tensors.json_responses import written
@@ -32,6 +34,9 @@ class Form(Protocol):
     def message(self, whole: bytes) -> Message:
         """All its parts as a message."""
 
+    def kept(self) -> dict[str, Any]:
+        """It in JSON's terms, for the head of a stream that can be resumed."""
+
 
 class Text:
     """JSON as the protocol has it."""
@@ -43,6 +48,9 @@ class Text:
 
     def message(self, whole: bytes) -> Message:
         return whole
+
+    def kept(self) -> dict[str, Any]:
+        return {}
 
 
 TEXT = Text()
@@ -62,6 +70,9 @@ class Flat:
 
     def message(self, whole: bytes) -> Message:
         return whole
+
+    def kept(self) -> dict[str, Any]:
+        return form_of(self.answers)
 
 
 # For what fails before it is understood.
@@ -85,3 +96,14 @@ class Raw:
 
     def message(self, whole: bytes) -> Message:
         return Binary(whole)
+
+    def kept(self) -> dict[str, Any]:
+        return {"binary": self.outputs.all, "binary_outputs": self.outputs.named}
+
+
+def form_kept(kept: Mapping[str, Any]) -> Form:
+    """The form that a stream's head has; as JSON where it began on a wire with others."""
+    if "binary_outputs" in kept:
+        return Raw(BinaryOutputs(bool(kept.get("binary")), dict(kept["binary_outputs"])))
+    answers = answers_of(kept)
+    return Flat(answers.with_ids()) if isinstance(answers, FlatAnswers) else TEXT

@@ -13,7 +13,7 @@ from .forms import LENGTH
 
 # Beside those of an InferenceRequest, or of the flat form, at the top.
 MODEL_NAME, MODEL_VERSION, OWN_STREAM = "model_name", "model_version", "own_stream"
-END, CANCEL = "end", "cancel"
+END, CANCEL, RESUME = "end", "cancel", "resume"
 
 
 class Asked(NamedTuple):
@@ -52,6 +52,23 @@ class Asked(NamedTuple):
         found = self.parsed[CANCEL]
         if not isinstance(found, str):
             raise BadRequestError("Field 'cancel' must be the id of a request.")
+        return found
+
+    @property
+    def resumed(self) -> str | None:
+        """The place in a stream behind which it is to be read on.
+
+        Raises:
+            BadRequestError: that is no text.
+        """
+        if RESUME not in self.parsed or self.parsed.keys() - {RESUME, "id"}:
+            return None
+        if not all(isinstance(value, str) for value in self.parsed.values()):
+            raise BadRequestError(
+                "Field 'resume' must be the id of the last response that you have, "
+                "'<stream>.<number>', and 'id' a text that names the rest."
+            )
+        found: str = self.parsed[RESUME]
         return found
 
     def take(self, name: str, kind: type, what: str) -> Any:

@@ -21,10 +21,12 @@ from ..rest.shared_memory import regions_of
 from ..rest.websocket_protocol import WebSocketProtocol
 from ..streams.calls import Call
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.own_stream import OwnStream
 from ..streams.substreams import Substreams
 from ..streams.turns import in_turns
+from .coming_back import Rest
 from .forms import FLAT, TEXT, Flat, Form, Raw
-from .messages import MODEL_NAME, MODEL_VERSION, OWN_STREAM, Asked, read_message
+from .messages import MODEL_NAME, MODEL_VERSION, OWN_STREAM, RESUME, Asked, read_message
 from .wire import SocketWire
 
 # Of the handshake: no model's.
@@ -106,6 +108,11 @@ class Session:
             form = FLAT if is_flat(asked.parsed) else TEXT
             if self._has_ended:
                 raise BadRequestError("No request can come after 'end'; open another socket.")
+            own = RESUME in asked.parsed
+            if (place := asked.resumed) is not None:
+                rest = Rest(self._data_plane, place, name, form)
+                await models.read_beside(OwnStream(asked.id or rest.stream), rest)
+                return False
             own = bool(asked.take(OWN_STREAM, bool, "true or false"))
             name, version = self._model_of(asked)
             model = await self._data_plane.model(name, version)

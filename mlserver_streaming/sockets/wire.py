@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import orjson
 from mlserver import MLModel
@@ -46,6 +47,9 @@ class SocketWire:
         parts = await in_turns(form.parts(response))
         self._bound.check(sum(map(len, parts)))
         return form.message(await in_turns(gathered(parts)))
+
+    def kept(self, form: Form) -> dict[str, Any]:
+        return form.kept()
 
     def final(self, request_id: str) -> Message:
         return orjson.dumps({"id": request_id, "final": True})

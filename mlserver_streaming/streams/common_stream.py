@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from anyio.streams.memory import MemoryObjectSendStream
 from mlserver.types import InferenceRequest
@@ -16,9 +17,10 @@ class CommonStream:
     Attributes:
         model_name: whose it is.
         put: how many requests it was given.
+        run: what answers them, where that outlives the connection.
     """
 
-    __slots__ = ("is_cut", "model_name", "put", "reading", "send", "task")
+    __slots__ = ("is_cut", "model_name", "put", "reading", "run", "send", "task")
 
     def __init__(
         self, model_name: str, send: MemoryObjectSendStream[InferenceRequest], reading: Reading
@@ -28,6 +30,7 @@ class CommonStream:
         self.reading = reading
         self.put = 0
         self.is_cut = False
+        self.run: Any = None
         self.task: asyncio.Task[None] | None = None
 
     def is_over(self) -> bool:
@@ -39,6 +42,8 @@ class CommonStream:
         if self.task is not None and not self.is_cut:
             self.is_cut = True
             self.task.cancel()
+            if self.run is not None:
+                self.run.cancel()
 
     def was_cut(self) -> bool:
         """Whether it is that which cancelled the task, and nothing else."""

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Any
+
+from mlserver.types import InferenceRequest
 
 from ..errors import RequestCancelledError
+from .answers import One
 
 
 class OwnStream:
     """Such a stream, as long as its caller can cancel it.
 
     A context manager around its work, in the task that does it.
+
+    Attributes:
+        run: what it reads, where that outlives the connection: it is ended with it.
     """
 
-    __slots__ = ("_is_cancelled", "_is_over", "_task", "id")
+    __slots__ = ("_is_cancelled", "_is_over", "_task", "id", "run")
 
     def __init__(self, request_id: str):
         self.id = request_id
+        self.run: Any = None
         self._task: asyncio.Task[None] | None = None
         self._is_cancelled = self._is_over = False
 
@@ -28,6 +36,8 @@ class OwnStream:
         self._is_cancelled = True
         if self._task is not None:
             self._task.cancel()
+        if self.run is not None:
+            self.run.cancel()
 
     def end(self) -> None:
         """All is said: nothing is left that could be cancelled."""
@@ -49,3 +59,18 @@ class OwnStream:
         # Of two who cancel it, the other goes on: the call is ending.
         if not self._task.uncancel() and isinstance(error, asyncio.CancelledError):
             raise RequestCancelledError() from None
+
+
+class Met(One):
+    """A request that says when its model has read it."""
+
+    __slots__ = ("_met",)
+
+    def __init__(self, request: InferenceRequest, met: asyncio.Event):
+        super().__init__(request)
+        self._met = met
+
+    async def __anext__(self) -> InferenceRequest:
+        request = await super().__anext__()
+        self._met.set()
+        return request

@@ -18,26 +18,19 @@ from typing import Any
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mlserver import MLModel
-from mlserver.logging import logger
-from mlserver.types import InferenceRequest, InferenceResponse, Parameters
-from mlserver.utils import generate_uuid
+from mlserver.types import InferenceRequest, InferenceResponse
 
-from ..errors import (
-    InternalError,
-    MLServerError,
-    RequestCancelledError,
-    TooLargeError,
-    failure_of,
-)
+from ..errors import MLServerError, RequestCancelledError, TooLargeError, failure_of
 from .answers import One
 from .common_stream import CommonStream
 from .data_plane import StreamingDataPlane
 from .deadlines import timeout_seconds, within
-from .own_stream import OwnStream
+from .failures import failure_answer, for_caller
+from .own_stream import Met, OwnStream
 from .pauses import with_pauses
 from .reading import Reading
 from .recent_requests import RecentRequest, RecentRequests
-from .wire import Outbox, Routed, Wire
+from .wire import Outbox, Rest, Routed, Wire
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
 REQUESTS_AHEAD = 2
@@ -160,6 +153,32 @@ class Substreams:
         if not self._ended:
             raise ModelEnded
 
+    async def read_beside(self, own: OwnStream, rest: Rest) -> None:
+        """The same on a connection that lasts, beside its other streams; returns when it has a
+        slot. What goes wrong is the answer."""
+        self.count()
+        met = asyncio.Event()
+        self._own.add(own)
+        self._tasks.create_task(self._read_beside(own, rest, met))
+        await met.wait()
+
+    async def _read_beside(self, own: OwnStream, rest: Rest, met: asyncio.Event) -> None:
+        try:
+            with own:
+                async with self._slots:
+                    met.set()
+                    own.run, found = await rest.open()
+                    outbox = self._wire.outbox(None)
+                    async with aclosing(found) as responses:
+                        gathering = self._gather(responses, outbox, rest.form, None, own)
+                        await with_pauses(gathering, outbox.pause)
+        except Exception as error:
+            failure = failure_answer(rest.model_name, own.id, for_caller(error, own.id))
+            await self._write(failure, rest.form, None, True)
+        finally:
+            self._own.discard(own)
+            met.set()
+
     def _resumable(self, first: InferenceRequest, model: MLModel) -> InferenceRequest | None:
         """The first request of a stream, if that is to outlive its connection.
 
@@ -167,9 +186,7 @@ class Substreams:
             BadRequestError: it does not say so in a way that can be understood.
         """
         resume = self._data_plane.resume
-        if resume is None or self._lasting or not resume.is_wanted(first, model):
-            return None
-        return first
+        return first if resume is not None and resume.is_wanted(first, model) else None
 
     def _remember(self, request: Routed, common: CommonStream) -> None:
         common.put += 1
@@ -209,7 +226,7 @@ class Substreams:
             reading.skip(asked.number)
         elif reading.met == 1 and reading.count == asked.number:
             common.cut()
-        failure = _failure(common.model_name, request_id, RequestCancelledError())
+        failure = failure_answer(common.model_name, request_id, RequestCancelledError())
         await self._write(failure, asked.form, None)
 
     async def fail(
@@ -227,7 +244,7 @@ class Substreams:
         """
         if self._requests <= 1 and not self._lasting:
             raise error
-        await self._write(_failure(model_name, request_id, error), form, None, own)
+        await self._write(failure_answer(model_name, request_id, error), form, None, own)
 
     def count(self) -> None:
         """Another message has come, well-formed or not."""
@@ -248,7 +265,7 @@ class Substreams:
         try:
             while True:
                 try:
-                    await self._answer(model, reading, form, resumable=resumable)
+                    await self._answer(model, reading, form, common, resumable)
                 except asyncio.CancelledError:
                     if not common.was_cut():
                         raise
@@ -261,7 +278,7 @@ class Substreams:
         except ModelEnded:
             raise
         except Exception as error:
-            known = _for_caller(error, reading.last_id)
+            known = for_caller(error, reading.last_id)
             if self._is_only():
                 raise known  # noqa: B904 - its cause, where it has one, is set
             unanswered = reading.unanswered()
@@ -271,7 +288,7 @@ class Substreams:
             for request_id in unanswered:
                 asked = self._recent.of(request_id) if self._recent is not None else None
                 if asked is None or not asked.is_cancelled:
-                    failure = _failure(model[0], request_id, known)
+                    failure = failure_answer(model[0], request_id, known)
                     await self._write(failure, asked.form if asked else form, self._served[model])
         finally:
             requests.close()
@@ -293,16 +310,16 @@ class Substreams:
                     requests: Any = One(payload)
                     if in_order:
                         await self._all_read(model)
-                        requests = _Met(payload, met)
+                        requests = Met(payload, met)
                     else:
                         met.set()
                     resumable = self._resumable(payload, self._served[model])
                     await self._answer(model, requests, request.form, own, resumable)
         except Exception as error:
-            known = _for_caller(error, payload.id)
+            known = for_caller(error, payload.id)
             if await self._is_sole():
                 raise known  # noqa: B904 - its cause, where it has one, is set
-            failure = _failure(model[0], payload.id or "", known)
+            failure = failure_answer(model[0], payload.id or "", known)
             await self._write(failure, request.form, self._served[model], True)
         finally:
             self._own.discard(own)
@@ -322,17 +339,18 @@ class Substreams:
         model: ModelKey,
         requests: Any,
         form: Any,
-        own: OwnStream | None = None,
-        resumable: InferenceRequest | None = None,
+        asked: OwnStream | CommonStream,
+        resumable: InferenceRequest | None,
     ) -> None:
         """Write what a model answers, from the beginning of its stream to the end."""
         outbox = self._wire.outbox(self._served[model])
+        own = asked if isinstance(asked, OwnStream) else None
         if resumable is not None:
             plane, served = self._data_plane, self._served[model]
             at_once = plane.calls.slot_at_once
-            run = plane.resume.begin(
-                requests, resumable, served, model[1], at_once, form={"raw": form}
-            )
+            kept = self._wire.kept(form)
+            run = plane.resume.begin(requests, resumable, served, model[1], at_once, form=kept)
+            asked.run = run
             stream = run.join().with_ids()
         else:
             # The wire sees to the turns.
@@ -373,7 +391,7 @@ class Substreams:
                 except TooLargeError as error:
                     if model is not None:
                         self._wire.failed(model)
-                    failure = _failure(response.model_name, response.id or "", error)
+                    failure = failure_answer(response.model_name, response.id or "", error)
                     if not wrote and await self._is_sole():
                         held = failure
                         continue
@@ -416,35 +434,3 @@ class Substreams:
         if own and (final := self._wire.final(response.id or "")) is not None:
             outbox.put(final)
         await outbox.flush()
-
-
-class _Met(One):
-    """A request that says when its model has read it."""
-
-    __slots__ = ("_met",)
-
-    def __init__(self, request: InferenceRequest, met: asyncio.Event):
-        super().__init__(request)
-        self._met = met
-
-    async def __anext__(self) -> InferenceRequest:
-        request = await super().__anext__()
-        self._met.set()
-        return request
-
-
-def _for_caller(error: Exception, request_id: str | None) -> MLServerError:
-    """What the caller may know of an error; what it may not know is logged."""
-    if isinstance(error, MLServerError):
-        return error
-    internal = InternalError(request_id or generate_uuid())
-    internal.__cause__ = error
-    logger.error("Stream: %s", internal, exc_info=error)
-    return internal
-
-
-def _failure(model_name: str, request_id: str, error: MLServerError) -> InferenceResponse:
-    parameters: dict[str, Any] = {"error": str(error), "error_code": error.status_code}
-    return InferenceResponse.model_construct(
-        model_name=model_name, id=request_id, parameters=Parameters(**parameters), outputs=[]
-    )

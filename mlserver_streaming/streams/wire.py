@@ -1,5 +1,6 @@
 """What an edge brings to the streams of one connection: requests, and a way out for responses."""
 
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from mlserver import MLModel
@@ -17,6 +18,25 @@ class Routed(Protocol):
     def payload(self) -> InferenceRequest: ...
     @property
     def form(self) -> Any: ...
+
+
+class Rest(Protocol):
+    """What one who comes back to a stream has yet to hear.
+
+    Attributes:
+        model_name: whose it is, as far as that is known.
+        form: how it is to be answered.
+    """
+
+    model_name: str
+    form: Any
+
+    async def open(self) -> tuple[Any, AsyncGenerator[InferenceResponse, None]]:
+        """The run that is read, and its responses.
+
+        Raises:
+            MLServerError: there is nothing to read.
+        """
 
 
 class Outbox(Protocol):
@@ -47,6 +67,9 @@ class Wire(Protocol):
         self, response: InferenceResponse, form: Any, model: MLModel | None
     ) -> Any:
         """The same for a response that may be large: it takes turns."""
+
+    def kept(self, form: Any) -> dict[str, Any]:
+        """A form in JSON's terms, for the head of a stream that outlives the connection."""
 
     def final(self, request_id: str) -> Any:
         """The message that ends a stream of one request; None where the wire has none."""

@@ -15,6 +15,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc import model_repository_pb2 as repository_pb
 
 from tests.fuzz.mutations import TEXTS, mutated, mutated_json
+from tests.fuzz.socket_cases import many_requests, socket_bytes
 from tests.live.grpc_calls import SERVICE, jpeg_request, text_request
 from tests.live.images import jpeg
 from tests.live.rest_calls import image, prompt, tensor
@@ -29,6 +30,7 @@ BODIES: dict[str, list[Any]] = {
 FLAT = [
     {"text_input": "a b c", "delay": 0},
     {"id": "7", "text_input": ["a b"], "parameters": {"delay": 0, "temperature": 0.5}},
+    {"text_input": "a b c", "parameters": {"delay": 0, "resumable": True}},
 ]
 PATHS = [
     *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/docs", "/v2/docs/dataplane.json"),
@@ -36,6 +38,8 @@ PATHS = [
     *("/v2/models/text-model/versions/1/ready", "/openapi.json", "/metrics", "/process/who"),
     *("/v2/models/text-model/config", "/v2/models/text-model/versions/1/stats", "/v2/models/stats"),
     *("/v2/logging", "/v2/trace/setting", "/v2/models/text-model/trace/setting"),
+    *("/v2/streams", "/v2/streams/AAAAAAAAAAAAAAAAAAAAAA", "/v2/models/text-model/stream"),
+    *("/v1/realtime", "/v2/tokens", "/playground", "/v1/responses/resp_AAAAAAAAAAAAAAAAAAAAAA"),
 ]
 REPOSITORY = [
     ("/v2/repository/index", b'{"ready": true}'),
@@ -71,7 +75,9 @@ HEADERS = [
         "Range",
     ),
     *("Access-Control-Request-Method", "traceparent", "Ce-Id", "Accept", "If-None-Match", "Te"),
+    *("Last-Event-ID", "Prefer", "Sec-WebSocket-Protocol"),
 ]
+META = ["x-request-id", "traceparent", "triton_grpc_error", "ce-id", "x-resume"]
 MESSAGES_A_STREAM = 8
 
 
@@ -115,6 +121,8 @@ class Cases:
             "forms": self._form,
             "paths": self._paths,
             "http": self._http,
+            "sockets": self._socket,
+            "lines": self._lines,
             "grpc": self._grpc,
             "triton": self._grpc,
             "grpc-streams": self._grpc_stream,
@@ -175,8 +183,10 @@ class Cases:
             return mutated_json(value, chance)
         return mutated(json.dumps(value).encode(), chance, SEEDS)
 
-    def _post(self, chance: Random, model: str, body: bytes, headers: dict[str, str]) -> Case:
-        target = f"/v2/models/{model}/{chance.choice(CALLS)}".encode()
+    def _post(
+        self, chance: Random, model: str, body: bytes, headers: dict[str, str], call: str = ""
+    ) -> Case:
+        target = f"/v2/models/{model}/{call or chance.choice(CALLS)}".encode()
         return Case("", http=self._request(chance, b"POST", target, body, headers))
 
     def _paths(self, chance: Random) -> Case:
@@ -218,6 +228,14 @@ class Cases:
             value = chance.choice(TEXTS).encode("utf-8", "replace")
             whole = whole.replace(b"\r\n", b"\r\n" + name + b": " + value + b"\r\n", 1)
         return Case("", raw=mutated(whole, chance, [*SEEDS, whole]))
+
+    def _socket(self, chance: Random) -> Case:
+        return Case("", raw=socket_bytes(chance, self._key(chance), SEEDS))
+
+    def _lines(self, chance: Random) -> Case:
+        kind, body = many_requests(chance, SEEDS)
+        model = chance.choice(["text-model", "cached", "jpeg-model"])
+        return self._post(chance, model, body, {"Content-Type": kind}, "generate_stream")
 
     def _key(self, chance: Random) -> dict[str, str]:
         kind = chance.randrange(12)
@@ -269,8 +287,8 @@ class Cases:
     def _meta(self, chance: Random) -> tuple[tuple[str, str], ...]:
         found = self._key(chance)
         if chance.random() < 0.2:
-            name = chance.choice(["x-request-id", "traceparent", "triton_grpc_error", "ce-id"])
-            found[name] = chance.choice([*TEXTS, "true"])
+            name = chance.choice(META)
+            found[name] = chance.choice([*TEXTS, "true", "AAAAAAAAAAAAAAAAAAAAAA.1"])
         # What gRPC's client does not take does not leave it.
         return tuple(
             (name.lower(), "".join(each for each in value if " " <= each <= "~")[:3000].strip())

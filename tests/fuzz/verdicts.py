@@ -8,6 +8,9 @@ from pathlib import Path
 
 import grpc
 
+from tests.fuzz.socket_cases import messages_of
+from tests.sockets.serving import CLOSE, TEXT
+
 # 5xx that say what is the matter; the last is what follows from this run's own short limits.
 KNOWN = re.compile(
     r"^(Model '.*' (is not ready yet; try again in a moment\.|answers no inference requests\.)"
@@ -23,6 +26,8 @@ KNOWN = re.compile(
 )
 OURS_ALONE = "The service failed on request"
 FAULTS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS}
+# A socket's close code: a fault of the service (RFC 6455, 7.4.1).
+SERVICE_FAILED = (1011).to_bytes(2)
 MAYBE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED}
 # What the client itself says where it wrote to a call that was over, and where it left.
 CLIENTS_OWN = "Internal error from Core"
@@ -38,6 +43,8 @@ def http_fault(answer: bytes) -> str:
     status = answer[9:12]
     if OURS_ALONE.encode() in answer:
         return answer[-500:].decode("latin-1")
+    if status == b"101":
+        return _socket_fault(answer.partition(b"\r\n\r\n")[2])
     if not status.isdigit() or int(status) < 500:
         return ""
     body = answer.partition(b"\r\n\r\n")[2]
@@ -50,6 +57,20 @@ def http_fault(answer: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return answer[:500].decode("latin-1")
     return "" if KNOWN.match(said) else f"{int(status)} {said}"
+
+
+def _socket_fault(sent: bytes) -> str:
+    """The same of what a WebSocket says."""
+    for opcode, data in messages_of(sent):
+        if opcode == CLOSE and data[:2] == SERVICE_FAILED:
+            return f"closed: {data!r}"
+        if opcode != TEXT:
+            continue
+        answer = json.loads(data)
+        said = answer | (answer.get("parameters") or {}) if "type" not in answer else {}
+        if said.get("error_code", 0) >= 500 and not KNOWN.match(said["error"]):
+            return data.decode()
+    return ""
 
 
 def grpc_fault(code: grpc.StatusCode, details: str, replies: list[bytes]) -> str:

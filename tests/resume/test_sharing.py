@@ -4,6 +4,8 @@ A replica here is its `Runs` and its connections to the store; both ask the same
 """
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -12,6 +14,7 @@ import pytest
 from mlserver_streaming.access import callers
 from mlserver_streaming.access.callers import ANYBODY, Caller
 from mlserver_streaming.errors import (
+    DeadlineError,
     LostStreamError,
     MLServerError,
     MovedError,
@@ -96,9 +99,9 @@ class Replica:
     def __init__(self, plane, runs):
         self.plane, self.runs = plane, runs
 
-    async def begin(self, requests=None, said=10):
+    async def begin(self, requests=None, said=10, request=None):
         """A stream that begins here, once the store has so much of it."""
-        request = ask()
+        request = request or ask()
         run = self.runs.begin(
             requests or One(request),
             request,
@@ -188,7 +191,7 @@ async def test_a_stream_is_listed_and_cancelled_at_another_replica(server, tmp_p
         run = await a.begin()
         await b.read(f"{run.head.id}.0", 10)
         async with asyncio.timeout(10):
-            (listed,) = await b.runs.own()
+            (listed,) = (await b.runs.own()).streams
             assert (listed.head.id, listed.state, listed.log.last) == (run.head.id, "running", 10)
             (await b.runs.find(run.head.id)).cancel()
             with pytest.raises(MLServerError, match="cancelled"):
@@ -208,7 +211,7 @@ async def test_a_stream_of_another_caller_is_not_found_elsewhere(server, tmp_pat
             for replica in (a, b):
                 with pytest.raises(NoSuchStreamError):
                     await replica.read(f"{stream}.0")
-                assert await replica.runs.own() == []
+                assert (await replica.runs.own()).streams == []
         finally:
             callers.set_current(ANYBODY)
 
@@ -232,6 +235,96 @@ async def test_a_model_that_says_the_same_is_asked_again(server, tmp_path):
         assert await come_back(b, f"{stream}.8") == numbers(9, N)
         assert await b.read(f"{stream}.0") == numbers(1, N)
         assert Counting.asked == 2
+
+
+async def unheld(replica: Replica, stream: str) -> None:
+    """Wait until nobody holds its lease."""
+    while (await replica.runs.sharing.store.look(stream, "")).is_held:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+async def test_a_look_at_a_dead_replicas_stream_asks_no_model(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        assert ((await b.runs.look(stream)).state, Counting.asked) == ("running", 1)
+        a.die()
+        await unheld(b, stream)
+        looked = await b.runs.look(stream)
+        assert (looked.head.id, looked.state, looked.log.last) == (stream, "interrupted", 10)
+        assert [each.state for each in (await b.runs.own()).streams] == ["interrupted"]
+        assert Counting.asked == 1
+        Counting.open.set()
+        assert await b.read(f"{stream}.10") == numbers(11, N)
+
+
+async def test_a_look_at_a_lost_stream_says_so(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        await unheld(b, stream)
+        with pytest.raises(LostStreamError, match="lost after response 10"):
+            await b.runs.look(stream)
+
+
+@pytest.mark.parametrize("model", [Counting, Resuming])
+async def test_a_dead_replicas_stream_is_cancelled_without_its_model(server, tmp_path, model):
+    async with two(server, tmp_path, model, repeatable=model is Counting) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        await unheld(b, stream)
+        await b.runs.cancel(stream)
+        assert model.asked == 1
+        assert not await b.runs.sharing.store.take(stream)
+        assert (await b.runs.own()).streams == []
+        for ask_for in (b.runs.look, b.runs.find, b.runs.cancel):
+            with pytest.raises(NoSuchStreamError):
+                await ask_for(stream)
+
+
+async def test_a_stream_that_has_moved_is_looked_at_and_cancelled_by_its_first_id(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        await unheld(b, stream)
+        run = await b.runs.find(stream)
+        assert (await a.runs.sharing.look(stream)).head.id == run.head.id != stream
+        await a.runs.sharing.cancel(stream)
+        with pytest.raises(MLServerError, match="cancelled"):
+            async with asyncio.timeout(10):
+                await run.after(10)
+
+
+@pytest.mark.parametrize("whose", ["request", "limit"])
+async def test_a_stream_that_is_taken_over_has_what_is_left_of_its_time(
+    server, tmp_path, monkeypatch, whose
+):
+    limits = {"limits": {"stream_seconds": 600}} if whose == "limit" else {}
+    (tmp_path / "settings.json").write_text(json.dumps({"streaming": limits}))
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        request = ask(timeout=600_000_000) if whose == "request" else ask()
+        stream = (await a.begin(request=request)).head.id
+        a.die()
+        await unheld(b, stream)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3600)
+        with pytest.raises(DeadlineError, match="600 s"):
+            await come_back(b, f"{stream}.10")
+
+
+async def test_own_streams_are_listed_while_the_store_is_away(tmp_path):
+    with RedisServer() as server:
+        async with two(server, tmp_path) as (a, b):
+            runs = [await a.begin() for _ in range(2)]
+            owned = await b.runs.own()
+            assert (len(owned.streams), owned.is_whole) == (2, True)
+            server.kill()
+            owned = await a.runs.own()
+            assert (list(owned.streams), owned.is_whole) == (runs, False)
+            owned = await b.runs.own()
+            assert (owned.streams, owned.is_whole) == ([], False)
+            for ask_for in (b.runs.look, b.runs.cancel):
+                with pytest.raises(StoreLostError):
+                    await ask_for(runs[0].head.id)
 
 
 async def test_readers_who_come_at_once_take_it_over_once(server, tmp_path):

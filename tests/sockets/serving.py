@@ -103,12 +103,13 @@ class Raw:
 
 @contextlib.asynccontextmanager
 async def raw(
-    port: int, model: str, *headers: str, early: bytes = b"", **replaced: str
+    port: int, model: str, *headers: str, early: bytes = b"", base: str = "", **replaced: str
 ) -> AsyncIterator[Raw]:
     """Such a connection, its upgrade asked for.
 
     Args:
         early: what is sent behind the request at once.
+        base: what its target begins with.
     """
     named = {
         "Host": "localhost",
@@ -118,7 +119,7 @@ async def raw(
         "Sec-WebSocket-Version": "13",
         **{name.replace("_", "-"): value for name, value in replaced.items()},
     }
-    lines = [f"GET /v2/models/{model}/stream HTTP/1.1"]
+    lines = [f"GET {base}/v2/models/{model}/stream HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in named.items() if value] + list(headers)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

@@ -250,6 +250,14 @@ async def test_an_unknown_model_is_a_status(port: int) -> None:
     }
 
 
+async def test_a_target_may_be_a_url(port: int) -> None:
+    """https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2"""
+    async with raw(port, "a", base="http://elsewhere:1") as connection:
+        assert connection.status == 101
+        connection.send(frame(TEXT, v2("x").encode()))
+        assert said(json.loads((await connection.frame())[1])) == ("1", "x")
+
+
 async def test_a_service_that_drains_takes_no_socket(plane: StreamingDataPlane, port: int) -> None:
     await plane.calls.drain(1)
     with pytest.raises(websockets.InvalidStatus) as caught:

@@ -15,12 +15,15 @@ from starlette.requests import ClientDisconnect
 from ...errors import BadRequestError, MLServerError, failure_of
 from ...models.messages import put_headers
 from ...regions.regions import Own
+from ...resume.reader import take_place
 from ...streams.calls import NDJSON, Call
 from ...streams.data_plane import StreamingDataPlane
 from ...streams.substreams import SOLE_REQUEST_SECONDS, Substreams
 from ...streams.turns import in_turns
+from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
-from ..events import JSON, READY_BYTES, Answers, Framing
+from ..events import EVENTS, JSON, READY_BYTES, Answers, Framing
+from ..kept_streams import form_of
 from .asked import Asked
 from .coming import Coming
 from .reading import Reader, id_of
@@ -162,19 +165,33 @@ class StreamedRequests:
     def encode(
         self, response: InferenceResponse, form: Answers, model: MLModel | None
     ) -> Written | None:
+        lead = b""
+        if response.parameters is not None:
+            if is_large(response):
+                return None
+            lead = self._lead(response)
         body = form.encode(response)
         if body is None:
             return None
         self._bound.check(len(body))
-        return Written(self._framing.event % body, failure_of(response))
+        return Written(lead + self._framing.event % body, failure_of(response))
 
     async def encode_large(
         self, response: InferenceResponse, form: Answers, model: MLModel | None
     ) -> Written:
+        lead = self._lead(response)
         parts = await in_turns(form.written(response))
         self._bound.check(sum(map(len, parts)))
         before, after = self._framing.event.split(b"%b")
-        return Written(await in_turns(gathered((before, *parts, after))), None)
+        return Written(await in_turns(gathered((lead, before, *parts, after))), None)
+
+    def _lead(self, response: InferenceResponse) -> bytes:
+        """A place in a resumable stream is an event's id; a line has it in its JSON."""
+        place = take_place(response) if self._framing is EVENTS else None
+        return b"" if place is None else b"id: %b\n" % place.encode()
+
+    def kept(self, form: Answers) -> dict[str, Any]:
+        return form_of(form)
 
     def final(self, request_id: str) -> None:
         """A request's stream has no end of its own here."""
