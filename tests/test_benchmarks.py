@@ -210,6 +210,16 @@ def test_wrk_measures_a_server_and_refuses_wrong_answers(tmp_path: Path) -> None
             measured(replace(call, path="/nowhere"))
 
 
+def test_a_target_may_be_of_a_figure_by_itself() -> None:
+    samples = {"ours": [Sample({"kib_a_stream": size}) for size in (60.0, 80.0, 62.0)]}
+    found = ratio(samples, Target("", at_most=64, figure="kib_a_stream"))
+    assert (found.spread.median, found.met) == (62, True)
+    row = Row("idle", "event", "", samples, (found,))
+    assert "| ours | KiB a stream | **62.00** | 60.00-80.00 | <= 64 met |" in report.table(
+        as_written(row)
+    )
+
+
 def test_a_missed_target_says_by_how_much() -> None:
     def seen(value: float, **target: float) -> str:
         return verdict(vars(judged(Target("stock", **target), "rate", [value])))
