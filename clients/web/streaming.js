@@ -207,6 +207,10 @@ const FIRST_PAUSE = 100;
 class Place {
   id = "";
   stream = "";
+  /** How often one came back to it in vain; over a socket. */
+  vain = 0;
+  /** Whether the service has said that it goes on elsewhere; over a socket. */
+  moved = false;
   #number = 0;
 
   /** An event came; whether it has a place. Ids of another form are of streams that end with their connection.
@@ -222,6 +226,11 @@ class Place {
     [this.id, this.stream] = found;
     return true;
   }
+}
+
+/** Where an answer is in its stream, if that can be read on. @param {Answer & { resume_id?: string }} answer */
+function placeIn(answer) {
+  return answer.resume_id ?? answer.parameters?.resume_id ?? "";
 }
 
 /** Whether it is worth coming back: the service is away, or too busy. @param {ServiceError} error */
@@ -381,7 +390,8 @@ const UNOPENED = "The socket cannot be opened: the service is away, or refuses t
  * their way.
  *
  * A connection that is lost (1006), or whose service restarts (1012), is opened anew if nothing is left
- * unanswered: what may have been computed already is never asked twice.
+ * unanswered, or only requests with `own_stream` and the parameter `resumable` whose answers have begun: their
+ * rest is fetched (docs/resume.md). What may have been computed already is never asked twice.
  */
 export class StreamSocket {
   /** @type {WebSocket | null} */
@@ -392,6 +402,10 @@ export class StreamSocket {
   #next = 1;
   /** Ids without an answer, in the order sent, with the stream that each belongs to. @type {Map<string, string>} */
   #unanswered = new Map();
+  /** Where those are that can be read on, by their ids. @type {Map<string, Place>} */
+  #places = new Map();
+  /** How often the connection was lost since the last answer with a place. */
+  #vain = 0;
   /** Something was sent whose answers nobody counts, such as a recording's chunks. */
   #uncounted = false;
   #ending = false;
@@ -522,8 +536,52 @@ export class StreamSocket {
   #receive(data) {
     const bytes = typeof data === "string" ? null : new Uint8Array(data);
     this.#settings.onraw("received", bytes ?? /** @type {string} */ (data));
-    this.#answers.push(bytes ? decodeMessage(bytes) : JSON.parse(/** @type {string} */ (data)));
+    const answer = bytes ? decodeMessage(bytes) : JSON.parse(/** @type {string} */ (data));
+    if (this.#places.size || placeIn(answer)) {
+      try {
+        if (!this.#follow(answer)) return;
+      } catch (failure) {
+        this.#ended(/** @type {ServiceError} */ (failure));
+        return this.#socket?.close(NORMAL);
+      }
+    }
+    this.#answers.push(answer);
     this.#changed();
+  }
+
+  /** Note where a resumable stream is; whether the answer is for whoever asked. @param {Answer} answer */
+  #follow(answer) {
+    const id = answer.id ?? "";
+    if (!this.#unanswered.get(id)?.startsWith("own ")) return true;
+    const place = this.#places.get(id) ?? new Place();
+    if (place.reached(placeIn(answer))) {
+      this.#places.set(id, place);
+      this.#vain = place.vain = 0;
+      return true;
+    }
+    const failure = failureOf(answer);
+    if (place.stream && failure && isAway(failure) && place.vain < TRIES) {
+      place.moved = true;
+      return false;
+    }
+    if (!answer.final) return true;
+    if (place.moved) void this.#comeBack(id, place);
+    else this.#places.delete(id);
+    return !place.moved;
+  }
+
+  /** Read a stream on that the service gave up, while the socket goes on. @param {string} id @param {Place} place */
+  async #comeBack(id, place) {
+    const socket = this.#socket;
+    await after(Math.min(LONGEST_PAUSE, this.#settings.pause * 2 ** place.vain++));
+    // Of another socket it is read already.
+    if (this.#isOpen && socket === this.#socket && this.#places.get(id) === place) this.#resume(id, place);
+  }
+
+  /** @param {string} id @param {Place} place */
+  #resume(id, place) {
+    place.moved = false;
+    this.#write(JSON.stringify({ resume: place.id, id }));
   }
 
   /** A request with an answer has room for another. @param {Answer} answer */
@@ -547,14 +605,15 @@ export class StreamSocket {
   async #lost(code, reason) {
     if (this.#closed) return;
     if (code === NORMAL && this.#ending) return this.#ended(null);
-    const comesBack = (code === LOST || code === RESTARTS) && !this.#ending;
+    const comesBack = (code === LOST || code === RESTARTS) && this.#vain < TRIES;
     // Answers that came, and were not taken yet, are answers.
     const open = new Set(this.#unanswered.keys());
     for (const answer of this.#answers) {
       const stream = this.#unanswered.get(answer.id ?? "");
       if (stream && (answer.final || !stream.startsWith("own "))) open.delete(answer.id ?? "");
     }
-    if (comesBack && !open.size && !this.#uncounted && this.#settings.reconnects) {
+    const resumable = open.size ? [...open].every((id) => this.#places.has(id)) : !this.#ending;
+    if (comesBack && resumable && !this.#uncounted && this.#settings.reconnects) {
       this.#settings.onstate("lost", reason);
       return this.#reconnect();
     }
@@ -568,13 +627,17 @@ export class StreamSocket {
     const { reconnects, pause } = this.#settings;
     /** @type {unknown} */
     let failure = null;
+    const vain = this.#places.size ? this.#vain++ : 0;
     for (let tried = 0; tried < reconnects; tried++) {
-      const longest = Math.min(LONGEST_PAUSE, pause * 2 ** tried);
+      const longest = Math.min(LONGEST_PAUSE, pause * 2 ** (vain + tried));
       // Not all clients of a service that restarts at the same moment.
       await new Promise((resolve) => setTimeout(resolve, longest * (0.5 + Math.random() / 2)));
       if (this.#closed) return;
       try {
-        return await this.open();
+        await this.open();
+        for (const [id, place] of this.#places) this.#resume(id, place);
+        if (this.#ending) this.end();
+        return;
       } catch (error) {
         failure = error;
       }

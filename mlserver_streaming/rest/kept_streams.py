@@ -19,13 +19,14 @@ from ..resume.run import Run
 from ..resume.runs import Runs
 from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
-from .accepting import EVENTS_TYPE, accepts_gzip
+from .accepting import EVENTS_TYPE, accepts_gzip, framing_for
 from .asked import App
 from .dialect import Dialect
-from .events import JSON, Answers
+from .events import JSON, LINES, Answers, EventStreamResponse
 from .generate import FlatAnswers
 from .request_check import IS_HEAD
 from .resumable_events import STREAM_ID, ResumableEvents
+from .resumable_lines import ResumableLines
 
 STREAMS = "/v2/streams"
 LAST_EVENT_ID = "last-event-id"
@@ -104,7 +105,7 @@ class KeptStreams:
                 f"The stream of this Last-Event-ID is of model '{run.head.model}'; ask that, or "
                 f"GET {STREAMS}/{run.head.id}."
             )
-        events: ResumableEvents | None = None
+        events: EventStreamResponse | None = None
         try:
             opened = self._data_plane.calls.open(REST, request.headers, slot=NO_SLOT)
             async with opened as call:
@@ -119,8 +120,8 @@ class KeptStreams:
                 raise
             await events.end_with(error, request.scope)
 
-    def events(self, reader: Reader, run: Run, request: Request, call: Call) -> ResumableEvents:
-        """The answer to one who reads a stream."""
+    def events(self, reader: Reader, run: Run, request: Request, call: Call) -> EventStreamResponse:
+        """The answer to one who reads a stream: events, or lines where he wants these."""
         streaming, head = self._data_plane.streaming, run.head
         sent = self._data_plane.metrics.of(head.model, head.served, REST).sent
 
@@ -128,9 +129,12 @@ class KeptStreams:
             call.touch()
             sent.inc(size)
 
-        return ResumableEvents(
+        framing = framing_for(request)
+        kind = ResumableLines if framing is LINES else ResumableEvents
+        return kind(
             reader,
             head.id,
+            framing=framing,
             turn_seconds=lambda: self._data_plane.turn_seconds,
             answers=answers_of(head.form),
             bound=self._data_plane.rest_bound,

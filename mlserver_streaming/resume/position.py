@@ -12,7 +12,10 @@ from ..errors import BadRequestError, shown
 ID_BYTES = 16
 # Past any stream's length; a number with more digits takes long to read.
 MAX_DIGITS = 15
-POSITION = re.compile(rf"([A-Za-z0-9_-]{{1,64}})\.([0-9]{{1,{MAX_DIGITS}}})")
+STREAM_ID = "([A-Za-z0-9_-]{1,64})"
+POSITION = re.compile(rf"{STREAM_ID}\.([0-9]{{1,{MAX_DIGITS}}})")
+# A stream, by its id or by any place in it.
+STREAM = re.compile(rf"{STREAM_ID}(?:\.[0-9]{{1,{MAX_DIGITS}}})?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
 from ..watch.metrics import Figures
+from . import own_streams
 from .converters import decode, encode_response, named, response_parts, with_plain_states
 from .errors import abort, answers_errors
 from .errors import write as write_message
@@ -111,6 +112,9 @@ class StreamingServicer(InferenceServicer):
             if place := metadata.get(RESUME):
                 await self._read_on(place, messages, context, metadata)
                 return
+            if own_streams.is_wanted(metadata):
+                await self._tell_of_streams(messages, context, metadata)
+                return
             async with self._open(context, metadata) as call:
                 await self._stream(messages, context, call, without_secrets(metadata))
         except MLServerError as error:
@@ -155,6 +159,31 @@ class StreamingServicer(InferenceServicer):
             async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
                 models.read_on(reader.with_ids(), bool(run.head.form.get("raw")))
                 await asking
+
+    async def _tell_of_streams(
+        self, messages: AsyncIterator[bytes], context: Context, metadata: dict[str, Any]
+    ) -> None:
+        """Answer a call about its caller's streams."""
+        async with self._open(context, metadata, NO_SLOT):
+            asking = asyncio.create_task(without_requests(messages))
+            try:
+                await asyncio.wait([asking], timeout=CLOSE_SECONDS)
+                if asking.done():
+                    asking.result()
+                runs = self._runs()
+                if (stream := metadata.get(own_streams.CANCEL)) is not None:
+                    await own_streams.cancel(runs, str(stream))
+                    return
+                own = await runs.own()
+                if not own.is_whole:
+                    context.set_trailing_metadata(own_streams.PARTIAL)
+                for run in own.streams:
+                    await write_message(context, self._about_stream(own_streams.about(run)))
+            finally:
+                asking.cancel()
+
+    def _about_stream(self, response: InferenceResponse) -> bytes:
+        return encode_response(response, False)
 
     def _runs(self) -> Runs:
         found: Runs | None = self._data_plane.resume
@@ -327,7 +356,8 @@ async def without_requests(messages: AsyncIterator[bytes]) -> None:
     """
     async for _ in messages:
         raise BadRequestError(
-            f"A call with the metadata '{RESUME}' takes no requests; ask on another."
+            f"A call with the metadata '{RESUME}', '{own_streams.LIST}' or '{own_streams.CANCEL}' "
+            "takes no requests; ask on another."
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import websockets
 
 from clients.grpc_client import GrpcTextClient
 from clients.sse_client import SseClient
@@ -81,6 +83,28 @@ async def balancer(*ports: int) -> AsyncIterator[int]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def over_sockets(port: int, prompt: str, has_begun: asyncio.Event) -> list[str]:
+    """A stream's words, read on over another socket wherever one is lost."""
+    uri = f"ws://127.0.0.1:{port}/v2/models/text-model/stream"
+    ask = {"id": "1", "text_input": prompt, "own_stream": True, **ASKED}
+    words: list[str] = []
+    while True:
+        with suppress(OSError, websockets.WebSocketException):
+            async with websockets.connect(uri, compression=None) as socket:
+                await socket.send(json.dumps(ask))
+                async for message in socket:
+                    answer = json.loads(message)
+                    if answer.get("final"):
+                        return words
+                    if "error" in answer:
+                        assert answer["error_code"] == 503, answer
+                        break
+                    words.append(answer["text_output"])
+                    if len(words) == 20:
+                        has_begun.set()
+                    ask = {"id": "1", "resume": answer["resume_id"]}
+
+
 async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
     replicas: list[Service],
 ) -> None:
@@ -108,6 +132,8 @@ async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
 
         words: list[str] = []
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            by_socket = tasks.create_task(over_sockets(http, prompt, has_begun := asyncio.Event()))
+            await has_begun.wait()  # what the store does not know yet is lost
             tasks.create_task(over_sse(http, words, sse, "text-model"))
             again = StreamPlace()
             tasks.create_task(over_sse(http, counted, again, "again"))
@@ -116,6 +142,7 @@ async def test_a_replica_is_killed_and_the_words_come_whole_and_once(
             first.process.kill()
     assert words == WORDS
     assert told.result() == WORDS
+    assert by_socket.result() == WORDS
     assert counted == [f"{number} " for number in range(1, 201)]
     for place in (sse, rpc, again):
         assert place.times and "came back to the stream" in place.summary()

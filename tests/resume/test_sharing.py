@@ -237,6 +237,35 @@ async def test_a_model_that_says_the_same_is_asked_again(server, tmp_path):
         assert Counting.asked == 2
 
 
+class Second:
+    """What is left of a connection's requests once its model has ended a stream before."""
+
+    has_ended = True  # no more come
+
+    def __init__(self, request):
+        self._requests = iter([request])
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for request in self._requests:
+            return request
+        raise StopAsyncIteration
+
+
+async def test_what_is_asked_again_is_what_the_stream_read(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        second = Second(ask(id="second"))
+        stream = (await a.begin(requests=second, request=ask(id="first"))).head.id
+        a.die()
+        Counting.open.set()
+        await come_back(b, f"{stream}.0")
+        run = await b.runs.find(stream)
+        assert {each.id async for each in run.join().responses()} == {"second"}
+        assert Counting.asked == 2
+
+
 async def unheld(replica: Replica, stream: str) -> None:
     """Wait until nobody holds its lease."""
     while (await replica.runs.sharing.store.look(stream, "")).is_held:  # noqa: ASYNC110

@@ -34,6 +34,7 @@ from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
+from .. import own_streams
 from ..converters import (
     DecodedRequest,
     decode,
@@ -84,6 +85,9 @@ class TritonServicer(StreamingServicer):
             if place := metadata.get(RESUME):
                 await self._read_on_as_triton(stream, place, messages, context, metadata)
                 return
+            if own_streams.is_wanted(metadata):
+                await self._tell_of_streams(messages, context, metadata)
+                return
             async with self._open(context, metadata) as call:
                 await return_sequence(context, call)
                 try:
@@ -97,6 +101,9 @@ class TritonServicer(StreamingServicer):
         except MLServerError as error:
             await self._refusals.hear_out(messages)
             await abort(context, error)
+
+    def _about_stream(self, response: InferenceResponse) -> bytes:
+        return _message(encode_response(response, False, FINALS[True]))
 
     async def _read_on_as_triton(
         self,

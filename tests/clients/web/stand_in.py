@@ -15,6 +15,7 @@ from websockets.http11 import Request, Response
 
 from clients.server_process import HOST
 
+STREAM, COUNT = "abcdefghijklmnopqrstuv", 5
 RESTARTS = (1012, "The service restarts.")
 
 
@@ -52,12 +53,40 @@ class StandIn:
                 return
             if path == "/restart-unanswered":
                 await connection.close(*RESTARTS)
+            elif path.startswith("/resumable"):
+                await self._resumable(connection, path, asked)
             elif path == "/own":
                 await self._own(connection, asked)
             elif path != "/last-of-three" or asked["id"] == "4":
                 await connection.send(_answer(request, asked, tail))
             if path in {"/restart", "/token-then-restart", "/gone"} and first:
                 await connection.close(*RESTARTS)
+
+    async def _resumable(
+        self, connection: ServerConnection, path: str, asked: dict[str, Any]
+    ) -> None:
+        """One answer a socket, or until it goes on elsewhere."""
+        at = int(asked.get("resume", f"{STREAM}.0").rpartition(".")[2])
+        if path == "/resumable/vain" and at:
+            await connection.close(*RESTARTS)
+        if path == "/resumable/gap":
+            at += at
+        if at < COUNT:
+            place = f"{STREAM}.{at + 1}"
+            answer = {"id": asked["id"], "outputs": [], "parameters": {"resume_id": place}}
+            await connection.send(json.dumps(answer))
+            if path == "/resumable/cut":
+                await (await connection.ping())  # until it is read: Node loses what comes last
+                connection.transport.abort()
+            elif path == "/resumable/vain":
+                await connection.close(*RESTARTS)
+            else:
+                told = {"error": "It goes on elsewhere.", "error_code": 503}
+                failed = {"id": asked["id"], "outputs": [], "parameters": told}
+                await connection.send(json.dumps(failed))
+                await connection.send(json.dumps({"id": asked["id"], "final": True}))
+        else:
+            await connection.send(json.dumps({"id": asked["id"], "final": True}))
 
     async def _own(self, connection: ServerConnection, asked: dict[str, Any]) -> None:
         if cancelled := asked.get("cancel"):

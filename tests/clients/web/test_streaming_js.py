@@ -18,5 +18,10 @@ async def test_its_sockets() -> None:
         await run_node(FOLDER / "sockets.mjs", STAND_IN=url)
 
 
+async def test_its_streams_that_outlive_their_sockets() -> None:
+    async with stand_in() as url:
+        await run_node(FOLDER / "sockets_resuming.mjs", STAND_IN=url)
+
+
 async def test_its_streams_that_outlive_their_connections() -> None:
     await run_node(FOLDER / "resuming.mjs")
