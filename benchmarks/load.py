@@ -11,8 +11,9 @@ import base64
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any, BinaryIO, TextIO, TypeVar
 from urllib.parse import quote
 
@@ -21,18 +22,19 @@ import uvloop
 
 from clients.address import join_address
 from clients.command import option, reported, server_options
-from clients.credentials import Credentials
 from clients.grpc_channel import channel_credentials
 from clients.grpc_messages import Parameter
-from clients.tls import Tls, hang_up_hint, tls_error
+from clients.tls import hang_up_hint, tls_error
 
 from .contenders.process import ContenderError
+from .inputs.frames import element_requests
 from .inputs.frames import frames as sample_frames
 from .inputs.text_prompt import prompt as sample_prompt
-from .loads.event_stream import JSON, post
+from .loads import paced_load
+from .loads.grpc_wire import STREAM, GrpcWire
+from .loads.http_wire import JSON, HttpWire, post
 from .loads.pace import Pace, Paced, find_most
-from .loads.paced_links import GrpcLink, HttpLink, grpc_requests
-from .loads.paced_load import Link, run_paced
+from .loads.wire import Wire
 from .report.paced_table import as_table
 
 # What each wire is, and the port that it has where none is named.
@@ -42,32 +44,14 @@ WIRES = (
     "sse: generate_stream with a V2 body; generate: with the flat body of Triton's"
 )
 MAX_STREAMS = 10_000
+# What one of the commands has by itself.
+OWN = ("prompt", "file", "files")
 POSITIVE = click.FloatRange(min=0, min_open=True)
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What both commands take: the server, the pace, and what to print."""
-
-    wire: str
-    host: str
-    port: int
-    model: str
-    tensor: str
-    parameters: dict[str, Parameter]
-    tls: Tls | None
-    credentials: Credentials
-    rate: float
-    seconds: float
-    streams: int
-    find: bool
-    limit_ms: float
-    output: TextIO | None
-
-    @property
-    def address(self) -> str:
-        return join_address(self.host, self.port)
+# The values of the options that both commands have, by their names; and `address`.
+Wanted = SimpleNamespace
 
 
 def parameter(
@@ -114,11 +98,11 @@ def load_options(
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
-        def decorated(*, timeout: float, wire: str, port: int | None, **given: Any) -> R:
-            del timeout  # an answer that has not come by the end of a run counts as missing
-            names = Wanted.__dataclass_fields__
-            mine = {name: given.pop(name) for name in list(given) if name in names}
-            return command(Wanted(wire=wire, port=port or PORTS[wire], **mine), **given)
+        def decorated(*, host: str, port: int | None, **given: Any) -> R:
+            own = {name: given.pop(name) for name in OWN if name in given}
+            port = port or PORTS[given["wire"]]
+            address = join_address(host, port)
+            return command(Wanted(host=host, port=port, address=address, **given), **own)
 
         for add in reversed(options):
             decorated = add(decorated)
@@ -167,21 +151,14 @@ def tokens(wanted: Wanted, prompt: str | None, file: TextIO | None) -> None:
     finish(wanted, [text.encode()], tokens=True)
 
 
-def link(wanted: Wanted, elements: list[bytes], tokens: bool) -> Link:
-    """One camera, or one reader."""
+def wire(wanted: Wanted) -> Wire:
+    """One camera's way to the server, or one reader's."""
+    tls = wanted.tls
     if wanted.wire in ("grpc", "triton"):
-        requests = grpc_requests(wanted.model, wanted.tensor, elements, wanted.parameters)
-        return GrpcLink(
-            wanted.address,
-            requests,
-            wanted.wire == "triton",
-            tokens,
-            None if wanted.tls is None else channel_credentials(wanted.tls),
-            wanted.credentials.metadata(),
-        )
-    context = None if wanted.tls is None else wanted.tls.context()
-    requests = [http_request(wanted, element) for element in elements]
-    return HttpLink(wanted.host, wanted.port, requests, tokens, context)
+        credentials = None if tls is None else channel_credentials(tls)
+        metadata, triton = wanted.credentials.metadata(), wanted.wire == "triton"
+        return GrpcWire(wanted.address, STREAM, triton, credentials, metadata)
+    return HttpWire(wanted.host, wanted.port, None if tls is None else tls.context())
 
 
 def http_request(wanted: Wanted, element: bytes) -> bytes:
@@ -203,11 +180,15 @@ def http_request(wanted: Wanted, element: bytes) -> bytes:
 def finish(wanted: Wanted, elements: list[bytes], tokens: bool) -> None:
     """Run what is wanted, print the table, write the JSON; exit status 1 where nothing fits."""
     runs: list[Paced] = []
+    requests = [http_request(wanted, each) for each in elements]
+    if wanted.wire in ("grpc", "triton"):
+        requests = element_requests(wanted.model, wanted.tensor, elements, wanted.parameters)
 
     def run(streams: int) -> bool:
         pace = Pace(streams, wanted.rate, wanted.seconds, min(1.0, wanted.seconds / 2))
-        links = [link(wanted, elements, tokens) for _ in range(streams)]
-        runs.append(uvloop.run(run_paced(links, pace, "first")))
+        wires = [wire(wanted) for _ in range(streams)]
+        drive = paced_load.tokens if tokens else paced_load.items
+        runs.append(uvloop.run(paced_load.run_paced(wires, drive, requests, pace, "first")))
         if wanted.find:
             click.echo(f"{streams} streams: p99 {1e3 * runs[-1].late_p99:.1f} ms late", err=True)
         return runs[-1].fits(wanted.limit_ms / 1e3)

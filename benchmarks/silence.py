@@ -29,7 +29,7 @@ import grpc
 from clients.server_process import answers_ok
 
 from .contenders.contenders import ROOT, change_model, ours
-from .contenders.process import Contender
+from .contenders.process import Contender, forget_most, resident
 from .inputs.worst_requests import MOST_BYTES, REST, TRITON, Worst, worst_requests
 from .report.machine import describe
 
@@ -171,14 +171,15 @@ def measure(service: Contender, watch: Watch, kind: Worst, limit: float, repeats
 
 def measure_once(service: Contender, watch: Watch, kind: Worst, body: bytes, limit: float) -> Seen:
     time.sleep(REST_SECONDS)
+    forget_most(service.process.pid)
+    before = resident(service.process.pid)
     watch.seen()
-    time.sleep(REST_SECONDS)
-    before, begun = watch.seen(), time.perf_counter()
+    begun = time.perf_counter()
     status = (ask_rest if kind.wire == REST else ask_grpc)(service, kind, body, limit)
     seconds = time.perf_counter() - begun
     time.sleep(REST_SECONDS)
     seen = watch.seen()
-    growth = int(seen["most"] - before["most"])
+    growth = resident(service.process.pid, "VmHWM") - before
     return Seen(kind, len(body), status, seconds, seen["silence"], seen["own"], growth)
 
 

@@ -18,9 +18,10 @@ from benchmarks.contenders.process import ContenderError, Usage, family
 from benchmarks.contenders.started import started
 from benchmarks.inputs.text_prompt import are_events, v2_body
 from benchmarks.loads import plain_load
+from benchmarks.loads.calls import HttpCall
 from benchmarks.loads.load_process import AnswerError
 from benchmarks.loads.pace import Pace, Paced, StreamLog
-from benchmarks.loads.plain_load import SEED, HttpCall, h2load_figures, whole, wrk_figures
+from benchmarks.loads.plain_load import SEED, h2load_figures, whole, wrk_figures
 from benchmarks.loads.samples import Sample, Target, alternate, judged, percentile, ratio
 from benchmarks.loads.samples import sample as window
 from benchmarks.report import machine, report
@@ -207,6 +208,16 @@ def test_wrk_measures_a_server_and_refuses_wrong_answers(tmp_path: Path) -> None
             measured(replace(call, is_right=partial(are_events, "another")))
         with pytest.raises(AnswerError, match="404"):
             measured(replace(call, path="/nowhere"))
+
+
+def test_a_target_may_be_of_a_figure_by_itself() -> None:
+    samples = {"ours": [Sample({"kib_a_stream": size}) for size in (60.0, 80.0, 62.0)]}
+    found = ratio(samples, Target("", at_most=64, figure="kib_a_stream"))
+    assert (found.spread.median, found.met) == (62, True)
+    row = Row("idle", "event", "", samples, (found,))
+    assert "| ours | KiB a stream | **62.00** | 60.00-80.00 | <= 64 met |" in report.table(
+        as_written(row)
+    )
 
 
 def test_a_missed_target_says_by_how_much() -> None:

@@ -17,7 +17,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 
 from benchmarks.inputs.triton_dialect import split_reply
 from benchmarks.load import main as load_command
-from benchmarks.loads.event_stream import EventSplitter, error_text
+from benchmarks.loads.http_wire import EventSplitter, error_text
 from benchmarks.loads.pace import Anchor, Pace, Paced, StreamLog, TokenClock, find_most
 from benchmarks.report.paced_table import as_table
 from tests.live.conftest import make_folder

@@ -36,7 +36,7 @@ def ours(
     Args:
         folder: a fresh one, for the copies of settings and models.
         models: folders of benchmarks/models to serve beside the project's own.
-        everything: its language model too, which has threads of its own (benchmarks/language.py).
+        everything: its language model too, which has threads of its own (language_rows.py).
         changed: settings that are not as shipped; `streaming` is merged into its block.
     """
     copied = folder / "model-settings"

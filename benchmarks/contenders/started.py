@@ -47,7 +47,7 @@ def started(
         found = dict(zip(starts, pool.map(start, starts), strict=True))
         running, absent = {}, {}
         for name, each in found.items():
-            if isinstance(each, Contender):
+            if not isinstance(each, ContenderError):
                 running[name] = each
             elif name == needed:
                 raise each

@@ -1,15 +1,14 @@
 """640x480 JPEG frames of about 94 KB, the requests that carry them, and what answers must hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Literal
 
 import cv2
 import numpy as np
-from mlserver.grpc import dataplane_pb2 as pb
 from numpy.typing import NDArray
 
-from clients.grpc_messages import bytes_request
+from clients.grpc_messages import Parameter, bytes_request
 
 WIDTH, HEIGHT, QUALITY = 640, 480, 95
 COUNT = 16
@@ -43,24 +42,23 @@ def frames(scene: Scene = "drawn") -> tuple[bytes, ...]:
 
 
 def frame_requests(model: str, scene: Scene = "drawn") -> list[bytes]:
-    """A serialised ModelInferRequest a frame."""
+    """A serialised ModelInferRequest a frame; its id is its place."""
+    return element_requests(model, "image", frames(scene))
+
+
+def element_requests(
+    model: str,
+    tensor: str,
+    elements: Sequence[bytes],
+    parameters: Mapping[str, Parameter] | None = None,
+) -> list[bytes]:
+    """The same for any elements, each a BYTES tensor of one."""
     return [
-        bytes_request(frame, model=model, request_id="0", tensor="image").SerializeToString()
-        for frame in frames(scene)
+        bytes_request(
+            element, model=model, request_id=str(index), tensor=tensor, parameters=parameters
+        ).SerializeToString()
+        for index, element in enumerate(elements)
     ]
-
-
-def is_right_answer(
-    unwrap: Callable[[bytes], bytes], scene: Scene, index: int, message: bytes
-) -> bool:
-    """Whether a response holds frame `index` again."""
-    raw = pb.ModelInferResponse.FromString(unwrap(message)).raw_output_contents
-    return bool(raw) and is_right_frame(scene, index, raw[0][4:])
-
-
-def is_first_message(scene: Scene, messages: Sequence[bytes]) -> bool:
-    """Whether the one response holds frame 0."""
-    return is_right_answer(lambda message: message, scene, 0, *messages)
 
 
 def is_right_frame(scene: Scene, index: int, jpeg: bytes) -> bool:

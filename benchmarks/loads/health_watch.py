@@ -1,9 +1,9 @@
-"""Asks a service for its health 50 times a second, and looks at its memory; a process of its own.
+"""Asks a service for its health 50 times a second; a process of its own.
 
 `python -m benchmarks.loads.health_watch HTTP_PORT GRPC_PORT PID`: each line that it reads begins a
 new watch, and is answered with a line of JSON about the one before: the longest silence of each
-edge in seconds, an answer that is still out included; the same without what both processes waited
-for a core, which is other programs' doing; and the most resident memory.
+edge in seconds, an answer that is still out included; and the same without what both processes
+waited for a core, which is other programs' doing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from typing import Any
 
 import grpc
 
-from ..contenders.process import resident
-
 PERIOD_SECONDS = 0.02
-MEMORY_SECONDS = 0.005
 # An edge that is silent for longer is asked again on another connection.
 PATIENCE_SECONDS = 300.0
 
@@ -86,24 +83,6 @@ def waited(pid: int, thread: int) -> float:
         return 0.0
 
 
-class Memory:
-    """A process's resident memory since the watch began."""
-
-    def __init__(self, pid: int):
-        self._pid, self._most = pid, resident(pid)
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def most(self) -> int:
-        """The most of the watch that ends here."""
-        found, self._most = self._most, resident(self._pid)
-        return found
-
-    def _run(self) -> None:
-        while True:
-            self._most = max(self._most, resident(self._pid))
-            time.sleep(MEMORY_SECONDS)
-
-
 def over_rest(port: int) -> Callable[[], None]:
     """Ask the REST edge whether it is live, on one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
@@ -129,10 +108,9 @@ def over_grpc(port: int) -> Callable[[], None]:
 def main() -> None:
     http_port, grpc_port, pid = map(int, sys.argv[1:])
     edges = [Watched(over_rest(http_port), pid), Watched(over_grpc(grpc_port), pid)]
-    memory = Memory(pid)
     for _ in sys.stdin:
         silence, own = (max(each) for each in zip(*(edge.longest() for edge in edges), strict=True))
-        print(json.dumps({"silence": silence, "own": own, "most": memory.most()}), flush=True)
+        print(json.dumps({"silence": silence, "own": own}), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any
 
+from ..contenders.process import Target
+from .calls import wire_to
 from .pace import Anchor, Pace, Paced, StreamLog, TokenClock
+from .wire import Wire
 
 # What was due at the very end may still come; later than this it is missing.
 GRACE_SECONDS = 0.25
 # Time to begin together after the last connection is open.
 LEAD_SECONDS = 0.05
 OPENING_AT_ONCE = 32
+# All streams begin within this time.
+RAMP_SECONDS = 0.5
 MAX_ERROR = 200
 
 
@@ -35,21 +40,8 @@ class Clock:
         self.sent_late.append(max(0.0, self.now() - due))
 
 
-class Link(Protocol):
-    """One stream's way to the server."""
-
-    async def open(self) -> None:
-        """Connect, before the clock starts."""
-
-    async def drive(self, watch: Watch) -> None:
-        """Send and receive until there is nothing more to send, or cancelled."""
-
-    async def close(self) -> None:
-        """Hang up."""
-
-
 class Watch:
-    """What a link tells of its stream.
+    """What is told of one stream.
 
     Attributes:
         clock, pace, stream: when its items are due.
@@ -121,29 +113,106 @@ class Watch:
             self._tokens.cut(end)
 
 
-async def run_paced(links: Sequence[Link], pace: Pace, anchor: Anchor = "request") -> Paced:
-    """Drive each link as one stream, for `pace.seconds`."""
+async def tokens(wire: Wire, watch: Watch, requests: Sequence[bytes]) -> None:
+    """Ask, and be told of the tokens; again where an answer has ended."""
+
+    def told(message: bytes) -> None:
+        error, _ = wire.read(message)
+        if error:
+            watch.failed(error)
+        else:
+            watch.token()
+
+    while watch.is_open():
+        await wire.open()
+        await watch.ask()
+        await wire.ask(requests[0], told)
+        watch.ended()
+
+
+async def items(wire: Any, watch: Watch, requests: Sequence[bytes]) -> None:
+    """Send each item when it is due; a request's id is its place among them."""
+    count = len(requests)
+    if wire.in_turn:
+        index = 0
+        while await watch.next_due(index):
+            await wire.ask(requests[index % count], lambda message: None)
+            watch.answered(index)
+            index += 1
+        return
+    sent: dict[str, deque[int]] = defaultdict(deque)
+
+    async def write() -> None:
+        index = 0
+        while await watch.next_due(index):
+            sent[str(index % count)].append(index)
+            await wire.send(requests[index % count])
+            index += 1
+        await wire.end()
+
+    writing = asyncio.create_task(write())
+    try:
+        while (message := await wire.receive()) is not None:
+            error, id = wire.read(message)
+            # A server that gives no ids back answers in order.
+            waiting = sent[id] or min(filter(None, sent.values()), default=deque[int]())
+            if not waiting:
+                watch.failed("more responses than requests")
+                continue
+            index = waiting.popleft()
+            if error:
+                watch.failed(error, index)
+            else:
+                watch.answered(index)
+    finally:
+        writing.cancel()
+
+
+async def paced_window(
+    target: Target, way: str, requests: Sequence[bytes], streams: int, rate: float, seconds: float
+) -> Paced:
+    """One run against a contender, in the load process: `streams` streams at `rate`, each on a
+    connection of its own, timed from their requests on.
+
+    Args:
+        way: see calls.py; with `tokens` after it one request is answered with a stream of them,
+            else each request is an item.
+    """
+    way, _, answered = way.partition(", ")
+    pace = Pace(streams, rate, seconds, min(RAMP_SECONDS, seconds / 2))
+    wires = [wire_to(target, way) for _ in range(streams)]
+    return await run_paced(wires, tokens if answered else items, requests, pace)
+
+
+async def run_paced(
+    wires: Sequence[Wire],
+    drive: Callable[[Any, Watch, Sequence[bytes]], Awaitable[None]],
+    requests: Sequence[bytes],
+    pace: Pace,
+    anchor: Anchor = "request",
+) -> Paced:
+    """Drive each wire as one stream, for `pace.seconds`."""
     clock = Clock()
-    watches = [Watch(clock, pace, stream, anchor) for stream in range(len(links))]
+    watches = [Watch(clock, pace, stream, anchor) for stream in range(len(wires))]
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
-    async def opened(link: Link) -> None:
+    async def opened(wire: Wire) -> None:
         async with gate:
-            await link.open()
+            await wire.open()
 
-    async def driven(link: Link, watch: Watch) -> None:
+    async def driven(wire: Wire, watch: Watch) -> None:
         try:
-            await link.drive(watch)
+            await drive(wire, watch, requests)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             watch.failed(str(error) or type(error).__name__)
 
     try:
-        await asyncio.gather(*map(opened, links))
+        await asyncio.gather(*map(opened, wires))
         clock.begun = time.perf_counter() + LEAD_SECONDS
         cpu = time.process_time()
-        tasks = [asyncio.create_task(driven(*each)) for each in zip(links, watches, strict=True)]
+        tasks = [asyncio.create_task(driven(*each)) for each in zip(wires, watches, strict=True)]
         await asyncio.wait(tasks, timeout=LEAD_SECONDS + pace.seconds + GRACE_SECONDS)
         end = clock.now()
         cpu = (time.process_time() - cpu) / max(end, 1e-9)
@@ -153,8 +222,8 @@ async def run_paced(links: Sequence[Link], pace: Pace, anchor: Anchor = "request
             task.cancel()
         await asyncio.wait(tasks, timeout=GRACE_SECONDS)
     finally:
-        for link in links:
+        for wire in wires:
             with suppress(Exception):
-                await link.close()
+                await wire.close()
     errors = sum((watch.errors for watch in watches), Counter[str]())
     return Paced.of(pace, [watch.log for watch in watches], clock.sent_late, cpu, errors)

@@ -13,17 +13,15 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import grpc
+from clients.server_process import HOST
 
-from ..contenders.contenders import MAX_MESSAGE_BYTES
 from ..contenders.process import Target, Usage, usage
-from .event_stream import JSON, EventStream, post
+from .calls import GrpcCall, HttpCall, opened, right_answer
+from .grpc_wire import CALL_SECONDS, SERVICE
+from .http_wire import HttpWire
 from .load_process import AnswerError
 from .samples import Sample, sample
 
@@ -31,12 +29,6 @@ WRK, H2LOAD = "wrk", "h2load"
 HOW = "`make load-programs` installs it"
 # Both take whole seconds only.
 LEAST_SECONDS = 1
-CALL_SECONDS = 60.0
-SERVICE = "/inference.GRPCInferenceService/"
-OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-]
 # Stands in a body where each request has a number of its own, as long as this one.
 SEED = 4242424242424242
 # wrk's own words are rounded; its script is told the figures themselves.
@@ -62,42 +54,6 @@ H2LOAD_DONE = re.compile(r"finished in ([\d.]+)(ms|s).*? (\d+) succeeded, (\d+) 
 H2LOAD_BYTES = re.compile(r"\((\d+)\) total,.*\((\d+)\) data")
 # With fewer answers for each connection, what was under way at the end is no longer a trifle.
 MANY_ANSWERS = 50
-
-
-@dataclass(frozen=True)
-class HttpCall:
-    """What is asked over HTTP.
-
-    Attributes:
-        is_right: whether a body is the right answer.
-        responses: how many an answer holds.
-        certificate: of whom the server's is, a PEM file, where it speaks TLS.
-        remembered: ask once before the first answer counts, which a cache then has.
-    """
-
-    path: str
-    body: bytes
-    is_right: Callable[[bytes], bool]
-    responses: int = 1
-    content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
-    certificate: str = ""
-    remembered: bool = False
-
-
-@dataclass(frozen=True)
-class GrpcCall:
-    """What is asked over gRPC: one message, answered with one or several.
-
-    Attributes:
-        is_right: whether messages are the right answer.
-        triton: ask the port that has Triton's dialect.
-    """
-
-    method: str
-    request: bytes
-    is_right: Callable[[Sequence[bytes]], bool]
-    triton: bool = False
 
 
 def missing(load: str) -> str:
@@ -133,7 +89,9 @@ async def wrk(target: Target, seconds: float, call: HttpCall, connections: int) 
 async def h2load(target: Target, seconds: float, call: GrpcCall, at_once: int) -> Sample:
     """gRPC calls, so many at once on one connection."""
     port = target.triton if call.triton else target.grpc
-    answer = await _called(port, call)
+    (wire,) = await opened(target, call.way, 1)
+    answer = await right_answer(wire, call)
+    await wire.close()
     with tempfile.NamedTemporaryFile(prefix="h2load-") as asked:
         asked.write(framed(call.request))
         asked.flush()
@@ -197,22 +155,13 @@ def _children() -> float:
 async def _asked(target: Target, call: HttpCall) -> int:
     """The bytes that an answer takes on the wire; it must be right."""
     tls = ssl.create_default_context(cafile=call.certificate) if call.certificate else None
-    stream = await EventStream.connect("127.0.0.1", target.http, tls)
+    wire = HttpWire(HOST, target.http, tls)
     body = call.body.replace(str(SEED).encode(), str(time.time_ns() // 1000).encode())
-    request = post(call.path, body, call.content_type, call.headers)
-    with closing(stream):
-        for _ in range(1 + call.remembered):
-            answer = await stream.ask(request, whole=True)
-    if not call.is_right(answer):
-        raise AnswerError(f"a wrong answer: {answer[:300]!r}")
-    return stream.size
-
-
-async def _called(port: int, call: GrpcCall) -> list[bytes]:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
-        # A unary call is a stream of one message each way.
-        ask: Any = channel.stream_stream(SERVICE + call.method)
-        answer = [bytes(each) async for each in ask(iter([call.request]), timeout=CALL_SECONDS)]
-    if not call.is_right(answer):
-        raise AnswerError(f"a wrong answer: {answer[:3]!r}")
-    return answer
+    asked = replace(call, body=body)
+    try:
+        for _ in range(call.remembered):
+            await wire.whole(asked.request)
+        await right_answer(wire, asked)
+    finally:
+        await wire.close()
+    return wire.size

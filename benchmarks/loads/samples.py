@@ -77,6 +77,7 @@ class Target:
     """What is asked of a contender beside another; without a bound the ratio is only shown.
 
     Attributes:
+        over: empty where the figure itself counts.
         later: the difference counts, not the ratio.
     """
 
@@ -115,6 +116,8 @@ def spreads(samples: Sequence[Sample]) -> dict[str, Spread]:
 def ratio(samples: Mapping[str, Sequence[Sample]], asked: Target) -> Ratio:
     """The ratio of two contenders of one row."""
     name = asked.figure
+    if not asked.over:
+        return judged(asked, name, [each.figures[name] for each in samples[asked.of]])
     pairs_of = [
         (mine.figures[name], theirs.figures[name])
         for mine, theirs in pairs(samples[asked.of], samples[asked.over])

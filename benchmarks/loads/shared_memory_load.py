@@ -4,23 +4,22 @@ Both ways the client has a frame in its memory and puts it where it leaves from,
 as an array at the end, whose last bytes it looks at; the first answers are compared whole.
 """
 
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
-import grpc
 import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
-from clients.shared_memory import METHOD, registration
+from clients.server_process import HOST
+from clients.shared_memory import registration
 
 from ..contenders.process import Target
-from .grpc_load import CALL_SECONDS, STREAM, read
+from .grpc_wire import CALL_SECONDS, GrpcWire
+from .in_flight import keep_in_flight
 from .load_process import AnswerError, Tally
-from .plain_load import OPTIONS
 from .samples import Sample
 
 MODEL = "echo"
@@ -37,81 +36,59 @@ class Frame:
     shape: tuple[int, ...]
 
 
-async def frames_by_socket(target: Target, seconds: float, frame: Frame, in_flight: int) -> Sample:
-    """Frames in raw contents, and answers out of them."""
-
-    def request(slot: int) -> bytes:
-        found = _request(frame)
-        found.raw_input_contents.append(frame.raw)
-        return found.SerializeToString()
-
-    def answer(slot: int, message: pb.ModelInferResponse) -> Any:
-        return np.frombuffer(message.raw_output_contents[0], np.uint8)
-
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
-        return await _drive(channel, target, frame, request, answer, in_flight, seconds)
-
-
-async def frames_by_region(target: Target, seconds: float, frame: Frame, in_flight: int) -> Sample:
-    """Frames in a region for each that is on the way, and answers in another."""
-    size = len(frame.raw)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{target.grpc}", options=OPTIONS) as channel:
-        with ExitStack() as stack:
-            pairs = [[_region(stack, size) for _ in range(2)] for _ in range(in_flight)]
-            register: Any = channel.unary_unary(METHOD + "Register")
-            for region in chain.from_iterable(pairs):
-                await register(registration(region))
-            try:
-                requests = [_request(frame, size, *pair).SerializeToString() for pair in pairs]
-
-                def request(slot: int) -> bytes:
-                    buffer: Any = pairs[slot][0].buf
-                    buffer[:size] = frame.raw
-                    return requests[slot]
-
-                def answer(slot: int, message: pb.ModelInferResponse) -> Any:
-                    # Read before the next frame takes its place.
-                    buffer: Any = pairs[slot][1].buf
-                    return np.array(np.frombuffer(buffer, np.uint8, size))
-
-                return await _drive(channel, target, frame, request, answer, in_flight, seconds)
-            finally:
-                unregister: Any = channel.unary_unary(METHOD + "Unregister")
-                await unregister(b"")
-
-
-async def _drive(
-    channel: grpc.aio.Channel,
-    target: Target,
-    frame: Frame,
-    request: Callable[[int], bytes],
-    answer: Callable[[int, pb.ModelInferResponse], Any],
-    in_flight: int,
-    seconds: float,
+async def frames_and_back(
+    target: Target, seconds: float, frame: Frame, in_flight: int, shared: bool
 ) -> Sample:
-    call: Any = channel.stream_stream(STREAM)(timeout=CALL_SECONDS)
-    whole = np.frombuffer(frame.raw, np.uint8)
-    tally = Tally(target.pid, seconds)
-    sent = received = 0
-    for slot in range(in_flight):
-        await call.write(request(slot))
-        sent += 1
-    while received < sent:
-        slot = received % in_flight
-        found = answer(slot, pb.ModelInferResponse.FromString(await read(call)))
-        part = slice(None) if received < in_flight else slice(-TAIL, None)
-        if len(found) != len(whole) or not np.array_equal(found[part], whole[part]):
-            raise AnswerError(f"answer {received} is not its frame")
-        received += 1
-        tally.responses += 1
-        tally.received_bytes += len(found)
-        if tally.is_open():
-            await call.write(request(slot))
-            sent += 1
-    sample = tally.close()
-    await call.done_writing()
-    await call.read()
+    """Frames in raw contents and answers out of them; or each in a region of its own, `shared`."""
+    address, size = f"{HOST}:{target.grpc}", len(frame.raw)
+    wire = GrpcWire(address, timeout=CALL_SECONDS)
+    await wire.open()
+    with ExitStack() as stack:
+        pairs: list[list[SharedMemory]] = [[] for _ in range(in_flight)]
+        if shared:
+            pairs = [[_region(stack, size) for _ in range(2)] for _ in pairs]
+            for region in chain.from_iterable(pairs):
+                await _call(address, "Register", registration(region))
+        prepared = [_request(frame, size, *pair).SerializeToString() for pair in pairs]
+        whole = np.frombuffer(frame.raw, np.uint8)
+
+        async def send(index: int) -> None:
+            slot, raw = index % in_flight, b""
+            if shared:
+                buffer: Any = pairs[slot][0].buf
+                buffer[:size] = frame.raw
+            else:
+                raw = pb.ModelInferRequest(raw_input_contents=[frame.raw]).SerializeToString()
+            await wire.send(prepared[slot] + raw)  # protobuf's messages are joined by their bytes
+
+        async def receive(index: int) -> int:
+            message = pb.ModelInferResponse.FromString(await wire.receive() or b"")
+            found: Any
+            if shared:  # read before the next frame takes its place
+                buffer: Any = pairs[index % in_flight][1].buf
+                found = np.array(np.frombuffer(buffer, np.uint8, size))
+            else:
+                found = np.frombuffer(message.raw_output_contents[0], np.uint8)
+            part = slice(None) if index < in_flight else slice(-TAIL, None)
+            if len(found) != size or not np.array_equal(found[part], whole[part]):
+                raise AnswerError(f"answer {index} is not its frame")
+            return size
+
+        tally = Tally(target.pid, seconds)
+        await keep_in_flight(tally, in_flight, send, receive)
+        sample = tally.close()
+        await wire.end()
+        if shared:
+            await _call(address, "Unregister", b"")
+    await wire.close()
     return sample
+
+
+async def _call(address: str, what: str, request: bytes) -> None:
+    wire = GrpcWire(address, f"SystemSharedMemory{what}")
+    await wire.open()
+    await wire.ask(request)
+    await wire.close()
 
 
 def _region(stack: ExitStack, size: int) -> SharedMemory:
@@ -120,12 +97,12 @@ def _region(stack: ExitStack, size: int) -> SharedMemory:
     return region
 
 
-def _request(frame: Frame, size: int = 0, *regions: SharedMemory) -> pb.ModelInferRequest:
+def _request(frame: Frame, size: int, *regions: SharedMemory) -> pb.ModelInferRequest:
     found = pb.ModelInferRequest(model_name=MODEL, id="0")
     tensors: list[Any] = [
-        found.inputs.add(name="frame", datatype=frame.datatype, shape=frame.shape)
+        found.inputs.add(name="frame", datatype=frame.datatype, shape=frame.shape),
+        found.outputs.add(name="frame"),
     ]
-    tensors.append(found.outputs.add(name="frame"))
     for tensor, region in zip(tensors, regions, strict=False):
         tensor.parameters["shared_memory_region"].string_param = region.name
         tensor.parameters["shared_memory_byte_size"].int64_param = size

@@ -1,5 +1,5 @@
-"""What all contenders that are not MLServer's do, in whichever environment: with Python's standard
-library, numpy and cv2 only."""
+"""What all contenders but ours do, in whichever environment: with Python's standard library, numpy
+and cv2 only."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 QUALITY = 95
-# Some 5 ms of pure Python; contenders/models.py has as many.
+# Some 5 ms of pure Python.
 ROUNDS = 100_000
 
 
@@ -22,7 +22,11 @@ def words(prompt: str) -> Iterator[str]:
 
 
 async def ticks(prompt: str) -> AsyncIterator[str]:
-    """Tokens on time: "RATE COUNT" in, COUNT tokens out, RATE of them a second by the clock."""
+    """Tokens on time: "RATE COUNT" in, COUNT tokens out, RATE of them a second.
+
+    By the clock, not by sleeps of the same length: what a server adds to one token must not make
+    all later ones late.
+    """
     begun = time.perf_counter()
     rate, count = prompt.split()
     for index in range(int(count)):

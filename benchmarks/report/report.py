@@ -1,18 +1,9 @@
 """Results as Markdown: one page of all of them, and a section a row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from ..contenders.contenders import (
-    BARE_SSE,
-    BENTOML,
-    BY_HAND_GRPC,
-    BY_HAND_SSE,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    STOCK,
-    TRITON,
-)
+from ..contenders import contenders as named
 from ..rows.jpeg_rows import LOOP, TWO_LOOPS, WITHOUT_CLIENT
 from ..rows.measured import FIRST_P99, PER_CPU, RATE, SERVER_TIME
 from .results import (
@@ -30,14 +21,14 @@ from .results import (
 
 # A column of the overview, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    OURS: (OURS,),
-    STOCK: (STOCK,),
-    TRITON: (TRITON,),
-    LITSERVE: (LITSERVE,),
-    BENTOML: (BENTOML,),
-    KSERVE: (KSERVE,),
-    "by hand": (BY_HAND_SSE, BY_HAND_GRPC),
-    "bare limit": (BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
+    named.OURS: (named.OURS,),
+    named.STOCK: (named.STOCK,),
+    named.TRITON: (named.TRITON,),
+    named.LITSERVE: (named.LITSERVE,),
+    named.BENTOML: (named.BENTOML,),
+    named.KSERVE: (named.KSERVE,),
+    "by hand": (named.BY_HAND_SSE, named.BY_HAND_GRPC),
+    "bare limit": (named.BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
 }
 # A figure of a row's section: its column's heading, and how it is shown.
 FIGURES = {
@@ -47,6 +38,7 @@ FIGURES = {
     "late_p50_ms": ("late p50 ms", "{:.1f}"),
     "late_p99_ms": ("late p99 ms", "{:.1f}"),
     "client_late_p99_ms": ("client late p99 ms", "{:.1f}"),
+    "kib_a_stream": ("KiB a stream", "{:,.1f}"),
     "ready_ms": ("ready ms", "{:,.0f}"),
     "memory_mib": ("memory MiB", "{:,.0f}"),
     "first_response_p50_ms": ("first p50 ms", "{:.2f}"),
@@ -79,7 +71,7 @@ def overview(results: Iterable[Result]) -> list[str]:
 def _cell(seen: dict[str, float], names: Sequence[str]) -> str:
     values = [seen[name] for name in names if name in seen]
     text = f"{values[0]:,.0f}" if values else ""
-    return f"**{text}**" if text and names == (OURS,) else text
+    return f"**{text}**" if text and names == (named.OURS,) else text
 
 
 def short(results: Sequence[Result]) -> list[str]:
@@ -98,7 +90,7 @@ def page(results: Sequence[Result]) -> list[str]:
     lines += ["", "## Targets", "", f"{tally(results)}.", ""]
     lines += ["| workload | ratio | of | asked | seen | |", "|---|---|---|---|---:|---|"]
     lines += [
-        f"| {title} | {each['of']} / {each['over']} | {NAMES.get(each['figure'], each['figure'])} "
+        f"| {title} | {compared(each)} | {NAMES.get(each['figure'], each['figure'])} "
         f"| {each['target']} | {each['spread']['median']:.2f} | {verdict(each)} |"
         for title, each in targets(results)
     ]
@@ -122,11 +114,16 @@ def table(results: Sequence[Result]) -> str:
         for each in result["ratios"]:
             found = each["spread"]
             lines.append(
-                f"| {each['of']} / {each['over']} | {NAMES.get(each['figure'], each['figure'])} "
+                f"| {compared(each)} | {NAMES.get(each['figure'], each['figure'])} "
                 f"| **{found['median']:.2f}** | {found['low']:.2f}-{found['high']:.2f} "
                 f"| {each['target']} {verdict(each)} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def compared(ratio: Mapping[str, Any]) -> str:
+    """The two contenders of a ratio; one where its figure itself counts."""
+    return " / ".join(filter(None, (ratio["of"], ratio["over"])))
 
 
 def _versions(result: Result) -> str:

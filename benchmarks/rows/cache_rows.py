@@ -12,16 +12,15 @@ from typing import Any
 
 from clients.server_process import HOST, free_ports
 
-from ..contenders.contenders import change_model, ours
+from ..contenders.contenders import OURS, change_model, ours
 from ..contenders.peer_servers import Start
 from ..contenders.process import Contender
-from ..inputs.frames import frame_requests, is_right_answer
 from ..inputs.text_prompt import WORDS, are_events, prompt, v2_body
-from ..inputs.triton_dialect import plain
-from ..loads.grpc_load import grpc_messages
-from ..loads.plain_load import SEED, HttpCall, wrk
+from ..loads.calls import HttpCall
+from ..loads.plain_load import SEED, wrk
 from ..loads.samples import Target
-from .measured import MANY, Call, Case, Plan, Row, measured
+from .asked import frame_calls
+from .measured import MANY, Call, Case, Plan, Row, clients, measured
 
 OFF, NEVER = "computed", "computed, cache on, no hit ever"
 HIT, MEMCACHED = "hit, in-process", "hit, memcached"
@@ -33,46 +32,31 @@ TEXT_TARGET, FRAME_TARGET, COST_TARGET = 20, 3, 0.9
 def cache(plan: Plan) -> list[Row]:
     """Hits beside computing; and computing with the cache on beside computing without."""
     with _memcached(plan.folder / "memcached", plan.all_cores) as address:
-        rows = measured(
-            plan,
-            _starts(address, DELAY_SECONDS),
-            [
-                _text("5 ms a word", count, TEXT_TARGET if count == 1 else None)
-                for count in (1, MANY)
-            ],
-        )
+        slow = [_text("5 ms a word", 1, TEXT_TARGET), _text("5 ms a word", MANY, None)]
+        rows = measured(plan, _starts(address, DELAY_SECONDS), slow)
         rows += measured(plan, _starts(address, 0), [_text("no delay", 1, None, None)])
-        requests, right = frame_requests("jpeg-model"), partial(is_right_answer, plain, "drawn")
-        again: Call = (grpc_messages, requests, right, IN_FLIGHT)
-        hit = (*again, 1, True, False, False, 2)
-        calls = {OFF: again, NEVER: (*again, 1, True, True), HIT: hit, MEMCACHED: hit}
+        again = frame_calls(IN_FLIGHT)[OURS]
+        hit = (*again, False, False, 2)
+        calls = {OFF: again, NEVER: (*again, True), HIT: hit, MEMCACHED: hit}
         title = f"cache, JPEG 640x480, gRPC stream, {IN_FLIGHT} in flight"
         case = Case(title, "frame", calls, _targets(FRAME_TARGET, COST_TARGET), OFF)
         return rows + measured(plan, _starts(address, 0), [case], shared=True)
 
 
-def _text(pace: str, clients: int, hits: float | None, cost: float | None = COST_TARGET) -> Case:
+def _text(pace: str, count: int, hits: float | None, cost: float | None = COST_TARGET) -> Case:
     def call(cache: str, **parameters: int) -> Call:
         right, body = partial(are_events, prompt(), cache=cache), v2_body(prompt(), **parameters)
         path = "/v2/models/text-model/generate_stream"
-        return (wrk, HttpCall(path, body, right, WORDS, remembered=cache == "hit"), clients)
+        return (wrk, HttpCall(path, body, right, WORDS, remembered=cache == "hit"), count)
 
-    calls = {
-        OFF: call(""),
-        NEVER: call("miss", seed=SEED),
-        HIT: call("hit"),
-        MEMCACHED: call("hit"),
-    }
-    title = f"cache, 200 words, {pace}, SSE, {clients} client{'s' if clients > 1 else ''}"
+    hit = call("hit")
+    calls = {OFF: call(""), NEVER: call("miss", seed=SEED), HIT: hit, MEMCACHED: hit}
+    title = f"cache, 200 words, {pace}, SSE, {clients(count)}"
     return Case(title, "response", calls, _targets(hits, cost), OFF)
 
 
 def _targets(hits: float | None, cost: float | None) -> tuple[Target, ...]:
-    return (
-        Target(OFF, hits, of=HIT),
-        Target(OFF, of=MEMCACHED),
-        Target(OFF, cost, of=NEVER),
-    )
+    return Target(OFF, hits, of=HIT), Target(OFF, of=MEMCACHED), Target(OFF, cost, of=NEVER)
 
 
 def _starts(memcached: str | None, delay: float) -> dict[str, Start]:

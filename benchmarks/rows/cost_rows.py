@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tests.certificates import Authority
 
-from ..contenders.contenders import ROOT, ours
+from ..contenders.contenders import OURS, ROOT, ours
 from ..contenders.peer_servers import Start
-from ..inputs.text_prompt import are_events, prompt, v2_body
-from ..loads.plain_load import HttpCall, wrk
+from ..inputs.text_prompt import prompt
+from ..loads.calls import HttpCall
+from ..loads.plain_load import wrk
 from ..loads.samples import Target
-from .measured import MANY, RATE, SERVER_TIME, Case, Plan, Row, measured
+from .asked import events
+from .measured import MANY, RATE, SERVER_TIME, Case, Plan, Row, clients, measured
 
 OPEN, GUARDED, SECURED = "open, unmeasured", "keys + metrics", "TLS"
 CLIENTS = 8
@@ -37,14 +40,8 @@ def costs(plan: Plan) -> list[Row]:
     }
 
     def call(text: str, key: str = "", certificate: str = "") -> HttpCall:
-        return HttpCall(
-            "/v2/models/text-model/generate_stream",
-            v2_body(text),
-            partial(are_events, text),
-            len(text.split(" ")),
-            headers={"x-api-key": key} if key else {},
-            certificate=certificate,
-        )
+        headers = {"x-api-key": key} if key else {}
+        return replace(events(OURS, "text", text), headers=headers, certificate=certificate)
 
     found = []
     # A stream of one word is hardly more than a call: there a key costs most of all.
@@ -58,7 +55,7 @@ def costs(plan: Plan) -> list[Row]:
         found.append(Case(title, "response", calls, targets, OPEN))
     secured = call(prompt(), certificate=str(ca))
     for count in (1, MANY):
-        title = f"costs, SSE, 200 words over TLS, {count} client{'s' if count > 1 else ''}"
+        title = f"costs, SSE, 200 words over TLS, {clients(count)}"
         calls = {OPEN: (wrk, call(prompt()), count), SECURED: (wrk, secured, count)}
         targets = (
             Target(OPEN, at_least=TLS_RATE, of=SECURED),

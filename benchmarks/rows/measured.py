@@ -58,6 +58,10 @@ class Plan:
     def wants(self, title: str) -> bool:
         return self.row in title
 
+    def place(self, title: str) -> Path:
+        """A folder of a row's own."""
+        return self.folder / "".join(c if c.isalnum() else "-" for c in title)
+
     def shows(self, who: str) -> bool:
         return not self.beside or any(part in who for part in self.beside)
 
@@ -140,9 +144,9 @@ def measured(
     server_cores, client_cores = plan.server_cores, plan.client_cores
     if shared:
         server_cores = client_cores = plan.all_cores
-    folder = plan.folder / "".join(c if c.isalnum() else "-" for c in wanted[0].title)
+    place, again = plan.place(wanted[0].title), wanted[0].again
     with (
-        started(needed, folder, server_cores, wanted[0].again) as (servers, absent),
+        started(needed, place, server_cores, again) as (servers, absent),
         LoadProcess(client_cores) as load,
     ):
 
@@ -159,6 +163,11 @@ def measured(
             cores = (SHARED if shared else PINNED) + case.note
             rows.append(measure_row(case, cores, plan.rounds, windows, gone))
         return rows
+
+
+def clients(count: int) -> str:
+    """So many, in a title."""
+    return f"{count} client{'s' if count > 1 else ''}"
 
 
 def _possible(plan: Plan, case: Case) -> Case:
@@ -192,6 +201,7 @@ def measure_row(
 
     print(case.title, file=sys.stderr)
     samples = alternate(rounds, windows, fails, case.again)
-    both = [each for each in case.targets if each.of in samples and each.over in samples]
+    there = {"", *samples}
+    both = [each for each in case.targets if each.of in there and each.over in there]
     ratios = tuple(ratio(samples, each) for each in both)
     return Row(case.title, case.unit, cores, samples, ratios, gone)

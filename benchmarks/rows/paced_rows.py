@@ -10,24 +10,25 @@ from typing import Any
 
 from ..contenders.contenders import (
     BENTOML,
-    BY_HAND_GRPC,
     BY_HAND_SSE,
     KSERVE,
     LITSERVE,
     OURS,
     STOCK,
     TRITON,
+    ours,
 )
 from ..contenders.peer_servers import Start, model_of, starts
 from ..contenders.started import started
-from ..inputs.frames import frames
-from ..inputs.text_prompt import flat_body, message, v2_body
-from ..loads.event_stream import form, post
+from ..inputs.frames import frame_requests, frames
 from ..loads.load_process import LoadProcess
 from ..loads.pace import Paced, find_most
-from ..loads.paced_links import grpc_requests, paced_window
+from ..loads.paced_load import paced_window
 from ..loads.samples import Sample, Target
+from ..loads.socket_wire import binary_request
+from .asked import STREAMING, events, messages, upload, way
 from .measured import SHARED, Case, Plan, Row, measure_row
+from .stock_model_rows import BOTH, both
 
 FPS, TOKENS_A_SECOND = 25.0, 30.0
 LIMIT_SECONDS = 0.1
@@ -38,83 +39,68 @@ WINDOWS = 3
 NEAR = 5.0
 # More than the default 256 streams at once is asked of ours here.
 MANY_STREAMS = {"limits": {"streams": 8192}}
-# How a contender is driven: its wire, and its requests.
+OVER_SOCKETS = f"{OURS}, WebSocket"
+# How a contender is driven: its way, and its requests.
 Ask = tuple[str, Sequence[bytes]]
 
 
 def paced(plan: Plan) -> list[Row]:
     """Cameras, and streams of tokens."""
-    cameras, sse, grpc = (
-        f"paced, cameras at {FPS:g} fps",
-        f"paced, token streams at {TOKENS_A_SECOND:g}/s, SSE",
-        f"paced, token streams at {TOKENS_A_SECOND:g}/s, gRPC",
+    # More tokens than a run has time for: a stream lasts as long as it is watched.
+    prompt = f"{TOKENS_A_SECOND:g} {int(TOKENS_A_SECOND * (plan.paced_seconds + 5))}"
+    pace = f"token streams at {TOKENS_A_SECOND:g}/s"
+
+    def over_http(*who: str) -> dict[str, Ask]:
+        return {each: ("http, tokens", [events(each, "ticker", prompt).request]) for each in who}
+
+    def tickers(asked: Mapping[str, Ask]) -> dict[str, Start]:
+        return starts("ticker", *asked, workers=2, streaming=MANY_STREAMS)
+
+    sse = over_http(OURS, STOCK, TRITON, LITSERVE, BENTOML, BY_HAND_SSE)
+    grpc = {
+        who: (f"{way(who)}, tokens", [messages(who, "ticker", prompt).request]) for who in STREAMING
+    }
+    videos = _cameras()
+    peers = starts("jpeg", *videos.keys() - {OVER_SOCKETS}, workers=2)
+    unchanged = both("ticker", streaming=MANY_STREAMS)
+    rows: tuple[tuple[str, Mapping[str, Start], Mapping[str, Ask]], ...] = (
+        (f"cameras at {FPS:g} fps", {**peers, OVER_SOCKETS: ours}, videos),
+        (f"{pace}, SSE", tickers(sse), sse),
+        (f"{pace}, gRPC", tickers(grpc), grpc),
+        (f"a stock model, unchanged, {pace}, SSE", unchanged, over_http(*BOTH)),
     )
-    found = []
-    if plan.wants(cameras):
-        asked = _cameras()
-        found.append(_row(plan, cameras, starts("jpeg", *asked, workers=2), asked, FPS))
-    for title, asked in ((sse, _sse(plan)), (grpc, _grpc(plan))):
-        if plan.wants(title):
-            servers = starts("ticker", *asked, workers=2, streaming=MANY_STREAMS)
-            found.append(_row(plan, title, servers, asked, TOKENS_A_SECOND))
-    return found
+    return [
+        _row(plan, f"paced, {title}", servers, asked)
+        for title, servers, asked in rows
+        if plan.wants(f"paced, {title}")
+    ]
 
 
 def _cameras() -> dict[str, Ask]:
     asked: dict[str, Ask] = {
-        who: (wire, grpc_requests(model_of(who, "jpeg"), "image", frames(), {}))
-        for who, wire in (
-            (OURS, "grpc"),
-            (STOCK, "grpc"),
-            (TRITON, "triton"),
-            (KSERVE, "unary"),
-            (BY_HAND_GRPC, "grpc"),
-        )
+        who: (way(who), frame_requests(model_of(who, "jpeg"))) for who in STREAMING
     }
-    raw = "application/octet-stream"
-    asked[LITSERVE] = ("http", [post("/predict", *form(frame)) for frame in frames()])
-    asked[BENTOML] = ("http", [post("/jpeg", frame, raw) for frame in frames()])
-    return asked
+    asked[KSERVE] = ("unary", frame_requests("jpeg"))
+    for who in (LITSERVE, BENTOML):
+        uploads = [upload(who, "jpeg", frame, bool).request for frame in frames()]
+        asked[who] = ("http", uploads)
+    messages = [binary_request("image", each, str(at)) for at, each in enumerate(frames())]
+    return {**asked, OVER_SOCKETS: ("socket jpeg-model", messages)}
 
 
-def _prompt(plan: Plan) -> str:
-    """More tokens than a run has time for: a stream lasts as long as it is watched."""
-    return f"{TOKENS_A_SECOND:g} {int(TOKENS_A_SECOND * (plan.paced_seconds + 5))}"
-
-
-def _sse(plan: Plan) -> dict[str, Ask]:
-    v2, flat = v2_body(_prompt(plan)), flat_body(_prompt(plan))
-    path = "/v2/models/ticker/generate_stream"
-    asked = {who: post(path, v2) for who in (OURS, STOCK, BY_HAND_SSE)}
-    paths = {TRITON: path, LITSERVE: "/predict", BENTOML: "/ticker"}
-    asked |= {who: post(each, flat) for who, each in paths.items()}
-    return {who: ("sse tokens", [request]) for who, request in asked.items()}
-
-
-def _grpc(plan: Plan) -> dict[str, Ask]:
-    request = [message("ticker", _prompt(plan))]
-    asked = dict.fromkeys((OURS, STOCK, BY_HAND_GRPC), ("grpc tokens", request))
-    return {**asked, TRITON: ("triton tokens", request)}
-
-
-def _row(
-    plan: Plan,
-    title: str,
-    servers: Mapping[str, Start],
-    asked: Mapping[str, Ask],
-    rate: float,
-) -> Row:
+def _row(plan: Plan, title: str, servers: Mapping[str, Start], asked: Mapping[str, Ask]) -> Row:
     """All contenders run; idle ones cost next to nothing."""
-    wanted = {who: start for who, start in servers.items() if who == OURS or plan.shows(who)}
-    folder = plan.folder / "".join(c if c.isalnum() else "-" for c in title)
+    wanted = {who: servers[who] for who in asked if who == OURS or plan.shows(who)}
+    cameras = "cameras" in title
+    first, rate = (FIRST_CAMERAS, FPS) if cameras else (FIRST_STREAMS, TOKENS_A_SECOND)
     runs: dict[str, list[Paced]] = {who: [] for who in wanted}
     with (
-        started(wanted, folder, plan.all_cores, OURS) as (running, absent),
+        started(wanted, plan.place(title), plan.all_cores, OURS) as (running, absent),
         LoadProcess(plan.all_cores) as load,
     ):
 
         def finder(who: str) -> Callable[[], Sample]:
-            most = FIRST_CAMERAS if rate == FPS else FIRST_STREAMS
+            most = first
 
             def run(streams: int) -> Paced:
                 window = (*asked[who], streams, rate, plan.paced_seconds)
@@ -131,10 +117,9 @@ def _row(
             return find
 
         targets = [Target(who, at_least=1.0, figure="most") for who in asked if who != OURS]
-        finders = {who: finder(who) for who in running}
-        case = Case(title, "camera" if rate == FPS else "stream", {}, targets)
+        case = Case(title, "camera" if cameras else "stream", {}, targets)
         rounds = -(-plan.rounds // WINDOWS)
-        row = measure_row(case, SHARED, rounds, finders, absent)
+        row = measure_row(case, SHARED, rounds, {who: finder(who) for who in running}, absent)
     tried: dict[str, list[Any]] = {who: [asdict(each) for each in runs[who]] for who in row.samples}
     return replace(row, runs=tried)
 

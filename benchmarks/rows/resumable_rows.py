@@ -14,7 +14,8 @@ from ..contenders.contenders import ours
 from ..contenders.peer_servers import Start
 from ..contenders.process import Contender
 from ..inputs.text_prompt import WORDS, prompt, v2_body
-from ..loads.plain_load import HttpCall, wrk
+from ..loads.calls import HttpCall
+from ..loads.plain_load import wrk
 from ..loads.samples import Target
 from .measured import SERVER_TIME, Case, Plan, Row, measured
 

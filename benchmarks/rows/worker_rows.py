@@ -5,14 +5,13 @@ from functools import partial
 
 from ..contenders.contenders import OURS, STOCK, TRITON, ours, stock
 from ..contenders.peer_servers import Start, triton
-from ..inputs.text_prompt import are_messages, is_message, message, prompt, word
-from ..inputs.triton_dialect import plain, unwrapped
-from ..loads.first_load import grpc_first, sse_first
-from ..loads.grpc_load import grpc_messages
-from ..loads.plain_load import GrpcCall, h2load
+from ..inputs.text_prompt import message, prompt, word
+from ..loads.first_responses import first_responses
+from ..loads.in_flight import items
+from ..loads.plain_load import h2load
 from ..loads.samples import Target
+from .asked import events, messages, unary_message, unwrap, way
 from .measured import FIRST_P50, SERVER_TIME, Call, Case, Plan, Row, measured
-from .text_rows import sse_calls
 
 WORKERS = f"{OURS}, 2 workers"
 STOCK_WORKERS = f"{STOCK}, 2 workers, unary"
@@ -32,13 +31,11 @@ def workers(plan: Plan) -> list[Row]:
         STOCK_WORKERS: lambda folder, cores: stock(folder, cores, "burn", parallel_workers=2),
         TRITON_WORKERS: lambda folder, cores: triton(folder, cores, "burn", 2),
     }
-    request = message("burn", ASKED)
     burn: dict[str, Call] = {
-        who: (grpc_messages, [request], partial(says, unwrap), 1, STREAMS)
-        for who, unwrap in ((OURS, plain), (WORKERS, plain), (TRITON_WORKERS, unwrapped))
+        who: (items, way(name), [message("burn", ASKED)], partial(_says, unwrap(name)), 1, STREAMS)
+        for who, name in ((OURS, OURS), (WORKERS, OURS), (TRITON_WORKERS, TRITON))
     }
-    unary = GrpcCall("ModelInfer", request, partial(is_message, plain, ASKED))
-    burn[STOCK_WORKERS] = (h2load, unary, STREAMS)
+    burn[STOCK_WORKERS] = (h2load, unary_message("burn", ASKED), STREAMS)
     targets = (
         Target(OURS, at_least=BURN_AT_LEAST, of=WORKERS),
         *(Target(who, of=WORKERS) for who in (STOCK_WORKERS, TRITON_WORKERS)),
@@ -46,12 +43,7 @@ def workers(plan: Plan) -> list[Row]:
     note = ". A response is some 5 ms of pure Python. In-process, it blocks the loop"
     title = f"CPU-bound Python model, {STREAMS} streams"
     cases = [Case(title, "response", burn, targets, note=note)]
-    right = partial(are_messages, plain, prompt())
-    streamed = GrpcCall("ModelStreamInfer", message("text-model", prompt()), right)
-    wires: dict[str, Call] = {
-        "SSE": (sse_first, sse_calls()[OURS], 1),
-        "gRPC": (grpc_first, streamed, 1),
-    }
+    wires = {"SSE": events(OURS, "text", prompt()), "gRPC": messages(OURS, "text", prompt())}
     beside = (
         Target(OURS, at_least=TEXT_AT_LEAST, of=WORKERS),
         Target(OURS, figure=SERVER_TIME, of=WORKERS),
@@ -61,7 +53,7 @@ def workers(plan: Plan) -> list[Row]:
         Case(
             f"text through 2 workers, {wire}, 1 stream",
             "response",
-            dict.fromkeys((OURS, WORKERS), call),
+            dict.fromkeys((OURS, WORKERS), (first_responses, call, 1)),
             beside,
         )
         for wire, call in wires.items()
@@ -69,6 +61,6 @@ def workers(plan: Plan) -> list[Row]:
     return measured(plan, starts, cases, shared=True)
 
 
-def says(unwrap: Callable[[bytes], bytes], index: int, message: bytes) -> bool:
+def _says(unwrap: Callable[[bytes], bytes], index: int, message: bytes) -> bool:
     """Whether a V2 response holds the prompt."""
     return word(unwrap(message)) == ASKED

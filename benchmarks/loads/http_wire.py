@@ -4,12 +4,13 @@ about errors. Server-sent events are told as they come."""
 import asyncio
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import httptools
 
 from .load_process import AnswerError
+from .wire import ENOUGH, Told, unheard
 
 OK = 200
 ERROR_EVENT = b"event: error"
@@ -63,52 +64,52 @@ def _is_field(line: bytes) -> bool:
     return line.startswith((b"data:", b"event:"))
 
 
-class EventStream(asyncio.Protocol):
-    """One keep-alive connection; one request on it at a time.
+class HttpWire(asyncio.Protocol):
+    """One keep-alive connection; one request on it at a time. A wire (wire.py).
 
     Attributes:
-        on_event: told of each event of an answer as it comes; None where nobody listens.
-        on_data: told whenever bytes of an answer come.
-        size: bytes that the last answer took on the wire.
+        size: bytes that the last answer took.
     """
 
-    def __init__(self) -> None:
-        self.on_event: Callable[[], None] | None = None
-        self.on_data: Callable[[], None] = lambda: None
-        self.size = 0
+    in_turn = True
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._server, self._tls = (host, port), tls
+        self._transport: asyncio.Transport | None = None
         self._done: asyncio.Future[None] | None = None
 
-    @classmethod
-    async def connect(
-        cls, host: str, port: int, tls: ssl.SSLContext | None = None
-    ) -> "EventStream":
-        loop = asyncio.get_running_loop()
-        return (await loop.create_connection(cls, host, port, ssl=tls))[1]
+    async def open(self) -> None:
+        """Connect, and again where the server has closed the connection, as some do after an
+        answer."""
+        if self._transport is None or self._transport.is_closing():
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: self, *self._server, ssl=self._tls)
 
-    async def ask(self, request: bytes, whole: bool = False) -> bytes:
-        """Send a request and wait for its answer's end.
+    async def ask(self, request: bytes, told: Told = unheard) -> int:
+        return await self._send(request, told)
 
-        Args:
-            whole: keep the body, and give it back.
+    async def whole(self, request: bytes) -> bytes:
+        """The answer's body."""
+        await self._send(request, None)
+        return self._body
 
-        Raises:
-            AnswerError: the answer is an error, holds one, or is cut.
-        """
+    async def _send(self, request: bytes, told: Told | None) -> int:
+        await self.open()
+        assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
-        self._splitter, self._body, self._whole = EventSplitter(), b"", whole
-        self.size = 0
+        self._splitter, self._body, self._told, self.size = EventSplitter(), b"", told, 0
         self._done = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         await self._done
-        return self._body
+        return self.size
 
-    @property
-    def is_closed(self) -> bool:
-        return self._transport.is_closing()
+    def read(self, message: bytes) -> tuple[str, str]:
+        return "", ""  # `ask` has raised an error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Hang up; over TLS too, without a word."""
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     # asyncio's side
 
@@ -120,7 +121,6 @@ class EventStream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.size += len(data)
-        self.on_data()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -131,14 +131,15 @@ class EventStream(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._parser.get_status_code() != OK:
             self._body = (self._body + body)[:MAX_ERROR_BYTES]
-        elif self._whole:
+        elif self._told is None:
             self._body += body
-        elif self.on_event is not None:
+        elif self._told is not unheard:
             for event in self._splitter.feed(body):
                 if ERROR_EVENT in event:
                     self._end(AnswerError(error_text(event.partition(b"data:")[2])))
-                elif self.on_event is not None:
-                    self.on_event()
+                elif self._told(event) is ENOUGH:
+                    self._told = unheard
+                    break
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()

@@ -3,22 +3,17 @@
 Each peer has models that do the same work (peers/).
 """
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 
-import cv2
 import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import StringCodec
 from mlserver.types import Datatype, InferenceRequest, InferenceResponse, ResponseOutput, TensorData
 
+from benchmarks.peers import work
+
 Requests = AsyncIterator[InferenceRequest]
 Responses = AsyncIterator[InferenceResponse]
-QUALITY = 95
-# Some 5 ms; Triton's model has the same loop.
-ROUNDS = 100_000
-FIFTEEN = 15
 
 
 class StockText(MLModel):
@@ -34,35 +29,25 @@ class StockText(MLModel):
 
     async def predict_stream(self, payloads: Requests) -> Responses:
         async for request in payloads:
-            text = StringCodec.decode_input(request.inputs[0])[0]
-            for index, word in enumerate(text.split(" ")):
-                yield said(self, f" {word}" if index else word)
+            for word in work.words(prompt(request)):
+                yield said(self, word)
 
 
 class Ticker(MLModel):
-    """Tokens on time: "RATE COUNT" in, COUNT tokens out, RATE of them a second.
-
-    By the clock, not by sleeps of the same length: what a server adds to one token must not make
-    all later ones late.
-    """
+    """Tokens on time: "RATE COUNT" in, COUNT tokens out, RATE of them a second."""
 
     async def predict_stream(self, payloads: Requests) -> Responses:
         async for request in payloads:
-            begun = time.perf_counter()
-            rate, count = StringCodec.decode_input(request.inputs[0])[0].split()
-            for index in range(int(count)):
-                await asyncio.sleep(max(0, begun + index / float(rate) - time.perf_counter()))
-                yield said(self, " token")
+            async for token in work.ticks(prompt(request)):
+                yield said(self, token)
 
 
 class Burn(MLModel):
     """Pure Python work that blocks its process: a prompt in, the same prompt out."""
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        total = 0
-        for number in range(ROUNDS):
-            total += number & 3
-        return said(self, StringCodec.decode_input(payload.inputs[0])[0])
+        work.burn()
+        return said(self, prompt(payload))
 
     async def predict_stream(self, payloads: Requests) -> Responses:
         async for request in payloads:
@@ -74,11 +59,7 @@ class StockJpeg(MLModel):
 
     async def predict_stream(self, payloads: Requests) -> Responses:
         async for request in payloads:
-            jpeg = np.frombuffer(request.inputs[0].data.root[0], np.uint8)
-            image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
-            if image is None:
-                raise ValueError("not a JPEG")
-            coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+            coded = work.recoded(request.inputs[0].data.root[0])
             yield answer(self, output("output_image", Datatype.BYTES, [1], [coded]))
 
 
@@ -90,8 +71,7 @@ class TensorEnds(MLModel):
 
     async def predict_stream(self, payloads: Requests) -> Responses:
         async for request in payloads:
-            elements = np.asarray(request.inputs[0].data.root, np.float32).reshape(-1)
-            ends = elements[[0, elements.size // 2, -1]]
+            ends = work.ends(np.asarray(request.inputs[0].data.root, np.float32))
             yield answer(self, output("ends", Datatype.FP32, [3], ends.tolist()))
 
 
@@ -105,20 +85,8 @@ class Echo(MLModel):
         )
 
 
-class Fifteen(MLModel):
-    """A detector of fifteen frames a second, one after another, that finds the same each time."""
-
-    async def predict_stream(self, payloads: Requests) -> Responses:
-        async for request in payloads:
-            await asyncio.sleep(1 / FIFTEEN)
-            found = answer(
-                self,
-                output("boxes", Datatype.FP32, [1, 4], [10.0, 10.0, 90.0, 60.0]),
-                output("scores", Datatype.FP32, [1], [0.9]),
-                output("classes", Datatype.INT32, [1], [0]),
-            )
-            found.id = request.id
-            yield found
+def prompt(request: InferenceRequest) -> str:
+    return str(StringCodec.decode_input(request.inputs[0])[0])
 
 
 def said(model: MLModel, text: str) -> InferenceResponse:

@@ -1,0 +1,115 @@
+"""What a contender is asked, how, and whether its answer is right."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clients.server_process import HOST
+
+from ..contenders.process import Target
+from .grpc_wire import CALL_SECONDS, STREAM, UNARY, GrpcWire
+from .http_wire import JSON, HttpWire, post
+from .load_process import AnswerError
+from .socket_wire import SocketWire
+
+
+@dataclass(frozen=True)
+class HttpCall:
+    """What is asked over HTTP.
+
+    Attributes:
+        is_right: whether a body is the right answer.
+        responses: how many an answer holds.
+        certificate: of whom the server's is, a PEM file, where it speaks TLS.
+        remembered: ask once before the first answer counts, which a cache then has.
+    """
+
+    path: str
+    body: bytes
+    is_right: Callable[[bytes], bool]
+    responses: int = 1
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    certificate: str = ""
+    remembered: bool = False
+    way = "http"
+
+    @property
+    def request(self) -> bytes:
+        return post(self.path, self.body, self.content_type, self.headers)
+
+
+@dataclass(frozen=True)
+class GrpcCall:
+    """What is asked over gRPC: one message, answered with one or several.
+
+    Attributes:
+        is_right: whether messages are the right answer.
+        triton: ask the port that has Triton's dialect.
+    """
+
+    method: str
+    request: bytes
+    is_right: Callable[[Sequence[bytes]], bool]
+    triton: bool = False
+
+    @property
+    def way(self) -> str:
+        return "triton" if self.triton else "unary" if self.method == UNARY else "grpc"
+
+
+@dataclass(frozen=True)
+class SocketCall:
+    """What is asked over a WebSocket, answered by messages and a final one.
+
+    Attributes:
+        is_right: whether the messages before the final one are the right answer.
+    """
+
+    model: str
+    request: bytes
+    is_right: Callable[[Sequence[bytes]], bool]
+
+    @property
+    def way(self) -> str:
+        return f"socket {self.model}"
+
+
+Asked = HttpCall | GrpcCall | SocketCall
+
+
+def wire_to(target: Target, way: str, timeout: float | None = None) -> Any:
+    """The wire (wire.py) to a contender.
+
+    Args:
+        way: http; grpc, triton and unary; or socket and the model's name.
+    """
+    kind, _, model = way.partition(" ")
+    if kind == "http":
+        return HttpWire(HOST, target.http)
+    if kind == "socket":
+        return SocketWire(HOST, target.http, model)
+    port = target.triton if kind == "triton" else target.grpc
+    method = UNARY if kind == "unary" else STREAM
+    return GrpcWire(f"{HOST}:{port}", method, kind == "triton", timeout=timeout)
+
+
+async def opened(target: Target, way: str, streams: int) -> list[Any]:
+    """Open wires for so many streams: over gRPC on one connection."""
+    first = wire_to(target, way, CALL_SECONDS)
+    await first.open()
+    if isinstance(first, GrpcWire):
+        return [first, *(first.beside() for _ in range(streams - 1))]
+    others = [wire_to(target, way) for _ in range(streams - 1)]
+    for each in others:
+        await each.open()
+    return [first, *others]
+
+
+async def right_answer(wire: Any, call: Asked) -> Any:
+    """The whole answer to a call; raises AnswerError where it is wrong."""
+    answer = await wire.whole(call.request)
+    if not call.is_right(answer):
+        shown = answer[:300] if isinstance(answer, bytes) else answer[:3]
+        raise AnswerError(f"a wrong answer: {shown!r}")
+    return answer
