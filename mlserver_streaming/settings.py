@@ -282,6 +282,11 @@ class CacheSettings(_Block):
 class GrpcSettings(_Block):
     """Connections of gRPC, on both ports."""
 
+    server: Literal["grpcio", "http2"] = Field(
+        default="grpcio",
+        description="What serves them: `grpcio`, gRPC's own server, or `http2`, ours "
+        "(experimental): it takes less CPU for each response (docs/operations.md).",
+    )
     max_connection_age_seconds: Seconds | None = Field(
         default=None,
         description="Age at which a connection takes no new calls and its client opens another, so "

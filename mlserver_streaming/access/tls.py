@@ -46,9 +46,14 @@ class TlsFileError(Exception):
 
 @dataclass(frozen=True)
 class Credentials:
-    """What one handshake needs, all from the same state of the files."""
+    """What one handshake needs, all from the same state of the files.
+
+    Attributes:
+        context, http2: for HTTP/1.1, and for HTTP/2, which a client and a server agree on here.
+    """
 
     context: ssl.SSLContext
+    http2: ssl.SSLContext
     key: bytes
     chain: bytes
     client_ca: bytes | None
@@ -112,13 +117,18 @@ class Certificates:
             self._tell_refused()
             return self._credentials
 
-    def context(self) -> ssl.SSLContext:
-        """For a server that listens with one context for good."""
-        listening = self.current().context
+    def context(self, http2: bool = False) -> ssl.SSLContext:
+        """For a server that listens with one context for good.
+
+        Args:
+            http2: whether it is one of HTTP/2.
+        """
+        listening = self.current().http2 if http2 else self.current().context
 
         def hand_over(connection: ssl.SSLObject, name: str | None, asked: ssl.SSLContext) -> None:
             # Called at each handshake, whether or not the client names a host.
-            connection.context = self.current().context
+            newest = self.current()
+            connection.context = newest.http2 if http2 else newest.context
 
         listening.sni_callback = hand_over
         return listening
@@ -220,6 +230,14 @@ def read(paths: dict[str, str]) -> Credentials:
     chain, key = (_bytes(name, paths[name]) for name in ("certificate", "key"))
     certificate = _certificates("certificate", paths["certificate"], chain)[0]
     _check_key(paths, key, certificate)
+    context, client_ca = _context(paths)
+    http2, _ = _context(paths)
+    http2.set_alpn_protocols(["h2"])
+    return Credentials(context, http2, key, chain, client_ca, certificate)
+
+
+def _context(paths: dict[str, str]) -> tuple[ssl.SSLContext, bytes | None]:
+    """A context, and the CA that it asks of clients."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = MINIMUM
     try:
@@ -229,8 +247,7 @@ def read(paths: dict[str, str]) -> Credentials:
         raise TlsFileError(
             "certificate", paths["certificate"], f"cannot be used: {error}"
         ) from error
-    client_ca = _require_client(context, paths["client_ca"]) if "client_ca" in paths else None
-    return Credentials(context, key, chain, client_ca, certificate)
+    return context, _require_client(context, paths["client_ca"]) if "client_ca" in paths else None
 
 
 def _require_client(context: ssl.SSLContext, path: str) -> bytes:

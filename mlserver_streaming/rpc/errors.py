@@ -67,6 +67,21 @@ async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> No
         raise
 
 
+def write_all(
+    context: grpc.aio.ServicerContext[Any, Any], touch: Callable[[], None]
+) -> Callable[[list[Any]], Awaitable[None]] | None:
+    """What writes several messages at once, where the server can (http2/), and calls `touch`."""
+    send = getattr(context, "write_all", None)
+    if send is None:
+        return None
+
+    async def write(messages: list[Any]) -> None:
+        await send(messages)
+        touch()
+
+    return write
+
+
 def answers_errors(call: Call) -> Call:
     """Decorate a servicer's method: what it raises becomes the call's status."""
 

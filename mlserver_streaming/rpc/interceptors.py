@@ -128,12 +128,22 @@ class _Writing:
     def __init__(self, context: Any, count: Callable[[], None]):
         self._context = context
         self._count = count
+        self._all: Callable[[list[Any]], Awaitable[None]] | None
+        self._all = getattr(context, "write_all", None)
+        if self._all is not None:
+            self.write_all = self._write_all
 
     def write(self, message: Any) -> Awaitable[None]:
         # Not a coroutine of its own: this is on the path of every message.
         self._count()
         written: Awaitable[None] = self._context.write(message)
         return written
+
+    def _write_all(self, messages: list[Any]) -> Awaitable[None]:
+        assert self._all is not None
+        for _ in messages:
+            self._count()
+        return self._all(messages)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

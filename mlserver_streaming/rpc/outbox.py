@@ -2,7 +2,7 @@
 
 grpc.aio takes one message at a time, and each write ends in another turn of the event loop, by way
 of another thread. So messages that are ready together are made together, while the code that makes
-them is warm in the processor, and then written one after another.
+them is warm in the processor, and then written one after another; http2/ takes them together.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ class Outbox:
         writing: asyncio.Lock,
         turnstile: Turnstile,
         limit: int,
+        write_all: Callable[[list[Any]], Awaitable[None]] | None = None,
     ):
         """
         Args:
             write: sends a message; returns when the wire took it.
             limit: messages that may be ready; not more than READY_MESSAGES are.
+            write_all: sends several at once, where the wire can.
         """
         self._limit = min(limit, READY_MESSAGES)
         self._write = write
+        self._write_all = write_all
         self._writing = writing
         self._turnstile = turnstile
         self._messages: list[Sized] = []
@@ -54,10 +57,11 @@ class Outbox:
         messages, self._messages, self._bytes = self._messages, [], 0
         async with self._writing:
             with undisturbed():
-                for message in messages:
+                write: Callable[[Any], Awaitable[None]] = self._write_all or self._write
+                for each in messages if self._write_all is None else [messages]:
                     if self._begun and not self._turnstile.is_open():
                         await self._turnstile.turn()
                     self._begun = True
-                    await self._write(message)
+                    await write(each)
 
     pause = flush

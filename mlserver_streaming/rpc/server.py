@@ -88,9 +88,7 @@ class StreamingGRPCServer(GRPCServer):
         """
         open_seconds = self._data_plane.streaming.limits.stream_idle_seconds
         admission = Admission(2 * self._calls_at_once, open_seconds)
-        server = grpc.aio.server(
-            interceptors=[*self._interceptors_of_both, admission], options=self._get_options()
-        )
+        server = self._new_server([*self._interceptors_of_both, admission])
         self._admissions[server] = admission
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, servicer.handlers()),)
@@ -107,6 +105,15 @@ class StreamingGRPCServer(GRPCServer):
         except RuntimeError as error:
             raise cannot_listen(host, port) from error
         return server
+
+    def _new_server(self, interceptors: list[grpc.aio.ServerInterceptor]) -> grpc.aio.Server:
+        options = self._get_options()
+        if self._data_plane.streaming.grpc.server == "http2":
+            # Not above: where it is off, nothing of it is loaded.
+            from .http2.server import Http2Server
+
+            return Http2Server(interceptors, options, self._certificates)
+        return grpc.aio.server(interceptors=interceptors, options=options)
 
     async def start(self) -> None:
         if self._stopped:

@@ -35,7 +35,7 @@ from ..tensors.steps import Steps, gathered
 from ..watch.metrics import Figures
 from . import own_streams
 from .converters import decode, encode_response, named, response_parts, with_plain_states
-from .errors import abort, answers_errors
+from .errors import abort, answers_errors, write_all
 from .errors import write as write_message
 from .management import ManagementServicer, values_of
 from .outbox import Outbox
@@ -276,6 +276,7 @@ class _Wire:
         self._context = context
         self._call = call
         self._writing = asyncio.Lock()
+        self._all = write_all(context, call.touch)
         self._sent: dict[MLModel, Callable[[float], None]] = {}
 
     def encode(
@@ -319,7 +320,8 @@ class _Wire:
     def outbox(self, model: MLModel | None) -> Outbox:
         data_plane = self._servicer._data_plane
         limit = data_plane.streaming.limits.buffered_responses
-        return Outbox(self._write, self._writing, data_plane.calls.turnstile, limit)
+        turnstile = data_plane.calls.turnstile
+        return Outbox(self._write, self._writing, turnstile, limit, self._all)
 
     async def _write(self, message: bytes) -> None:
         await write_message(self._context, message)

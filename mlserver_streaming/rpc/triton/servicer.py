@@ -43,7 +43,7 @@ from ..converters import (
     named,
     response_parts,
 )
-from ..errors import abort, write
+from ..errors import abort, write, write_all
 from ..outbox import Outbox
 from ..servicer import (
     RESUME,
@@ -146,6 +146,7 @@ class _TritonStream:
         self._own = servicer._own(context)
         self._strict = strict
         self._writing = asyncio.Lock()
+        self._all = write_all(context, _touch)
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
@@ -255,7 +256,8 @@ class _TritonStream:
 
     def _outbox(self) -> Outbox:
         limit = self._data_plane.streaming.limits.buffered_responses
-        return Outbox(self.write, self._writing, self._data_plane.calls.turnstile, limit)
+        turnstile = self._data_plane.calls.turnstile
+        return Outbox(self.write, self._writing, turnstile, limit, self._all)
 
     def _failed(
         self, name: str, version: str, request_id: str, error: MLServerError, final: bool
@@ -294,8 +296,12 @@ class _TritonStream:
 
     async def write(self, message: bytes) -> None:
         await write(self._context, message)
-        if call := calls.current():
-            call.touch()
+        _touch()
+
+
+def _touch() -> None:
+    if call := calls.current():
+        call.touch()
 
 
 def _message(response: bytes) -> bytes:

@@ -1,0 +1,262 @@
+"""One call: what of `grpc.aio.ServicerContext` handlers use, what comes, and what is to be sent.
+
+It knows nothing of frames: the connection gives it what came, and takes what is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+
+from ...streams.turns import in_turns
+from .messages import Inbox, framed
+from .metadata import OPENING, Asked, BadCallError, Fields, Metadata, encode, trailers
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+Code = grpc.StatusCode
+# What a call may have come and not read, and ready and not sent, before it waits.
+WINDOW_BYTES = 256 * 1024
+READY_BYTES = 64 * 1024
+
+
+class Call:
+    """A call, from its headers to its status.
+
+    Attributes:
+        opening: headers that are to be sent; None once they are, or are part of the end.
+        ready: bytes that are to be sent.
+        closing: the trailers, once the call is over.
+        is_over: whether its status is known, or its client gone; nothing is written after that.
+        is_asked: whether its client has said everything.
+    """
+
+    def __init__(self, connection: Connection, stream: int, asked: Asked, limit: int):
+        self.stream = stream
+        self.method, self.encoding = asked.method, asked.encoding
+        self.opening: Fields | None = None
+        self.ready: deque[bytes | memoryview] = deque()
+        self.ready_bytes = 0
+        self.closing: Fields | None = None
+        self.is_begun = self.is_over = self.is_asked = self.is_queued = False
+        self.task: asyncio.Task[None] | None = None
+        self.serializer: Callable[[Any], bytes] | None = None
+        self.deserializer: Callable[[bytes], Any] | None = None
+        self._connection = connection
+        self._metadata = asked.metadata
+        self._inbox = Inbox(limit, asked.encoding)
+        self._owed = 0
+        self._coming: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._code: Any = 0
+        self._details = ""
+        self._trailing: Metadata = ()
+        self._left: list[Callable[[Any], None]] = []
+        self._deadline: float | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        if asked.timeout is not None:
+            self._deadline = monotonic() + asked.timeout
+            self._expiry = connection.loop.call_later(asked.timeout, self._expire)
+
+    # What handlers ask.
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def time_remaining(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+    def peer(self) -> str:
+        return self._connection.peer
+
+    def cancelled(self) -> bool:
+        return self.is_over and self.closing is None
+
+    def done(self) -> bool:
+        return self.is_over
+
+    def code(self) -> Any:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> Metadata:
+        return self._trailing
+
+    def set_code(self, code: Code) -> None:
+        self._code = code
+
+    def set_details(self, details: str) -> None:
+        self._details = details
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        self._trailing = metadata
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Have it called once the client has its status, or is gone."""
+        self._left.append(callback)
+
+    async def send_initial_metadata(self, metadata: Metadata) -> None:
+        self._begin(metadata)
+        self._connection.has_ready(self)
+
+    async def abort(self, code: Code, details: str = "", metadata: Metadata = ()) -> NoReturn:
+        self._code, self._details = code, details
+        if metadata:
+            self._trailing = metadata
+        raise grpc.aio.AbortError("The call was aborted.")
+
+    # What comes.
+
+    def put(self, data: bytes, size: int) -> None:
+        """More of its messages.
+
+        Args:
+            size: of it with its padding, as the window counts it.
+        """
+        self._owed += size
+        self._inbox.put(data)
+        self._wake()
+
+    def end_requests(self) -> None:
+        self.is_asked = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._coming is not None and not self._coming.done():
+            self._coming.set_result(None)
+
+    def __aiter__(self) -> Call:
+        return self
+
+    async def read(self) -> Any:
+        return await anext(self, grpc.aio.EOF)
+
+    async def __anext__(self) -> Any:
+        try:
+            while (found := self._inbox.take()) is None:
+                if self.is_asked:
+                    if not self._inbox.is_empty:
+                        raise BadCallError(Code.INTERNAL, "The call's last message ends early.")
+                    raise StopAsyncIteration
+                # Whoever waits has room: for as much as the message has.
+                self._grant(self._owed)
+                self._coming = self._connection.loop.create_future()
+                try:
+                    await self._coming
+                finally:
+                    self._coming = None
+            message = found if isinstance(found, bytes) else await in_turns(found)
+        except BadCallError as error:
+            await self.abort(error.code, str(error))
+        self._grant(self._owed - self._inbox.held)
+        return message if self.deserializer is None else self.deserializer(message)
+
+    def _grant(self, size: int) -> None:
+        """Let the client send so much more, a fourth of the window or nothing."""
+        if size >= WINDOW_BYTES // 4 and not (self.is_asked or self.is_over):
+            self._owed -= size
+            self._connection.grant(self, size)
+
+    # What is sent.
+
+    def write(self, message: Any) -> Awaitable[None]:
+        return self.write_all((message,))
+
+    async def write_all(self, messages: Iterable[Any]) -> None:
+        """Send messages, in as few frames as they fit; waits while too much is ready.
+
+        Raises:
+            grpc.aio.InternalError: the call is over.
+        """
+        if self.is_over:
+            raise grpc.aio.InternalError("The call is over.")
+        self.write_now(messages)
+        await asyncio.sleep(0)
+        while self.ready_bytes > READY_BYTES and not self.is_over:
+            self._room = self._connection.loop.create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    def write_now(self, messages: Iterable[Any]) -> None:
+        if self.serializer is not None:
+            messages = map(self.serializer, messages)
+        if not self.is_begun:
+            self._begin(())
+        parts = framed(messages)
+        self.ready += parts
+        self.ready_bytes += sum(map(len, parts))
+        self._connection.has_ready(self)
+
+    def _begin(self, metadata: Metadata) -> None:
+        self.is_begun = True
+        self.opening = OPENING + encode(metadata) if metadata else OPENING
+
+    def cut(self, size: int) -> bytes:
+        """Up to so many of the bytes that are ready."""
+        if self.ready_bytes <= size:
+            data = b"".join(self.ready)
+            self.ready.clear()
+        else:
+            parts, left = [], size
+            while left:
+                part = self.ready.popleft()
+                if len(part) > left:
+                    view = memoryview(part)
+                    self.ready.appendleft(view[left:])
+                    part = view[:left]
+                parts.append(part)
+                left -= len(part)
+            data = b"".join(parts)
+        self.ready_bytes -= len(data)
+        if self.ready_bytes <= READY_BYTES:
+            self._let_write()
+        return data
+
+    def _let_write(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    # How it ends.
+
+    def finish(self) -> None:
+        """Have the status sent, behind all that is ready."""
+        if self.is_over:
+            return
+        self.is_over = True
+        code = self._code if isinstance(self._code, Code) else Code.OK
+        self.closing = trailers(code, self._details, self._trailing)
+        if not self.is_begun:
+            self.is_begun, self.opening = True, None
+            self.closing = OPENING + self.closing
+        self._connection.has_ready(self)
+
+    def gone(self) -> None:
+        """There is nobody any more, or nothing left to send."""
+        self.is_over = True
+        self.ready.clear()
+        self.ready_bytes = 0
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._let_write()
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+        left, self._left = self._left, []
+        for callback in left:
+            callback(self)
+
+    def _expire(self) -> None:
+        if not self.is_over:
+            self._code, self._details = Code.DEADLINE_EXCEEDED, "Deadline Exceeded"
+            self.finish()
+        # Its client does not listen any longer, so what it has not taken is not kept.
+        self._connection.give_up(self)

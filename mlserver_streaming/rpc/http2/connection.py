@@ -1,0 +1,417 @@
+"""One connection: bytes to calls and back, in one write for each round of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame, SettingsFrame
+
+from ...streams.turns import TURN_SECONDS, in_turns
+from ...tensors.steps import Steps
+from .answering import answer
+from .call import WINDOW_BYTES, Call
+from .frames import FRAME_BYTES, HEADERS_BYTES, AbuseError, Frames
+from .metadata import LIST_BYTES, OPENING, BadCallError, Fields, NoCallError, read, trailers
+from .peer import named
+
+if TYPE_CHECKING:
+    from .server import Http2Server
+
+# Calls' windows bound what is held; the connection's is there to be large enough for all.
+CONNECTION_BYTES = 16 * 1024 * 1024
+FIRST_WINDOW = 65_535
+# What the transport holds before calls wait; what it may hold of answers to frames that are no
+# calls' before nothing more is read; and what one round writes.
+HELD_BYTES, CONTROL_BYTES, ROUND_BYTES = 64 * 1024, 256 * 1024, 256 * 1024
+# How long a client may take to say that it speaks HTTP/2; to take our last words; and to answer
+# that it knows that we go.
+BEGIN_SECONDS, LAST_SECONDS, GOAWAY_SECONDS = 20.0, 5.0, 1.0
+KEEPALIVE, LEAVING = b"keepaliv", b"leaving."
+LAST_STREAM = 2**31 - 1
+
+
+class Connection(asyncio.Protocol):
+    """The frames and calls of one client.
+
+    Attributes:
+        peer: its address, as gRPC writes one.
+    """
+
+    def __init__(self, server: Http2Server):
+        self.loop = asyncio.get_running_loop()
+        self.peer = ""
+        self.calls: dict[int, Call] = {}
+        self._server = server
+        self._bounds = server.bounds
+        self._frames = Frames()
+        self._h2 = _h2()
+        self._ready: deque[Call] = deque()
+        self._taken = 0
+        self._reading: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._heard_at = self.loop.time()
+        self._is_due = self._is_full = self._is_deaf = self._is_closed = False
+        self._is_leaving = self._is_refusing = False
+
+    # The transport's.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(HELD_BYTES)
+        self.peer = named(transport.get_extra_info("peername"))
+        self._server.connections.add(self)
+        self._transport.write(_greeting(self._bounds.calls))
+        self._h2.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
+        self._flush()
+        self._later(BEGIN_SECONDS, self._check_begun)
+        self._later(self._bounds.keepalive_seconds, self._check_heard)
+        if self._bounds.age_seconds is not None:
+            # So that not all clients come back at once.
+            age = self._bounds.age_seconds * random.uniform(0.9, 1.1)
+            self._later(age, self.leave)
+            self._later(age + self._bounds.age_grace_seconds, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_closed:
+            return
+        self._heard_at = self.loop.time()
+        self._frames.put(data)
+        if self._reading is not None:
+            return
+        steps, over = self._read(), monotonic() + TURN_SECONDS
+        for _ in steps:
+            if monotonic() >= over:
+                self._reading = self.loop.create_task(self._read_on(steps))
+                self._set_reading()
+                return
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = self._is_deaf = False
+        self._set_reading()
+        self._soon()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_closed = True
+        for timer in self._timers:
+            timer.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+        self._server.connections.discard(self)
+        self._lose_all()
+
+    # What comes.
+
+    async def _read_on(self, steps: Steps[None]) -> None:
+        """Read what is too much for one turn."""
+        await in_turns(steps)
+        self._reading = None
+        self._set_reading()
+
+    def _set_reading(self) -> None:
+        """Read, unless there is enough to do."""
+        if self._is_closed:
+            return
+        if self._reading is not None or self._is_deaf:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _read(self) -> Steps[None]:
+        try:
+            for frame in self._frames:
+                for event in self._h2.receive_data(frame):
+                    self._take(event)
+                self._soon()
+                yield
+        except AbuseError as error:
+            self._end(error.code)
+        except ProtocolError as error:
+            self._end(error.error_code)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case DataReceived():
+                size = event.flow_controlled_length or 0
+                self._taken += size
+                if self._taken >= CONNECTION_BYTES // 2:
+                    self._h2.increment_flow_control_window(self._taken)
+                    self._taken = 0
+                call = self.calls.get(event.stream_id)
+                if call is not None and size:
+                    call.put(event.data or b"", size)
+            case StreamEnded():
+                call = self.calls.get(event.stream_id)
+                if call is not None:
+                    call.end_requests()
+            case RequestReceived():
+                self._begin(event)
+            case StreamReset():
+                self._lose(event.stream_id)
+            case WindowUpdated():
+                self._go_on(event.stream_id)
+            case RemoteSettingsChanged():
+                self._go_on(0)
+            case PingAckReceived() if event.ping_data == LEAVING:
+                self._refuse()
+
+    def _begin(self, event: RequestReceived) -> None:
+        stream, is_whole = event.stream_id, event.stream_ended is not None
+        if self._is_refusing or not self._server.has_room(self):
+            self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
+            return
+        try:
+            asked = read(cast(Any, event.headers))
+        except NoCallError as error:
+            self._say(stream, [(b":status", b"%d" % error.status)], is_whole)
+        except BadCallError as error:
+            self._say(stream, OPENING + trailers(error.code, str(error), ()), is_whole)
+        else:
+            call = self.calls[stream] = Call(self, stream, asked, self._bounds.message_bytes)
+            self._server.running += 1
+            if is_whole:
+                call.end_requests()
+            call.task = self.loop.create_task(answer(call, self._server.find))
+
+    def _say(self, stream: int, fields: Fields, is_whole: bool) -> None:
+        """The last words to a stream. What its client still says is not heard."""
+        self._h2.send_headers(stream, fields, end_stream=True)
+        if not is_whole:
+            self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
+
+    # What calls need.
+
+    def grant(self, call: Call, size: int) -> None:
+        """Let a call's client send so many bytes more."""
+        if not self._is_closed:
+            self._h2.increment_flow_control_window(size, call.stream)
+            self._soon()
+
+    def has_ready(self, call: Call) -> None:
+        """A call has something to send."""
+        if not call.is_queued and not self._is_closed:
+            call.is_queued = True
+            self._ready.append(call)
+            self._soon()
+
+    def give_up(self, call: Call) -> None:
+        """A call is over, whether or not its client takes what is ready."""
+        if self.calls.get(call.stream) is call and not self._is_closed:
+            if call.ready:
+                self._h2.reset_stream(call.stream, ErrorCodes.CANCEL)
+                self._lose(call.stream)
+            self._soon()
+        if call.task is not None:
+            call.task.cancel()
+
+    def _go_on(self, stream: int) -> None:
+        """There is room for one stream, or for all."""
+        for call in (self.calls.get(stream),) if stream else tuple(self.calls.values()):
+            if call is not None and call.ready:
+                self.has_ready(call)
+
+    # What goes.
+
+    def _soon(self) -> None:
+        if not self._is_due and not self._is_closed:
+            self._is_due = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_due = False
+        if self._is_closed:
+            return
+        self._send_ready()
+        if data := self._h2.data_to_send():
+            self._transport.write(data)
+        if self._transport.get_write_buffer_size() > CONTROL_BYTES and not self._is_deaf:
+            self._is_deaf = True
+            self._set_reading()
+        if self._ready and not self._is_full:
+            self._soon()
+        elif not self.calls and (self._is_refusing or self._frames.peer_leaves):
+            self._close()
+
+    def _send_ready(self) -> None:
+        """A frame of each call that has some, in turns, while the client takes them."""
+        ready, left = self._ready, ROUND_BYTES
+        while ready and left > 0 and not self._is_full:
+            call = ready.popleft()
+            call.is_queued = False
+            if self.calls.get(call.stream) is call:
+                left -= self._send(call)
+                if call.closing is not None and not call.ready:
+                    self._complete(call)
+
+    def _send(self, call: Call) -> int:
+        if call.opening is not None:
+            self._h2.send_headers(call.stream, call.opening)
+            call.opening = None
+        if not call.ready:
+            return 0
+        room = self._h2.local_flow_control_window(call.stream)
+        room = min(room, self._h2.max_outbound_frame_size)
+        if room <= 0:
+            return 0  # until its window grows
+        data = call.cut(room)
+        self._h2.send_data(call.stream, data)
+        self._frames.idle.renew()
+        if call.ready:
+            self.has_ready(call)
+        return len(data)
+
+    def _complete(self, call: Call) -> None:
+        assert call.closing is not None
+        self._say(call.stream, call.closing, call.is_asked)
+        self._lose(call.stream)
+
+    def _lose(self, stream: int) -> None:
+        """A call is gone."""
+        call = self.calls.pop(stream, None)
+        if call is not None:
+            self._server.running -= 1
+            call.gone()
+            self._server.look()
+
+    def _lose_all(self) -> None:
+        for stream in tuple(self.calls):
+            self._lose(stream)
+        self._ready.clear()
+
+    # How it ends.
+
+    def _later(self, seconds: float, then: Any) -> None:
+        self._timers.append(self.loop.call_later(seconds, then))
+
+    def _check_begun(self) -> None:
+        if not self._frames.has_begun:
+            self._transport.abort()
+
+    def _check_heard(self) -> None:
+        """Ask a client that says nothing whether it is there. Called again and again."""
+        silent = self.loop.time() - self._heard_at
+        rest = self._bounds.keepalive_seconds - silent
+        if rest <= 0:
+            self._h2.ping(KEEPALIVE)
+            self._soon()
+            timeout = self._bounds.keepalive_timeout_seconds
+            self._later(timeout, partial(self._check_answer, self.loop.time()))
+        else:
+            self._later(rest, self._check_heard)
+        self._timers = [each for each in self._timers if each.when() > self.loop.time()]
+
+    def _check_answer(self, asked_at: float) -> None:
+        if self._heard_at < asked_at:
+            self._transport.abort()
+        else:
+            self._check_heard()
+
+    def leave(self) -> None:
+        """Have the client open no more calls; those that run go on.
+
+        First all that it may have sent is let in, and then what it has sent before it answered:
+        https://www.rfc-editor.org/rfc/rfc9113#section-6.8
+        """
+        if not self._is_leaving and not self._is_closed:
+            self._is_leaving = True
+            self._h2.ping(LEAVING)
+            self._flush()
+            self._transport.write(_goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
+            self._later(GOAWAY_SECONDS, self._refuse)
+
+    def _refuse(self) -> None:
+        if not self._is_refusing and not self._is_closed:
+            self._is_refusing = True
+            self._flush()
+            self._say_goodbye(ErrorCodes.NO_ERROR)
+            self._soon()
+
+    def _say_goodbye(self, code: ErrorCodes | int) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(_goaway(self._h2.highest_inbound_stream_id, code))
+
+    def _end(self, code: ErrorCodes | int) -> None:
+        """Something is wrong with all of it."""
+        self._say_goodbye(code)
+        self._close()
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self._lose_all()
+        self._transport.close()
+        self._later(LAST_SECONDS, self._transport.abort)
+
+    def cut_off(self) -> None:
+        """End what still runs, and the connection."""
+        for call in tuple(self.calls.values()):
+            if call.task is not None:
+                call.task.cancel()
+            call.set_code(grpc.StatusCode.UNAVAILABLE)
+            call.set_details("The service has stopped.")
+            call.finish()
+        self._flush()
+        self._end(ErrorCodes.NO_ERROR)
+
+
+def _h2() -> H2Connection:
+    """What knows the protocol, with our bounds; they are told in a greeting of our own: past
+    `MAX_CONCURRENT_STREAMS` h2 would end the connection, where one call is to be refused."""
+    config = H2Configuration(
+        client_side=False,
+        header_encoding=None,
+        validate_inbound_headers=False,  # metadata.py does, for one call and not for all
+        normalize_inbound_headers=False,
+        validate_outbound_headers=False,
+        normalize_outbound_headers=False,
+    )
+    h2 = H2Connection(config)
+    bounds: Any = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: LAST_STREAM,
+        SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
+        SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
+    }
+    h2.local_settings = Settings(client=False, initial_values=bounds)
+    h2.max_inbound_frame_size = FRAME_BYTES
+    h2.decoder.max_header_list_size = HEADERS_BYTES
+    h2.initiate_connection()
+    h2.clear_outbound_data_buffer()
+    return h2
+
+
+def _greeting(calls: int) -> bytes:
+    frame = SettingsFrame(0)
+    frame.settings = {
+        SettingsFrame.MAX_CONCURRENT_STREAMS: calls,
+        SettingsFrame.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
+        SettingsFrame.MAX_FRAME_SIZE: FRAME_BYTES,
+        SettingsFrame.MAX_HEADER_LIST_SIZE: LIST_BYTES,
+    }
+    return frame.serialize()
+
+
+def _goaway(last_stream: int, code: ErrorCodes | int) -> bytes:
+    # Not h2's: for it, the connection would be over.
+    return GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code)).serialize()

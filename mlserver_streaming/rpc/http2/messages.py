@@ -1,0 +1,126 @@
+"""Messages in a call's bytes: five bytes before each say whether it is packed, and how long. Pure.
+
+Nothing is cut before somebody asks for it, so bytes that nobody reads cost no work.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterable
+
+import grpc
+
+from ...tensors.steps import COPIED_BYTES, Steps, gathered
+from .metadata import BadCallError
+
+HEAD = struct.Struct(">?I")
+HEAD_BYTES = HEAD.size
+# zlib's names for the two packings. https://docs.python.org/3/library/zlib.html#zlib.decompressobj
+WINDOW_BITS = {"gzip": 31, "deflate": 15}
+INTERNAL, TOO_LARGE = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def framed(messages: Iterable[bytes]) -> list[bytes]:
+    """Messages, each behind its head."""
+    return [part for message in messages for part in (HEAD.pack(False, len(message)), message)]
+
+
+class Inbox:
+    """What has come of one call, and is not read yet.
+
+    Args:
+        limit: bytes of one message, unpacked too.
+        encoding: how packed messages are: `identity`, `gzip`, `deflate`.
+
+    Attributes:
+        held: bytes in it.
+    """
+
+    def __init__(self, limit: int, encoding: str):
+        self.held = 0
+        self._limit = limit
+        self._encoding = encoding
+        self._chunks: deque[bytes | memoryview] = deque()
+        self._head: tuple[bool, int] | None = None
+
+    def put(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self.held += len(data)
+
+    def take(self) -> Steps[bytes] | bytes | None:
+        """The next message, a large or packed one in steps; None where it is not whole yet.
+
+        Raises:
+            BadCallError: it is larger than a message may be, or none; in a step, too.
+        """
+        if self._head is None:
+            if self.held < HEAD_BYTES:
+                return None
+            head = b"".join(self._cut(HEAD_BYTES))
+            packed, size = head[0], int.from_bytes(head[1:])
+            if packed > 1:
+                raise BadCallError(INTERNAL, "The call's bytes are no messages.")
+            self._check(size)
+            self._head = bool(packed), size
+        packed, size = self._head
+        if self.held < size:
+            return None
+        self._head = None
+        parts = self._cut(size)
+        if packed:
+            return self._unpacked(parts)
+        if size > COPIED_BYTES:
+            return gathered(parts)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no message has begun."""
+        return self._head is None and not self.held
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise BadCallError(
+                TOO_LARGE, f"A message may have {self._limit} bytes, and this one has more."
+            )
+
+    def _cut(self, size: int) -> list[bytes | memoryview]:
+        self.held -= size
+        parts: list[bytes | memoryview] = []
+        while size:
+            chunk = self._chunks.popleft()
+            if len(chunk) > size:
+                view = memoryview(chunk)
+                self._chunks.appendleft(view[size:])
+                chunk = view[:size]
+            parts.append(chunk)
+            size -= len(chunk)
+        return parts
+
+    def _unpacked(self, parts: list[bytes | memoryview]) -> Steps[bytes]:
+        if self._encoding not in WINDOW_BITS:
+            raise BadCallError(INTERNAL, "A message is packed, and nothing says how.")
+        reader = zlib.decompressobj(WINDOW_BITS[self._encoding])
+        found, size = [], 0
+        try:
+            for part in parts:
+                data: bytes | memoryview = part
+                while data and not reader.eof:
+                    found.append(reader.decompress(data, COPIED_BYTES))
+                    size += len(found[-1])
+                    self._check(size)
+                    data = reader.unconsumed_tail
+                    yield
+            # What zlib holds back of a packing that is larger unpacked than one step.
+            while not reader.eof and (more := reader.decompress(b"", COPIED_BYTES)):
+                found.append(more)
+                size += len(more)
+                self._check(size)
+                yield
+        except zlib.error:
+            raise BadCallError(INTERNAL, "A message cannot be unpacked.") from None
+        if not reader.eof:
+            raise BadCallError(INTERNAL, "A packed message ends early.")
+        return (yield from gathered(found))

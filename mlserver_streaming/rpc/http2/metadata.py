@@ -1,0 +1,152 @@
+"""A call's headers, as gRPC has them on HTTP/2. Pure.
+
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import grpc
+
+Fields = list[tuple[bytes, bytes]]
+Field = tuple[str, str | bytes]
+Metadata = tuple[Field, ...]
+
+TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+NAME = re.compile(rb"[0-9a-z!#$%&'*+.^_`|~-]+")
+# The protocol's own, of which no handler hears; and those that HTTP/2 forbids.
+# https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
+OWN = {b"te", b"content-type", b"content-length", b"grpc-timeout", b"grpc-encoding"}
+OWN.add(b"grpc-accept-encoding")
+OF_CONNECTIONS = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding"}
+OF_CONNECTIONS.add(b"upgrade")
+PSEUDO = {b":method", b":path", b":scheme", b":authority"}
+# What a list of headers may have, counted as HTTP/2 does: 32 bytes a header beside its text.
+LIST_BYTES, FIELD_BYTES = 16 * 1024, 32
+
+OPENING: Fields = [
+    (b":status", b"200"),
+    (b"content-type", b"application/grpc"),
+    (b"grpc-accept-encoding", b"identity, deflate, gzip"),
+]
+PLAIN_TEXT = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+
+class NoCallError(Exception):
+    """It is no gRPC; `status` is HTTP's."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
+
+
+class BadCallError(Exception):
+    """A call that cannot be answered, with its status."""
+
+    def __init__(self, code: grpc.StatusCode, details: str):
+        super().__init__(details)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a call's headers say. `timeout` in seconds."""
+
+    method: str
+    metadata: Metadata
+    timeout: float | None
+    encoding: str
+
+
+def read(fields: Iterable[tuple[bytes, bytes]]) -> Asked:
+    """A request's headers.
+
+    Raises:
+        NoCallError: it is no call of gRPC's.
+        BadCallError: it is one that cannot be answered.
+    """
+    own: dict[bytes, bytes] = {}
+    given: list[Field] = []
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value) + FIELD_BYTES
+        if name in PSEUDO:
+            if given or name in own:
+                raise NoCallError(400)
+            own[name] = value
+        elif name in OWN:
+            own[name] = value
+        elif name in OF_CONNECTIONS or not NAME.fullmatch(name):
+            raise NoCallError(400)
+        elif name.endswith(b"-bin"):
+            given += ((name.decode(), each) for each in _binary(value))
+        else:
+            given.append((name.decode(), _text(value)))
+    if size > LIST_BYTES:
+        raise BadCallError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"The call's metadata has more than {LIST_BYTES} bytes; send less.",
+        )
+    if not own.get(b":path", b"").startswith(b"/") or b":method" not in own:
+        raise NoCallError(400)
+    if own[b":method"] != b"POST":
+        raise NoCallError(405)
+    kind = own.get(b"content-type", b"")
+    if not kind.startswith(b"application/grpc") or kind[16:17] not in (b"", b"+", b";"):
+        raise NoCallError(415)
+    timeout = _seconds(own[b"grpc-timeout"]) if b"grpc-timeout" in own else None
+    encoding = own.get(b"grpc-encoding", b"identity").decode("latin-1")
+    return Asked(own[b":path"].decode("latin-1"), tuple(given), timeout, encoding)
+
+
+def _binary(value: bytes) -> list[bytes]:
+    try:
+        return [b64decode(part + b"=" * (-len(part) % 4)) for part in value.split(b",")]
+    except Base64Error:
+        raise NoCallError(400) from None
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _seconds(value: bytes) -> float:
+    found = TIMEOUT.fullmatch(value)
+    if found is None:
+        raise BadCallError(grpc.StatusCode.INTERNAL, "The call's grpc-timeout cannot be read.")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def encode(metadata: Iterable[Field]) -> Fields:
+    """Metadata as headers. What may not stand in one becomes a question mark."""
+    return [
+        (name.lower().encode("ascii", "replace"), _value(name, value)) for name, value in metadata
+    ]
+
+
+def _value(name: str, value: str | bytes) -> bytes:
+    if name.endswith("-bin"):
+        return b64encode(value if isinstance(value, bytes) else value.encode()).rstrip(b"=")
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if text.isascii() and text.isprintable():
+        return text.strip().encode()
+    return "".join(each if " " <= each <= "~" else "?" for each in text).strip().encode()
+
+
+def trailers(code: grpc.StatusCode, details: str, metadata: Iterable[Field]) -> Fields:
+    """What ends a call."""
+    number: int = code.value[0]
+    found = [(b"grpc-status", b"%d" % number)]
+    if details:
+        found.append((b"grpc-message", quote(details, safe=PLAIN_TEXT, errors="replace").encode()))
+    return found + encode(metadata)

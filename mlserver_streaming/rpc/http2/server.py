@@ -1,0 +1,180 @@
+"""The server: its ports, its handlers and interceptors, its start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from ...access.tls import Certificates
+from .answering import Find, chained
+from .connection import BEGIN_SECONDS, Connection
+
+BACKLOG = 1024
+# After the last status, until it is on its way.
+LINGER_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is allowed, in the options' names for grpc.aio.
+
+    Attributes:
+        message_bytes: of one message of a client.
+        calls: of one connection at once; all connections have eight times as many.
+        age_seconds: how old a connection may become before its client is sent away; None: any.
+        age_grace_seconds: what its calls get then.
+    """
+
+    message_bytes: int
+    calls: int
+    keepalive_seconds: float
+    keepalive_timeout_seconds: float
+    age_seconds: float | None = None
+    age_grace_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, options: Sequence[tuple[str, Any]]) -> Bounds:
+        given = dict(options)
+        age = given.get("grpc.max_connection_age_ms")
+        return cls(
+            message_bytes=given["grpc.max_receive_message_length"],
+            calls=given["grpc.max_concurrent_streams"],
+            keepalive_seconds=given["grpc.keepalive_time_ms"] / 1000,
+            keepalive_timeout_seconds=given["grpc.keepalive_timeout_ms"] / 1000,
+            age_seconds=None if age is None else age / 1000,
+            age_grace_seconds=given.get("grpc.max_connection_age_grace_ms", 0) / 1000,
+        )
+
+
+class Http2Server(grpc.aio.Server):
+    """As `grpc.aio.server` gives one.
+
+    Args:
+        certificates: what ports listen with; None without TLS.
+    """
+
+    def __init__(
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        options: Sequence[tuple[str, Any]],
+        certificates: Certificates | None,
+    ):
+        self.bounds = Bounds.of(options)
+        self.connections: set[Connection] = set()
+        self.running = 0
+        self.find: Find = chained(interceptors, self._find)
+        self._certificates = certificates
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._registered: dict[str, Any] = {}
+        self._ports: list[socket.socket] = []
+        self._listening: list[asyncio.Server] = []
+        self._ended = asyncio.Event()
+        self._is_idle = asyncio.Event()
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        self._handlers += handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        self._registered |= {f"/{service}/{name}": each for name, each in handlers.items()}
+
+    async def _find(self, details: Any) -> Any:
+        found = self._registered.get(details.method)
+        if found is not None:
+            return found
+        for handler in self._handlers:
+            found = handler.service(details)
+            if found is not None:
+                return found
+        return None
+
+    def add_insecure_port(self, address: str) -> int:
+        """Take a port; nobody is let in before `start`.
+
+        Raises:
+            RuntimeError: it is taken, or the address is none.
+        """
+        host, _, port = address.rpartition(":")
+        try:
+            found = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, kind, protocol, _, name = found[0]
+            taken = socket.socket(family, kind, protocol)
+            self._ports.append(taken)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # As gRPC does: `[::]` is IPv4 too.
+                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            taken.bind(name)
+            taken.listen(BACKLOG)
+            taken.setblocking(False)
+        except OSError as error:
+            raise RuntimeError(f"cannot listen on {address}: {error.strerror}") from error
+        bound: int = taken.getsockname()[1]
+        return bound
+
+    def add_secure_port(self, address: str, credentials: Any = None) -> int:
+        """The same: the certificates are the server's."""
+        return self.add_insecure_port(address)
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {}
+        if self._certificates is not None:
+            tls = {
+                "ssl": self._certificates.context(http2=True),
+                "ssl_handshake_timeout": BEGIN_SECONDS,
+            }
+        for port in self._ports:
+            listening = await loop.create_server(
+                lambda: Connection(self), sock=port, backlog=BACKLOG, **tls
+            )
+            self._listening.append(listening)
+
+    async def stop(self, grace: float | None) -> None:
+        """Let nobody in any more, and what runs go on for so many seconds; then end it."""
+        for listening in self._listening:
+            listening.close()
+        for port in self._ports:
+            port.close()
+        if self._ended.is_set():
+            return
+        for connection in tuple(self.connections):
+            connection.leave()
+        try:
+            async with asyncio.timeout(grace or 0):
+                while self.running:
+                    self._is_idle.clear()
+                    await self._is_idle.wait()
+        except TimeoutError:
+            pass
+        for connection in tuple(self.connections):
+            connection.cut_off()
+        await asyncio.sleep(LINGER_SECONDS)
+        self._ended.set()
+
+    async def wait_for_termination(  # the base class's
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def has_room(self, connection: Connection) -> bool:
+        """Whether a connection may have another call."""
+        calls = self.bounds.calls
+        return len(connection.calls) < calls and self.running < 8 * calls
+
+    def look(self) -> None:
+        """A call is gone."""
+        if not self.running:
+            self._is_idle.set()
