@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import grpc
 
@@ -17,13 +17,26 @@ from ...streams.turns import in_turns
 from .messages import Inbox, framed
 from .metadata import OPENING, Asked, BadCallError, Fields, Metadata, encode, trailers
 
-if TYPE_CHECKING:
-    from .connection import Connection
-
 Code = grpc.StatusCode
 # What a call may have come and not read, and ready and not sent, before it waits.
 WINDOW_BYTES = 256 * 1024
 READY_BYTES = 64 * 1024
+
+
+class Wire(Protocol):
+    """What a call needs of its connection."""
+
+    loop: asyncio.AbstractEventLoop
+    peer: str
+
+    def has_ready(self, call: Call) -> None:
+        """The call has something to send."""
+
+    def grant(self, call: Call, size: int) -> None:
+        """Let the call's client send so many bytes more."""
+
+    def give_up(self, call: Call) -> None:
+        """The call is over, whether or not its client takes what is ready."""
 
 
 class Call:
@@ -37,7 +50,7 @@ class Call:
         is_asked: whether its client has said everything.
     """
 
-    def __init__(self, connection: Connection, stream: int, asked: Asked, limit: int):
+    def __init__(self, connection: Wire, stream: int, asked: Asked, limit: int):
         self.stream = stream
         self.method, self.encoding = asked.method, asked.encoding
         self.opening: Fields | None = None

@@ -7,7 +7,7 @@ import random
 from collections import deque
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import grpc
 from h2.config import H2Configuration
@@ -29,14 +29,12 @@ from hyperframe.frame import GoAwayFrame, SettingsFrame
 
 from ...streams.turns import TURN_SECONDS, in_turns
 from ...tensors.steps import Steps
-from .answering import answer
+from .answering import Find, answer
 from .call import WINDOW_BYTES, Call
 from .frames import FRAME_BYTES, HEADERS_BYTES, AbuseError, Frames
 from .metadata import LIST_BYTES, OPENING, BadCallError, Fields, NoCallError, read, trailers
 from .peer import named
-
-if TYPE_CHECKING:
-    from .server import Http2Server
+from .running import Running
 
 # Calls' windows bound what is held; the connection's is there to be large enough for all.
 CONNECTION_BYTES = 16 * 1024 * 1024
@@ -58,12 +56,13 @@ class Connection(asyncio.Protocol):
         peer: its address, as gRPC writes one.
     """
 
-    def __init__(self, server: Http2Server):
+    def __init__(self, running: Running, find: Find):
         self.loop = asyncio.get_running_loop()
         self.peer = ""
         self.calls: dict[int, Call] = {}
-        self._server = server
-        self._bounds = server.bounds
+        self._running = running
+        self._bounds = running.bounds
+        self._find = find
         self._frames = Frames()
         self._h2 = _h2()
         self._ready: deque[Call] = deque()
@@ -80,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(HELD_BYTES)
         self.peer = named(transport.get_extra_info("peername"))
-        self._server.connections.add(self)
+        self._running.connections.add(self)
         self._transport.write(_greeting(self._bounds.calls))
         self._h2.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
         self._flush()
@@ -120,7 +119,7 @@ class Connection(asyncio.Protocol):
             timer.cancel()
         if self._reading is not None:
             self._reading.cancel()
-        self._server.connections.discard(self)
+        self._running.connections.discard(self)
         self._lose_all()
 
     # What comes.
@@ -180,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, event: RequestReceived) -> None:
         stream, is_whole = event.stream_id, event.stream_ended is not None
-        if self._is_refusing or not self._server.has_room(self):
+        if self._is_refusing or not self._running.has_room(len(self.calls)):
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             return
         try:
@@ -191,10 +190,10 @@ class Connection(asyncio.Protocol):
             self._say(stream, OPENING + trailers(error.code, str(error), ()), is_whole)
         else:
             call = self.calls[stream] = Call(self, stream, asked, self._bounds.message_bytes)
-            self._server.running += 1
+            self._running.enter()
             if is_whole:
                 call.end_requests()
-            call.task = self.loop.create_task(answer(call, self._server.find))
+            call.task = self.loop.create_task(answer(call, self._find))
 
     def _say(self, stream: int, fields: Fields, is_whole: bool) -> None:
         """The last words to a stream. What its client still says is not heard."""
@@ -292,9 +291,8 @@ class Connection(asyncio.Protocol):
         """A call is gone."""
         call = self.calls.pop(stream, None)
         if call is not None:
-            self._server.running -= 1
             call.gone()
-            self._server.look()
+            self._running.leave()
 
     def _lose_all(self) -> None:
         for stream in tuple(self.calls):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -13,42 +13,11 @@ import grpc
 from ...access.tls import Certificates
 from .answering import Find, chained
 from .connection import BEGIN_SECONDS, Connection
+from .running import Bounds, Running
 
 BACKLOG = 1024
 # After the last status, until it is on its way.
 LINGER_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What is allowed, in the options' names for grpc.aio.
-
-    Attributes:
-        message_bytes: of one message of a client.
-        calls: of one connection at once; all connections have eight times as many.
-        age_seconds: how old a connection may become before its client is sent away; None: any.
-        age_grace_seconds: what its calls get then.
-    """
-
-    message_bytes: int
-    calls: int
-    keepalive_seconds: float
-    keepalive_timeout_seconds: float
-    age_seconds: float | None = None
-    age_grace_seconds: float = 0.0
-
-    @classmethod
-    def of(cls, options: Sequence[tuple[str, Any]]) -> Bounds:
-        given = dict(options)
-        age = given.get("grpc.max_connection_age_ms")
-        return cls(
-            message_bytes=given["grpc.max_receive_message_length"],
-            calls=given["grpc.max_concurrent_streams"],
-            keepalive_seconds=given["grpc.keepalive_time_ms"] / 1000,
-            keepalive_timeout_seconds=given["grpc.keepalive_timeout_ms"] / 1000,
-            age_seconds=None if age is None else age / 1000,
-            age_grace_seconds=given.get("grpc.max_connection_age_grace_ms", 0) / 1000,
-        )
 
 
 class Http2Server(grpc.aio.Server):
@@ -64,17 +33,14 @@ class Http2Server(grpc.aio.Server):
         options: Sequence[tuple[str, Any]],
         certificates: Certificates | None,
     ):
-        self.bounds = Bounds.of(options)
-        self.connections: set[Connection] = set()
-        self.running = 0
-        self.find: Find = chained(interceptors, self._find)
+        self._running = Running(Bounds.of(options))
+        self._find: Find = chained(interceptors, self._handler)
         self._certificates = certificates
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._registered: dict[str, Any] = {}
         self._ports: list[socket.socket] = []
         self._listening: list[asyncio.Server] = []
         self._ended = asyncio.Event()
-        self._is_idle = asyncio.Event()
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         self._handlers += handlers
@@ -82,7 +48,7 @@ class Http2Server(grpc.aio.Server):
     def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
         self._registered |= {f"/{service}/{name}": each for name, each in handlers.items()}
 
-    async def _find(self, details: Any) -> Any:
+    async def _handler(self, details: Any) -> Any:
         found = self._registered.get(details.method)
         if found is not None:
             return found
@@ -132,7 +98,7 @@ class Http2Server(grpc.aio.Server):
             }
         for port in self._ports:
             listening = await loop.create_server(
-                lambda: Connection(self), sock=port, backlog=BACKLOG, **tls
+                lambda: Connection(self._running, self._find), sock=port, backlog=BACKLOG, **tls
             )
             self._listening.append(listening)
 
@@ -144,16 +110,12 @@ class Http2Server(grpc.aio.Server):
             port.close()
         if self._ended.is_set():
             return
-        for connection in tuple(self.connections):
+        for connection in tuple(self._running.connections):
             connection.leave()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(grace or 0):
-                while self.running:
-                    self._is_idle.clear()
-                    await self._is_idle.wait()
-        except TimeoutError:
-            pass
-        for connection in tuple(self.connections):
+                await self._running.until_idle()
+        for connection in tuple(self._running.connections):
             connection.cut_off()
         await asyncio.sleep(LINGER_SECONDS)
         self._ended.set()
@@ -168,13 +130,3 @@ class Http2Server(grpc.aio.Server):
         except TimeoutError:
             return False
         return True
-
-    def has_room(self, connection: Connection) -> bool:
-        """Whether a connection may have another call."""
-        calls = self.bounds.calls
-        return len(connection.calls) < calls and self.running < 8 * calls
-
-    def look(self) -> None:
-        """A call is gone."""
-        if not self.running:
-            self._is_idle.set()

@@ -1,0 +1,71 @@
+"""What runs in one server, and what is allowed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Of all connections, for each call that one may have.
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is allowed, by grpc.aio's options.
+
+    Attributes:
+        message_bytes: of one message of a client.
+        calls: of one connection at once.
+        age_seconds: how old a connection may become before its client is sent away; None: any.
+        age_grace_seconds: what its calls get then.
+    """
+
+    message_bytes: int
+    calls: int
+    keepalive_seconds: float
+    keepalive_timeout_seconds: float
+    age_seconds: float | None = None
+    age_grace_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, options: Sequence[tuple[str, Any]]) -> Bounds:
+        given = dict(options)
+        age = given.get("grpc.max_connection_age_ms")
+        return cls(
+            message_bytes=given["grpc.max_receive_message_length"],
+            calls=given["grpc.max_concurrent_streams"],
+            keepalive_seconds=given["grpc.keepalive_time_ms"] / 1000,
+            keepalive_timeout_seconds=given["grpc.keepalive_timeout_ms"] / 1000,
+            age_seconds=None if age is None else age / 1000,
+            age_grace_seconds=given.get("grpc.max_connection_age_grace_ms", 0) / 1000,
+        )
+
+
+class Running:
+    """The connections of a server, and how many calls all of them have."""
+
+    def __init__(self, bounds: Bounds):
+        self.bounds = bounds
+        self.connections: set[Any] = set()
+        self._calls = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    def has_room(self, calls: int) -> bool:
+        """Whether a connection that has so many calls may have another."""
+        most = self.bounds.calls
+        return calls < most and self._calls < CONNECTIONS * most
+
+    def enter(self) -> None:
+        self._calls += 1
+        self._is_idle.clear()
+
+    def leave(self) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._is_idle.set()
+
+    async def until_idle(self) -> None:
+        await self._is_idle.wait()
