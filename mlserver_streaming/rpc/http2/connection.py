@@ -26,6 +26,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame, SettingsFrame
+from mlserver.logging import logger
 
 from ...streams.turns import TURN_SECONDS, in_turns
 from ...tensors.steps import Steps
@@ -45,6 +46,7 @@ HELD_BYTES, CONTROL_BYTES, ROUND_BYTES = 64 * 1024, 256 * 1024, 256 * 1024
 # How long a client may take to say that it speaks HTTP/2; to take our last words; and to answer
 # that it knows that we go.
 BEGIN_SECONDS, LAST_SECONDS, GOAWAY_SECONDS = 20.0, 5.0, 1.0
+TABLE_BYTES = 4096
 KEEPALIVE, LEAVING = b"keepaliv", b"leaving."
 LAST_STREAM = 2**31 - 1
 
@@ -150,6 +152,9 @@ class Connection(asyncio.Protocol):
             self._end(error.code)
         except ProtocolError as error:
             self._end(error.error_code)
+        except Exception:
+            logger.exception("gRPC: a connection failed.")
+            self._end(ErrorCodes.INTERNAL_ERROR)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -173,6 +178,9 @@ class Connection(asyncio.Protocol):
             case WindowUpdated():
                 self._go_on(event.stream_id)
             case RemoteSettingsChanged():
+                # Of the headers that we send: the client may want all remembered, we do not.
+                encoder = self._h2.encoder
+                encoder.header_table_size = min(encoder.header_table_size, TABLE_BYTES)
                 self._go_on(0)
             case PingAckReceived() if event.ping_data == LEAVING:
                 self._refuse()
@@ -243,7 +251,11 @@ class Connection(asyncio.Protocol):
         self._is_due = False
         if self._is_closed:
             return
-        self._send_ready()
+        try:
+            self._send_ready()
+        except ProtocolError as error:
+            self._end(error.error_code)
+            return
         if data := self._h2.data_to_send():
             self._transport.write(data)
         if self._transport.get_write_buffer_size() > CONTROL_BYTES and not self._is_deaf:

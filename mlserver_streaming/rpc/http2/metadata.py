@@ -10,13 +10,22 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 import grpc
 
 Fields = list[tuple[bytes, bytes]]
-Field = tuple[str, str | bytes]
-Metadata = tuple[Field, ...]
+
+
+class Field(NamedTuple):
+    """A piece of metadata, as handlers and interceptors get it."""
+
+    key: str
+    value: str | bytes
+
+
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -86,9 +95,9 @@ def read(fields: Iterable[tuple[bytes, bytes]]) -> Asked:
         elif name in OF_CONNECTIONS or not NAME.fullmatch(name):
             raise NoCallError(400)
         elif name.endswith(b"-bin"):
-            given += ((name.decode(), each) for each in _binary(value))
+            given += (Field(name.decode(), each) for each in _binary(value))
         else:
-            given.append((name.decode(), _text(value)))
+            given.append(Field(name.decode(), _text(value)))
     if size > LIST_BYTES:
         raise BadCallError(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -108,7 +117,9 @@ def read(fields: Iterable[tuple[bytes, bytes]]) -> Asked:
 
 def _binary(value: bytes) -> list[bytes]:
     try:
-        return [b64decode(part + b"=" * (-len(part) % 4)) for part in value.split(b",")]
+        return [
+            b64decode(part + b"=" * (-len(part) % 4), validate=True) for part in value.split(b",")
+        ]
     except Base64Error:
         raise NoCallError(400) from None
 
@@ -127,7 +138,7 @@ def _seconds(value: bytes) -> float:
     return int(found[1]) * SECONDS[found[2]]
 
 
-def encode(metadata: Iterable[Field]) -> Fields:
+def encode(metadata: Iterable[tuple[str, str | bytes]]) -> Fields:
     """Metadata as headers. What may not stand in one becomes a question mark."""
     return [
         (name.lower().encode("ascii", "replace"), _value(name, value)) for name, value in metadata
@@ -143,7 +154,9 @@ def _value(name: str, value: str | bytes) -> bytes:
     return "".join(each if " " <= each <= "~" else "?" for each in text).strip().encode()
 
 
-def trailers(code: grpc.StatusCode, details: str, metadata: Iterable[Field]) -> Fields:
+def trailers(
+    code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]]
+) -> Fields:
     """What ends a call."""
     number: int = code.value[0]
     found = [(b"grpc-status", b"%d" % number)]

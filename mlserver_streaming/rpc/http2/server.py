@@ -71,7 +71,9 @@ class Http2Server(grpc.aio.Server):
             )
             family, kind, protocol, _, name = found[0]
             taken = socket.socket(family, kind, protocol)
-            self._ports.append(taken)
+        except OSError as error:
+            raise RuntimeError(f"cannot listen on {address}: {error.strerror}") from error
+        try:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 # As gRPC does: `[::]` is IPv4 too.
@@ -80,7 +82,9 @@ class Http2Server(grpc.aio.Server):
             taken.listen(BACKLOG)
             taken.setblocking(False)
         except OSError as error:
+            taken.close()
             raise RuntimeError(f"cannot listen on {address}: {error.strerror}") from error
+        self._ports.append(taken)
         bound: int = taken.getsockname()[1]
         return bound
 

@@ -1,0 +1,86 @@
+"""Messages cut from bytes, whatever the pieces they come in."""
+
+import gzip
+import zlib
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from mlserver_streaming.rpc.http2.messages import Inbox, framed
+from mlserver_streaming.rpc.http2.metadata import BadCallError
+from mlserver_streaming.tensors.steps import finish
+
+LIMIT = 1 << 20
+
+
+def packed(data: bytes) -> bytes:
+    return b"\1" + len(data).to_bytes(4) + data
+
+
+def taken(inbox: Inbox) -> bytes | None:
+    found = inbox.take()
+    return found if found is None or isinstance(found, bytes) else finish(found)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000, 10**6])
+def test_in_pieces(size: int) -> None:
+    messages = [b"", b"a", b"b" * 300, b"c" * 50_000]
+    whole = b"".join(framed(messages))
+    inbox, found = Inbox(LIMIT, "identity"), []
+    for at in range(0, len(whole), size):
+        inbox.put(whole[at : at + size])
+        while (message := taken(inbox)) is not None:
+            found.append(message)
+    assert found == messages
+    assert inbox.is_empty and inbox.held == 0
+
+
+def test_a_half_is_not_empty() -> None:
+    inbox = Inbox(LIMIT, "identity")
+    inbox.put(b"\0\0\0\0\2a")
+    assert taken(inbox) is None
+    assert not inbox.is_empty
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_packed(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    message = bytes(range(256)) * 3000  # more than a step takes
+    inbox = Inbox(LIMIT, encoding)
+    inbox.put(packed(pack(message)) + b"".join(framed([b"plain"])))
+    assert [taken(inbox), taken(inbox)] == [message, b"plain"]
+
+
+def code_of(inbox: Inbox) -> grpc.StatusCode:
+    with pytest.raises(BadCallError) as caught:
+        taken(inbox)
+    return caught.value.code
+
+
+def test_one_that_is_too_large_is_refused_before_it_comes() -> None:
+    inbox = Inbox(LIMIT, "identity")
+    inbox.put(b"\0" + (LIMIT + 1).to_bytes(4))
+    assert code_of(inbox) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_one_that_is_too_large_unpacked() -> None:
+    inbox = Inbox(LIMIT, "gzip")
+    inbox.put(packed(gzip.compress(bytes(5 * LIMIT))))
+    assert code_of(inbox) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("identity", packed(b"abc")),
+        ("gzip", packed(b"abc")),
+        ("gzip", packed(gzip.compress(b"abc")[:-9])),
+        ("identity", b"\2\0\0\0\0"),
+    ],
+)
+def test_what_is_no_message(encoding: str, data: bytes) -> None:
+    inbox = Inbox(LIMIT, encoding)
+    inbox.put(data)
+    assert code_of(inbox) is grpc.StatusCode.INTERNAL
