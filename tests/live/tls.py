@@ -38,7 +38,8 @@ class TlsService:
                     "certificate": "tls/server.pem",
                     "key": "tls/server.key",
                     "client_ca": "tls/ca.pem" if mutual else None,
-                }
+                },
+                **settings.pop("streaming", {}),
             },
             **settings,
         )
