@@ -6,7 +6,6 @@ It knows nothing of frames: the connection gives it what came, and takes what is
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Any, NoReturn, Protocol
@@ -16,14 +15,13 @@ import grpc
 from ...streams.turns import in_turns
 from .messages import Inbox, framed
 from .metadata import OPENING, Asked, BadCallError, Fields, Metadata, encode, trailers
+from .outgoing import Outgoing
+from .wire import WINDOW_BYTES
 
 Code = grpc.StatusCode
-# What a call may have come and not read, and ready and not sent, before it waits.
-WINDOW_BYTES = 256 * 1024
-READY_BYTES = 64 * 1024
 
 
-class Wire(Protocol):
+class Connected(Protocol):
     """What a call needs of its connection."""
 
     loop: asyncio.AbstractEventLoop
@@ -50,12 +48,11 @@ class Call:
         is_asked: whether its client has said everything.
     """
 
-    def __init__(self, connection: Wire, stream: int, asked: Asked, limit: int):
+    def __init__(self, connection: Connected, stream: int, asked: Asked, limit: int):
         self.stream = stream
         self.method, self.encoding = asked.method, asked.encoding
         self.opening: Fields | None = None
-        self.ready: deque[bytes | memoryview] = deque()
-        self.ready_bytes = 0
+        self.ready = Outgoing()
         self.closing: Fields | None = None
         self.is_begun = self.is_over = self.is_asked = self.is_queued = False
         self.task: asyncio.Task[None] | None = None
@@ -64,9 +61,8 @@ class Call:
         self._connection = connection
         self._metadata = asked.metadata
         self._inbox = Inbox(limit, asked.encoding)
-        self._owed = 0
+        self._window = WINDOW_BYTES
         self._coming: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
         self._code: Any = 0
         self._details = ""
         self._trailing: Metadata = ()
@@ -134,8 +130,9 @@ class Call:
         Args:
             size: of it with its padding, as the window counts it.
         """
-        self._owed += size
-        self._inbox.put(data)
+        self._window -= size
+        if data:
+            self._inbox.put(data)
         self._wake()
 
     def end_requests(self) -> None:
@@ -159,8 +156,8 @@ class Call:
                     if not self._inbox.is_empty:
                         raise BadCallError(Code.INTERNAL, "The call's last message ends early.")
                     raise StopAsyncIteration
-                # Whoever waits has room: for as much as the message has.
-                self._grant(self._owed)
+                # Whoever waits has room for all that the message still lacks.
+                self._grant(max(WINDOW_BYTES, self._inbox.lacking))
                 self._coming = self._connection.loop.create_future()
                 try:
                     await self._coming
@@ -169,14 +166,15 @@ class Call:
             message = found if isinstance(found, bytes) else await in_turns(found)
         except BadCallError as error:
             await self.abort(error.code, str(error))
-        self._grant(self._owed - self._inbox.held)
+        self._grant(WINDOW_BYTES - self._inbox.held)
         return message if self.deserializer is None else self.deserializer(message)
 
-    def _grant(self, size: int) -> None:
-        """Let the client send so much more, a fourth of the window or nothing."""
-        if size >= WINDOW_BYTES // 4 and not (self.is_asked or self.is_over):
-            self._owed -= size
-            self._connection.grant(self, size)
+    def _grant(self, window: int) -> None:
+        """Let the client send up to so much; not each byte of it alone."""
+        more = window - self._window
+        if more >= WINDOW_BYTES // 4 and not (self.is_asked or self.is_over):
+            self._window += more
+            self._connection.grant(self, more)
 
     # What is sent.
 
@@ -193,51 +191,19 @@ class Call:
             raise grpc.aio.InternalError("The call is over.")
         self.write_now(messages)
         await asyncio.sleep(0)
-        while self.ready_bytes > READY_BYTES and not self.is_over:
-            self._room = self._connection.loop.create_future()
-            try:
-                await self._room
-            finally:
-                self._room = None
+        await self.ready.until_room()
 
     def write_now(self, messages: Iterable[Any]) -> None:
         if self.serializer is not None:
             messages = map(self.serializer, messages)
         if not self.is_begun:
             self._begin(())
-        parts = framed(messages)
-        self.ready += parts
-        self.ready_bytes += sum(map(len, parts))
+        self.ready.put(framed(messages))
         self._connection.has_ready(self)
 
     def _begin(self, metadata: Metadata) -> None:
         self.is_begun = True
         self.opening = OPENING + encode(metadata) if metadata else OPENING
-
-    def cut(self, size: int) -> bytes:
-        """Up to so many of the bytes that are ready."""
-        if self.ready_bytes <= size:
-            data = b"".join(self.ready)
-            self.ready.clear()
-        else:
-            parts, left = [], size
-            while left:
-                part = self.ready.popleft()
-                if len(part) > left:
-                    view = memoryview(part)
-                    self.ready.appendleft(view[left:])
-                    part = view[:left]
-                parts.append(part)
-                left -= len(part)
-            data = b"".join(parts)
-        self.ready_bytes -= len(data)
-        if self.ready_bytes <= READY_BYTES:
-            self._let_write()
-        return data
-
-    def _let_write(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
 
     # How it ends.
 
@@ -257,10 +223,8 @@ class Call:
         """There is nobody any more, or nothing left to send."""
         self.is_over = True
         self.ready.clear()
-        self.ready_bytes = 0
         if self._expiry is not None:
             self._expiry.cancel()
-        self._let_write()
         if self.task is not None and not self.task.done():
             self.task.cancel()
         left, self._left = self._left, []

@@ -10,8 +10,6 @@ from time import monotonic
 from typing import Any, cast
 
 import grpc
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -24,31 +22,25 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame, SettingsFrame
 from mlserver.logging import logger
 
 from ...streams.turns import TURN_SECONDS, in_turns
 from ...tensors.steps import Steps
 from .answering import Find, answer
-from .call import WINDOW_BYTES, Call
-from .frames import FRAME_BYTES, HEADERS_BYTES, AbuseError, Frames
-from .metadata import LIST_BYTES, OPENING, BadCallError, Fields, NoCallError, read, trailers
+from .call import Call
+from .frames import AbuseError, Frames
+from .metadata import OPENING, BadCallError, Fields, NoCallError, read, trailers
 from .peer import named
 from .running import Running
+from .wire import CONNECTION_BYTES, LAST_STREAM, Wire, goaway, greeting
 
-# Calls' windows bound what is held; the connection's is there to be large enough for all.
-CONNECTION_BYTES = 16 * 1024 * 1024
-FIRST_WINDOW = 65_535
 # What the transport holds before calls wait; what it may hold of answers to frames that are no
 # calls' before nothing more is read; and what one round writes.
 HELD_BYTES, CONTROL_BYTES, ROUND_BYTES = 64 * 1024, 256 * 1024, 256 * 1024
 # How long a client may take to say that it speaks HTTP/2; to take our last words; and to answer
 # that it knows that we go.
 BEGIN_SECONDS, LAST_SECONDS, GOAWAY_SECONDS = 20.0, 5.0, 1.0
-TABLE_BYTES = 4096
 KEEPALIVE, LEAVING = b"keepaliv", b"leaving."
-LAST_STREAM = 2**31 - 1
 
 
 class Connection(asyncio.Protocol):
@@ -66,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._bounds = running.bounds
         self._find = find
         self._frames = Frames()
-        self._h2 = _h2()
+        self._h2 = Wire()
         self._ready: deque[Call] = deque()
         self._taken = 0
         self._reading: asyncio.Task[None] | None = None
@@ -82,8 +74,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(HELD_BYTES)
         self.peer = named(transport.get_extra_info("peername"))
         self._running.connections.add(self)
-        self._transport.write(_greeting(self._bounds.calls))
-        self._h2.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
+        self._transport.write(greeting(self._bounds.calls))
         self._flush()
         self._later(BEGIN_SECONDS, self._check_begun)
         self._later(self._bounds.keepalive_seconds, self._check_heard)
@@ -178,9 +169,7 @@ class Connection(asyncio.Protocol):
             case WindowUpdated():
                 self._go_on(event.stream_id)
             case RemoteSettingsChanged():
-                # Of the headers that we send: the client may want all remembered, we do not.
-                encoder = self._h2.encoder
-                encoder.header_table_size = min(encoder.header_table_size, TABLE_BYTES)
+                self._h2.bound_table()
                 self._go_on(0)
             case PingAckReceived() if event.ping_data == LEAVING:
                 self._refuse()
@@ -283,11 +272,9 @@ class Connection(asyncio.Protocol):
             call.opening = None
         if not call.ready:
             return 0
-        room = self._h2.local_flow_control_window(call.stream)
-        room = min(room, self._h2.max_outbound_frame_size)
-        if room <= 0:
+        if (room := self._h2.room(call.stream)) <= 0:
             return 0  # until its window grows
-        data = call.cut(room)
+        data = call.ready.cut(room)
         self._h2.send_data(call.stream, data)
         self._frames.idle.renew()
         if call.ready:
@@ -349,7 +336,7 @@ class Connection(asyncio.Protocol):
             self._is_leaving = True
             self._h2.ping(LEAVING)
             self._flush()
-            self._transport.write(_goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
+            self._transport.write(goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
             self._later(GOAWAY_SECONDS, self._refuse)
 
     def _refuse(self) -> None:
@@ -361,7 +348,7 @@ class Connection(asyncio.Protocol):
 
     def _say_goodbye(self, code: ErrorCodes | int) -> None:
         if not self._transport.is_closing():
-            self._transport.write(_goaway(self._h2.highest_inbound_stream_id, code))
+            self._transport.write(goaway(self._h2.highest_inbound_stream_id, code))
 
     def _end(self, code: ErrorCodes | int) -> None:
         """Something is wrong with all of it."""
@@ -384,44 +371,3 @@ class Connection(asyncio.Protocol):
             call.finish()
         self._flush()
         self._end(ErrorCodes.NO_ERROR)
-
-
-def _h2() -> H2Connection:
-    """What knows the protocol, with our bounds; they are told in a greeting of our own: past
-    `MAX_CONCURRENT_STREAMS` h2 would end the connection, where one call is to be refused."""
-    config = H2Configuration(
-        client_side=False,
-        header_encoding=None,
-        validate_inbound_headers=False,  # metadata.py does, for one call and not for all
-        normalize_inbound_headers=False,
-        validate_outbound_headers=False,
-        normalize_outbound_headers=False,
-    )
-    h2 = H2Connection(config)
-    bounds: Any = {
-        SettingCodes.MAX_CONCURRENT_STREAMS: LAST_STREAM,
-        SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
-        SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
-    }
-    h2.local_settings = Settings(client=False, initial_values=bounds)
-    h2.max_inbound_frame_size = FRAME_BYTES
-    h2.decoder.max_header_list_size = HEADERS_BYTES
-    h2.initiate_connection()
-    h2.clear_outbound_data_buffer()
-    return h2
-
-
-def _greeting(calls: int) -> bytes:
-    frame = SettingsFrame(0)
-    frame.settings = {
-        SettingsFrame.MAX_CONCURRENT_STREAMS: calls,
-        SettingsFrame.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
-        SettingsFrame.MAX_FRAME_SIZE: FRAME_BYTES,
-        SettingsFrame.MAX_HEADER_LIST_SIZE: LIST_BYTES,
-    }
-    return frame.serialize()
-
-
-def _goaway(last_stream: int, code: ErrorCodes | int) -> bytes:
-    # Not h2's: for it, the connection would be over.
-    return GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code)).serialize()

@@ -21,8 +21,8 @@ END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
 # A call's headers, packed: what they may have unpacked, and room for lists that are refused with
 # a status; and in how many frames.
 HEADERS_BYTES, HEADERS_FRAMES = 64 * 1024, 8
-# Calls that a client gives up: so many at once (all of a connection's, twice), and each second.
-RESETS, RESETS_A_SECOND = 1000, 100
+# Calls that a client gives up: so many at once (some times all of a connection), and a second.
+RESETS, RESETS_A_SECOND = 2000, 500
 # Frames that move nothing, before a call moves again: a client's pings measure its line.
 IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 1000, 100
 

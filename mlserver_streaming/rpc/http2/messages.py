@@ -17,6 +17,8 @@ from .metadata import BadCallError
 
 HEAD = struct.Struct(">?I")
 HEAD_BYTES = HEAD.size
+# Data that comes by the byte is gathered in pieces, which else had forty times its size.
+CHUNK_BYTES = 4096
 # zlib's names for the two packings. https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 INTERNAL, TOO_LARGE = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -42,12 +44,16 @@ class Inbox:
         self.held = 0
         self._limit = limit
         self._encoding = encoding
-        self._chunks: deque[bytes | memoryview] = deque()
+        self._chunks: deque[bytes | bytearray | memoryview] = deque()
         self._head: tuple[bool, int] | None = None
 
     def put(self, data: bytes) -> None:
-        self._chunks.append(data)
         self.held += len(data)
+        last = self._chunks[-1] if self._chunks else None
+        if isinstance(last, bytearray) and len(last) < CHUNK_BYTES:
+            last += data
+        else:
+            self._chunks.append(bytearray(data) if len(data) < CHUNK_BYTES // 8 else data)
 
     def take(self) -> Steps[bytes] | bytes | None:
         """The next message, a large or packed one in steps; None where it is not whole yet.
@@ -76,6 +82,11 @@ class Inbox:
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     @property
+    def lacking(self) -> int:
+        """Bytes that are yet to come of the message that has begun."""
+        return 0 if self._head is None else self._head[1] - self.held
+
+    @property
     def is_empty(self) -> bool:
         """Whether no message has begun."""
         return self._head is None and not self.held
@@ -91,12 +102,13 @@ class Inbox:
         parts: list[bytes | memoryview] = []
         while size:
             chunk = self._chunks.popleft()
-            if len(chunk) > size:
-                view = memoryview(chunk)
+            part = chunk if isinstance(chunk, bytes) else memoryview(chunk)
+            if len(part) > size:
+                view = memoryview(part)
                 self._chunks.appendleft(view[size:])
-                chunk = view[:size]
-            parts.append(chunk)
-            size -= len(chunk)
+                part = view[:size]
+            parts.append(part)
+            size -= len(part)
         return parts
 
     def _unpacked(self, parts: list[bytes | memoryview]) -> Steps[bytes]:

@@ -3,6 +3,7 @@
 import pytest
 from h2.errors import ErrorCodes
 
+from mlserver_streaming.rpc.http2 import frames as bounds
 from mlserver_streaming.rpc.http2.frames import (
     CONTINUATION,
     DATA,
@@ -75,7 +76,9 @@ def test_what_h2_need_not_know() -> None:
     ],
     ids=["resets", "pings", "settings", "empty data", "priorities", "windows", "unknown"],
 )
-def test_floods(flood: bytes, most: int) -> None:
+def test_floods(monkeypatch: pytest.MonkeyPatch, flood: bytes, most: int) -> None:
+    monkeypatch.setattr(bounds, "RESETS_A_SECOND", 0)
+    monkeypatch.setattr(bounds, "IDLE_FRAMES_A_SECOND", 0)
     frames = begun()
     frames.put(flood * (most * 2))
     with pytest.raises(AbuseError) as caught:

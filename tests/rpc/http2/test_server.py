@@ -14,12 +14,14 @@ from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 
 from mlserver_streaming.rpc.http2 import connection as of_connections
-from mlserver_streaming.rpc.http2.call import READY_BYTES, WINDOW_BYTES
-from mlserver_streaming.rpc.http2.connection import CONTROL_BYTES, LAST_STREAM, Connection
+from mlserver_streaming.rpc.http2 import frames
+from mlserver_streaming.rpc.http2.connection import CONTROL_BYTES, Connection
 from mlserver_streaming.rpc.http2.frames import IDLE_FRAMES, RESETS
 from mlserver_streaming.rpc.http2.metadata import LIST_BYTES
+from mlserver_streaming.rpc.http2.outgoing import READY_BYTES
 from mlserver_streaming.rpc.http2.running import Bounds, Running
 from mlserver_streaming.rpc.http2.server import Http2Server
+from mlserver_streaming.rpc.http2.wire import LAST_STREAM, WINDOW_BYTES
 from tests.live.http2 import (
     ACK,
     CALL,
@@ -365,7 +367,12 @@ def resets() -> bytes:
     ],
     ids=["resets", "pings", "settings", "headers without end", "HPACK", "data of no call"],
 )
-async def test_floods(start: Make, flood: bytes, code: ErrorCodes) -> None:
+async def test_floods(
+    start: Make, monkeypatch: pytest.MonkeyPatch, flood: bytes, code: ErrorCodes
+) -> None:
+    # However slow this machine is.
+    monkeypatch.setattr(frames, "RESETS_A_SECOND", 0)
+    monkeypatch.setattr(frames, "IDLE_FRAMES_A_SECOND", 0)
     _, _, port = await start()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(PREFACE + frame(SETTINGS_FRAME, 0, 0) + flood)

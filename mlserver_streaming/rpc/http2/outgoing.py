@@ -1,0 +1,63 @@
+"""What a call has to send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+# What may be ready and not sent before the call waits.
+READY_BYTES = 64 * 1024
+
+
+class Outgoing:
+    """Bytes that are ready, in order."""
+
+    def __init__(self) -> None:
+        self._parts: deque[bytes | memoryview] = deque()
+        self._size = 0
+        self._room: asyncio.Future[None] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def put(self, parts: list[bytes]) -> None:
+        self._parts += parts
+        self._size += sum(map(len, parts))
+
+    async def until_room(self) -> None:
+        """Wait while too much is ready."""
+        while self._size > READY_BYTES:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    def cut(self, size: int) -> bytes:
+        """Up to so many bytes."""
+        if self._size <= size:
+            data = b"".join(self._parts)
+            self._parts.clear()
+        else:
+            parts, left = [], size
+            while left:
+                part = self._parts.popleft()
+                if len(part) > left:
+                    view = memoryview(part)
+                    self._parts.appendleft(view[left:])
+                    part = view[:left]
+                parts.append(part)
+                left -= len(part)
+            data = b"".join(parts)
+        self._size -= len(data)
+        self._let_go_on()
+        return data
+
+    def clear(self) -> None:
+        self._parts.clear()
+        self._size = 0
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        if self._size <= READY_BYTES and self._room is not None and not self._room.done():
+            self._room.set_result(None)
