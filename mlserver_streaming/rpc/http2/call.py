@@ -62,7 +62,7 @@ class Call:
         self._metadata = asked.metadata
         self._inbox = Inbox(limit, asked.encoding)
         self._window = WINDOW_BYTES
-        self._coming: asyncio.Future[None] | None = None
+        self._coming = asyncio.Event()
         self._code: Any = 0
         self._details = ""
         self._trailing: Metadata = ()
@@ -113,6 +113,8 @@ class Call:
         self._left.append(callback)
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
+        if self.is_begun:
+            raise grpc.aio.UsageError("The initial metadata has been sent.")
         self._begin(metadata)
         self._connection.has_ready(self)
 
@@ -133,15 +135,11 @@ class Call:
         self._window -= size
         if data:
             self._inbox.put(data)
-        self._wake()
+        self._coming.set()
 
     def end_requests(self) -> None:
         self.is_asked = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._coming is not None and not self._coming.done():
-            self._coming.set_result(None)
+        self._coming.set()
 
     def __aiter__(self) -> Call:
         return self
@@ -158,11 +156,8 @@ class Call:
                     raise StopAsyncIteration
                 # Whoever waits has room for all that the message still lacks.
                 self._grant(max(WINDOW_BYTES, self._inbox.lacking))
-                self._coming = self._connection.loop.create_future()
-                try:
-                    await self._coming
-                finally:
-                    self._coming = None
+                self._coming.clear()
+                await self._coming.wait()
             message = found if isinstance(found, bytes) else await in_turns(found)
         except BadCallError as error:
             await self.abort(error.code, str(error))

@@ -135,6 +135,8 @@ class Connection(asyncio.Protocol):
     def _read(self) -> Steps[None]:
         try:
             for frame in self._frames:
+                if self._is_closed:
+                    return
                 for event in self._h2.receive_data(frame):
                     self._take(event)
                 self._soon()
@@ -336,18 +338,19 @@ class Connection(asyncio.Protocol):
             self._is_leaving = True
             self._h2.ping(LEAVING)
             self._flush()
-            self._transport.write(goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
-            self._later(GOAWAY_SECONDS, self._refuse)
+            if not self._is_closed:
+                self._transport.write(goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
+                self._later(GOAWAY_SECONDS, self._refuse)
 
     def _refuse(self) -> None:
         if not self._is_refusing and not self._is_closed:
-            self._is_refusing = True
             self._flush()
+            self._is_refusing = True
             self._say_goodbye(ErrorCodes.NO_ERROR)
             self._soon()
 
     def _say_goodbye(self, code: ErrorCodes | int) -> None:
-        if not self._transport.is_closing():
+        if not self._is_closed:
             self._transport.write(goaway(self._h2.highest_inbound_stream_id, code))
 
     def _end(self, code: ErrorCodes | int) -> None:
@@ -356,10 +359,11 @@ class Connection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
-        self._is_closed = True
-        self._lose_all()
-        self._transport.close()
-        self._later(LAST_SECONDS, self._transport.abort)
+        if not self._is_closed:
+            self._is_closed = True
+            self._lose_all()
+            self._transport.close()
+            self._later(LAST_SECONDS, self._transport.abort)
 
     def cut_off(self) -> None:
         """End what still runs, and the connection."""

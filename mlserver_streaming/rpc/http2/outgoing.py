@@ -15,7 +15,7 @@ class Outgoing:
     def __init__(self) -> None:
         self._parts: deque[bytes | memoryview] = deque()
         self._size = 0
-        self._room: asyncio.Future[None] | None = None
+        self._has_room = asyncio.Event()
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -27,11 +27,8 @@ class Outgoing:
     async def until_room(self) -> None:
         """Wait while too much is ready."""
         while self._size > READY_BYTES:
-            self._room = asyncio.get_running_loop().create_future()
-            try:
-                await self._room
-            finally:
-                self._room = None
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def cut(self, size: int) -> bytes:
         """Up to so many bytes."""
@@ -59,5 +56,5 @@ class Outgoing:
         self._let_go_on()
 
     def _let_go_on(self) -> None:
-        if self._size <= READY_BYTES and self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        if self._size <= READY_BYTES:
+            self._has_room.set()
