@@ -171,7 +171,6 @@ class Connection(asyncio.Protocol):
             case WindowUpdated():
                 self._go_on(event.stream_id)
             case RemoteSettingsChanged():
-                self._h2.bound_table()
                 self._go_on(0)
             case PingAckReceived() if event.ping_data == LEAVING:
                 self._refuse()

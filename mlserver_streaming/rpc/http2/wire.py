@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -11,6 +11,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
 from .frames import FRAME_BYTES, HEADERS_BYTES
+from .header_encoder import HeaderEncoder
 from .metadata import LIST_BYTES
 
 # What a call's client may send before it is read.
@@ -18,8 +19,6 @@ WINDOW_BYTES = 128 * 1024
 # Calls' windows bound what is held; the connection's is there to be large enough for all.
 CONNECTION_BYTES = 16 * 1024 * 1024
 FIRST_WINDOW = 65_535
-# Of the headers that we send: what is remembered, though the client might remember more.
-TABLE_BYTES = 4096
 LAST_STREAM = 2**31 - 1
 
 
@@ -46,16 +45,13 @@ class Wire(H2Connection):
             SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
             SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
         }
+        self.encoder = cast(Any, HeaderEncoder())
         self.local_settings = Settings(client=False, initial_values=bounds)
         self.max_inbound_frame_size = FRAME_BYTES
         self.decoder.max_header_list_size = HEADERS_BYTES
         self.initiate_connection()
         self.clear_outbound_data_buffer()  # `greeting` is sent instead
         self.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
-
-    def bound_table(self) -> None:
-        """Remember no more of what we send than we want to, whatever the client said."""
-        self.encoder.header_table_size = min(self.encoder.header_table_size, TABLE_BYTES)
 
     def room(self, stream: int) -> int:
         """Bytes that a frame of a call may have now."""
