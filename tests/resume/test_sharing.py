@@ -133,7 +133,8 @@ class Replica:
         for publisher in self.runs.sharing._publishers.values():
             publisher._task.cancel()
         for run in list(self.runs._runs.values()):
-            run._task.cancel()
+            if run._task is not None:
+                run._task.cancel()
 
 
 @asynccontextmanager
