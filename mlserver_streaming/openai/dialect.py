@@ -49,7 +49,12 @@ class OpenAIDialect:
             "/audio/transcriptions": AudioRoute(self._calls),
             "/embeddings": self.embeddings,
         }
-        gets = {"/models": self.models, "/models/{model_name}": self.model, **responses.gets()}
+        gets = {
+            "/models": self.models,
+            "/models/{model_name}": self.model,
+            "/realtime": self.realtime,
+            **responses.gets(),
+        }
         return [
             WebSocketRoute(f"{self.prefix}/realtime", _socket_function(self._realtime)),
             *(
@@ -84,6 +89,11 @@ class OpenAIDialect:
             "There are no embeddings on this route; a model that makes some is asked by "
             "/v2/models/NAME/infer."
         )
+
+    async def realtime(self, request: Request) -> Response:
+        """https://www.rfc-editor.org/rfc/rfc9110#section-15.5.22"""
+        message = f"{request.url.path} is a WebSocket: open it as one (docs/openai.md)."
+        return self.error(426, message, {"Upgrade": "websocket"}, None)
 
     def error(
         self, status: int, message: str, headers: Mapping[str, str], error: Exception | None
