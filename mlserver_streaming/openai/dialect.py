@@ -55,21 +55,21 @@ class OpenAIDialect:
             "/realtime": self.realtime,
             **responses.gets(),
         }
+        by_path: dict[str, dict[str, Any]] = {}
+        methods = (("POST", posts), ("GET", gets), ("DELETE", responses.deletes()))
+        for method, endpoints in methods:
+            for path, endpoint in endpoints.items():
+                by_path.setdefault(path, {})[method] = endpoint
         return [
             WebSocketRoute(f"{self.prefix}/realtime", _socket_function(self._realtime)),
             *(
                 Route(
                     self.prefix + path,
-                    _function(endpoint),
-                    methods=[method],
+                    _function(found),
+                    methods=[*found],
                     include_in_schema=False,
                 )
-                for method, endpoints in (
-                    ("POST", posts),
-                    ("GET", gets),
-                    ("DELETE", responses.deletes()),
-                )
-                for path, endpoint in endpoints.items()
+                for path, found in by_path.items()
             ),
         ]
 
@@ -121,11 +121,13 @@ class OpenAIDialect:
         }
 
 
-def _function(endpoint: Any) -> Any:
-    """Starlette takes what is no function for an app of its own."""
+def _function(endpoints: Mapping[str, Any]) -> Any:
+    """A path's endpoints, by method. Starlette takes what is no function for an app of its own, and
+    of two routes with one path it names only the first one's methods."""
 
     async def answer(request: Request) -> Response:
-        found: Response = await endpoint(request)
+        method = "GET" if request.method == "HEAD" else request.method
+        found: Response = await endpoints[method](request)
         return found
 
     return answer
