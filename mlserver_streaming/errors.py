@@ -257,6 +257,17 @@ class LostStreamError(MLServerError):
         )
 
 
+class UnreadRequestsError(MLServerError):
+    """Some of what a client had asked, as its connection was lost."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connection was lost before the model had read all requests; ask again for what is "
+            "not answered.",
+            410,
+        )
+
+
 class IdleError(MLServerError):
     def __init__(self, seconds: float):
         super().__init__(f"Nothing came or went for {seconds:g} s, so the stream was ended.", 408)

@@ -38,6 +38,7 @@ Start = Callable[[Path, set[int]], Contender]
 NAMES = {
     (OURS, "text"): "text-model",
     (OURS, "jpeg"): "jpeg-model",
+    (OURS, "ticker"): "own-ticker",
     (STOCK, "text"): "stock-text",
     (STOCK, "jpeg"): "stock-jpeg",
 }
@@ -57,7 +58,8 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
             one process.
         changed: our settings that are not as shipped.
     """
-    own = [work] * ((OURS, work) not in NAMES)
+    name = model_of(OURS, work)
+    own = [name] * (HERE / "models" / name).exists()
     makers: dict[str, Start] = {
         OURS: lambda folder, cores: ours(folder, cores, *own, **changed),
         STOCK: lambda folder, cores: stock(folder, cores, model_of(STOCK, work)),

@@ -49,22 +49,27 @@ class OpenAIDialect:
             "/audio/transcriptions": AudioRoute(self._calls),
             "/embeddings": self.embeddings,
         }
-        gets = {"/models": self.models, "/models/{model_name}": self.model, **responses.gets()}
+        gets = {
+            "/models": self.models,
+            "/models/{model_name}": self.model,
+            "/realtime": self.realtime,
+            **responses.gets(),
+        }
+        by_path: dict[str, dict[str, Any]] = {}
+        methods = (("POST", posts), ("GET", gets), ("DELETE", responses.deletes()))
+        for method, endpoints in methods:
+            for path, endpoint in endpoints.items():
+                by_path.setdefault(path, {})[method] = endpoint
         return [
             WebSocketRoute(f"{self.prefix}/realtime", _socket_function(self._realtime)),
             *(
                 Route(
                     self.prefix + path,
-                    _function(endpoint),
-                    methods=[method],
+                    _function(found),
+                    methods=[*found],
                     include_in_schema=False,
                 )
-                for method, endpoints in (
-                    ("POST", posts),
-                    ("GET", gets),
-                    ("DELETE", responses.deletes()),
-                )
-                for path, endpoint in endpoints.items()
+                for path, found in by_path.items()
             ),
         ]
 
@@ -84,6 +89,11 @@ class OpenAIDialect:
             "There are no embeddings on this route; a model that makes some is asked by "
             "/v2/models/NAME/infer."
         )
+
+    async def realtime(self, request: Request) -> Response:
+        """https://www.rfc-editor.org/rfc/rfc9110#section-15.5.22"""
+        message = f"{request.url.path} is a WebSocket: open it as one (docs/openai.md)."
+        return self.error(426, message, {"Upgrade": "websocket"}, None)
 
     def error(
         self, status: int, message: str, headers: Mapping[str, str], error: Exception | None
@@ -111,11 +121,13 @@ class OpenAIDialect:
         }
 
 
-def _function(endpoint: Any) -> Any:
-    """Starlette takes what is no function for an app of its own."""
+def _function(endpoints: Mapping[str, Any]) -> Any:
+    """A path's endpoints, by method. Starlette takes what is no function for an app of its own, and
+    of two routes with one path it names only the first one's methods."""
 
     async def answer(request: Request) -> Response:
-        found: Response = await endpoint(request)
+        method = "GET" if request.method == "HEAD" else request.method
+        found: Response = await endpoints[method](request)
         return found
 
     return answer

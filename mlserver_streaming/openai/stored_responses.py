@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import BadRequestError, MovedError, NoSuchStreamError
+from ..errors import BadRequestError, LostStreamError, MovedError, NoSuchStreamError
 from ..rest.request_check import IS_HEAD
 from ..resume.head import Head
 from ..resume.position import MAX_DIGITS, Position
@@ -100,9 +100,13 @@ class StoredResponses:
     async def delete(self, request: Request) -> Response:
         """End it wherever it runs, and forget it."""
         runs = self._kept.runs
-        stream, _ = self._known(request, (await self._here(request, runs.look)).head)
+        named: str = request.path_params[ID]
+        stream = named.removeprefix(RESPONSE_PREFIX)
+        # One that nobody can go on with is deleted without a look.
+        with suppress(LostStreamError):
+            self._known(request, (await self._here(request, runs.look)).head)
         await runs.cancel(stream)
-        said = {"id": request.path_params[ID], "object": "response", "deleted": True}
+        said = {"id": named, "object": "response", "deleted": True}
         return Response(orjson.dumps(said), media_type=JSON)
 
     async def _find(self, request: Request) -> Found:

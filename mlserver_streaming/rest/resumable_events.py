@@ -18,13 +18,13 @@ from .events import READY_BYTES, EventStreamResponse
 
 # Names the stream on each of its responses.
 STREAM_ID = "x-stream-id"
-# Where a stream goes on at another instance: how long to wait before asking for the rest of it.
 # A text that is written with what stands around it known; longer ones are rare, and bounded.
 SHORT_CHARACTERS = 2048
 # What JSON makes of one character at most, as of a control character.
 ESCAPED_BYTES = 6
 # Stands for a text, to find what is written around it.
 MARK = "\ue000the text\ue001"
+# Where a stream goes on at another instance: how long to wait before asking for the rest of it.
 COME_BACK = b": this stream goes on elsewhere, come back\nretry: 1000\n\n"
 
 

@@ -28,6 +28,7 @@ class Bell:
         self._hearing: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self._change = asyncio.Lock()
+        self._is_closed = False
 
     @asynccontextmanager
     async def hearing(self, channel: str) -> AsyncIterator[asyncio.Event]:
@@ -46,6 +47,9 @@ class Bell:
                 await self._tell(False, channel)
 
     async def close(self) -> None:
+        self._is_closed = True
+        async with self._change:  # whoever is at it
+            pass
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -57,7 +61,7 @@ class Bell:
         # redis-py subscribes again to all of them once it has another connection.
         with suppress(Exception):
             async with asyncio.timeout(self._seconds), self._change:
-                if wanted != (channel in self._hearing):
+                if self._is_closed or wanted != (channel in self._hearing):
                     return  # somebody else was faster
                 if self._pubsub is None:
                     self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)

@@ -16,10 +16,6 @@ def ending_of(run: Run) -> bytes:
     return orjson.dumps(None if error is None else [error.status_code, str(error)])
 
 
-def is_cancelled(ending: bytes) -> bool:
-    return isinstance(error_of(ending), CancelledStreamError)
-
-
 def state_of(ending: bytes) -> str:
     """The state of a run that ended so (run.py)."""
     if (error := error_of(ending)) is None:

@@ -135,8 +135,10 @@ class Publisher:
             await self._store.release(run.head.id)
         if is_last:
             return False
-        if told.cancel:
+        if told.delete:
             run.cancel()
+        elif told.cancel:
+            run.call_off()
         self._sit(told.read)
         return True
 

@@ -25,8 +25,8 @@ return 1
 """
 
 # Args: holder, lease ms, kept ms, after, count, chunk, ending, bytes that may be kept, channel.
-# Returns 0, or with 1 where it is to be cancelled, 2 where it is read elsewhere; -1 where it is not
-# held, -2 where a part is missing.
+# Returns 0, or with 1 where it is to be cancelled, 2 where to be deleted too, 4 where it is read
+# elsewhere; -1 where it is not held, -2 where a part is missing.
 WRITE = """
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return -1 end
 local known = redis.call('HMGET', KEYS[1], 'last', 'first', 'bytes', 'cancelled')
@@ -59,7 +59,8 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 if said then redis.call('PUBLISH', ARGV[9], '') end
-return (known[4] and 1 or 0) + 2 * redis.call('EXISTS', KEYS[4])
+local wish = known[4] == '1' and 3 or known[4] and 1 or 0
+return wish + 4 * redis.call('EXISTS', KEYS[4])
 """
 
 # Args: holder, head.
@@ -108,10 +109,12 @@ redis.call('PUBLISH', ARGV[3], '')
 return 1
 """
 
-# Args: channel.
+# Args: channel, 1 to delete it too or 0. One that is deleted stays so.
 CANCEL = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'cancelled', 1)
+if redis.call('HGET', KEYS[1], 'cancelled') ~= '1' then
+  redis.call('HSET', KEYS[1], 'cancelled', ARGV[2])
+end
 redis.call('PUBLISH', ARGV[1], '')
 return 1
 """

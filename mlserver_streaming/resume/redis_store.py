@@ -99,7 +99,7 @@ class RedisStore:
         if part.count:
             self._link.has_room()
             self._link.figures.moved(WRITE, len(chunk))
-        return Told(bool(done & 1), bool(done & 2))
+        return Told(bool(done & 1), bool(done & 2), bool(done & 4))
 
     async def amend(self, stream: str, owner: str, head: bytes) -> None:
         arguments = [self._holder, self._seal.close(("head", stream, owner), head)]
@@ -121,6 +121,7 @@ class RedisStore:
                 None if ending is None else self._seal.open(("ending", stream, last), ending),
                 bool(held),
                 cancelled is not None,
+                cancelled == b"1",
                 None if moved is None else self._seal.open(("moved", stream), moved).decode(),
             )
         except (ForgedError, ValueError, TypeError) as error:
@@ -210,8 +211,8 @@ class RedisStore:
         if not await self._link.ask(WRITE, lambda: self._move(keys=_keys(stream), args=arguments)):
             raise NotHeldError(stream)
 
-    async def cancel(self, stream: str) -> None:
-        arguments = [_channel(stream)]
+    async def cancel(self, stream: str, delete: bool) -> None:
+        arguments = [_channel(stream), int(delete)]
         await self._link.ask(WRITE, lambda: self._cancel(keys=_keys(stream), args=arguments))
 
     async def drop(self, stream: str, owner: str) -> None:

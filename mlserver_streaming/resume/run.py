@@ -56,6 +56,9 @@ class Shared(Protocol):
     def forget(self, run: Run) -> None:
         """A run is over, and not to be found any more."""
 
+    def delete(self, run: Run) -> asyncio.Task[None] | None:
+        """Have a run found nowhere else either; None where there is nowhere else."""
+
 
 class Run:
     """Its task does `work`, which adds responses and waits for room where it is told to.
@@ -231,9 +234,7 @@ class Run:
                     # The same for all who read: without the frames of those who raised it before.
                     raise self.error.with_traceback(None)
                 return ()
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            await future
+            await self._news()
 
     def show(self, number: float) -> None:
         """Readers may have the responses up to one."""
@@ -250,9 +251,7 @@ class Run:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.log.last < number and not self.ended:
-                    future = asyncio.get_running_loop().create_future()
-                    self._waiting.append(future)
-                    await future
+                    await self._news()
 
     def was_heard(self) -> None:
         """A reader has got further."""
@@ -289,10 +288,11 @@ class Run:
         """End it for its caller."""
         self.stop(CancelledStreamError())
 
-    def cancel(self) -> None:
-        """End it for its caller, and forget it."""
+    def cancel(self) -> asyncio.Task[None] | None:
+        """End it for its caller, and forget it; gives what has it found nowhere else."""
         self.call_off()
         self.forget()
+        return self._shared.delete(self)
 
     @property
     def state(self) -> str:
@@ -358,6 +358,18 @@ class Run:
         more = self.log.size - self._counted
         self._counted += more
         self._shared.count(more)
+
+    async def _news(self) -> None:
+        """Wait for another response, or the end."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            # Who leaves a silent stream is not to be held until it says more.
+            with suppress(ValueError):
+                self._waiting.remove(future)
+            raise
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -63,7 +63,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         # Each caller's, the oldest first.
         self._owned: dict[str, dict[str, Run]] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
         # What other instances have to do with it, where there is a store.
         self.sharing: Sharing | None = None
         self.figures.hold(lambda: len(self._runs), lambda: self.bytes)
@@ -213,6 +213,9 @@ class Runs:
         if run is None or run.head.owner != callers.current().identity:
             raise NoSuchStreamError(stream)
         callers.authorise(run.head.model)
+        if run.ended and self.sharing is not None and await self.sharing.is_deleted(run):
+            run.forget()
+            raise NoSuchStreamError(stream)
         return run
 
     async def look(self, stream: str) -> Run | Elsewhere:
@@ -227,13 +230,14 @@ class Runs:
         return await self.sharing.look(stream)
 
     async def cancel(self, stream: str) -> None:
-        """End a stream of the current caller, wherever it runs.
+        """End a stream of the current caller, wherever it runs, and have it found no more.
 
         Raises:
             as `find`.
         """
         if stream in self._runs or self.sharing is None:
-            (await self.find(stream)).cancel()
+            if deleting := (await self.find(stream)).cancel():
+                await asyncio.shield(deleting)
         else:
             await self.sharing.cancel(stream)
 
@@ -306,8 +310,7 @@ class Runs:
     def count(self, bytes: int) -> None:
         self.bytes += bytes
         if bytes < 0 and self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for room in waiting:
+            for room in self._waiting:
                 if not room.done():
                     room.set_result(None)
 
@@ -321,7 +324,8 @@ class Runs:
         return True
 
     def wait(self, room: asyncio.Future[None]) -> None:
-        self._waiting.append(room)
+        self._waiting.add(room)
+        room.add_done_callback(self._waiting.discard)  # set, or nobody waits any more
 
     def forget(self, run: Run) -> None:
         head = run.head
@@ -332,6 +336,9 @@ class Runs:
             own.pop(head.id, None)
             if not own:
                 del self._owned[head.owner]
+
+    def delete(self, run: Run) -> asyncio.Task[None] | None:
+        return None if self.sharing is None else self.sharing.delete(run)
 
     def _throw_away(self, run: Run) -> None:
         self.figures.dropped[ROOM].inc()

@@ -5,6 +5,7 @@ read from it, and taken over where their instance is gone.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -33,7 +34,6 @@ from ..streams.answers import One, can_resume
 from ..streams.calls import Taken
 from ..streams.data_plane import StreamingDataPlane
 from .elsewhere import Elsewhere
-from .endings import is_cancelled
 from .figures import StoreFigures
 from .head import Head
 from .mirror import Mirror, records_behind
@@ -194,8 +194,9 @@ class Sharing:
             MLServerError: it cannot be taken over now.
         """
         owner = callers.current().identity
-        if (moved := self._moved.get(stream)) and moved[0].head.owner == owner:
-            return moved[0]
+        run, _ = self._moved.get(stream, (None, 0))
+        if run is not None and run.head.owner == owner and not run.is_forgotten:
+            return run
         task = self._finding.get((owner, stream))
         if task is None:
             task = self._finding[owner, stream] = self._spawn(self._find(stream, owner))
@@ -223,9 +224,25 @@ class Sharing:
         """
         _, head, _ = await self._known(stream)
         try:
-            await self.store.cancel(head.id)
+            await self.store.cancel(head.id, delete=True)
         except StoreError as error:
             raise StoreLostError() from error
+
+    def delete(self, run: Run) -> asyncio.Task[None]:
+        """Have a run that is cancelled here found nowhere else."""
+
+        async def delete() -> None:
+            await self.known(run)
+            await self._cancel(run.head, delete=True)
+
+        return self._spawn(delete())
+
+    async def is_deleted(self, run: Run) -> bool:
+        """Whether a run that has ended was deleted at another instance."""
+        try:
+            return (await self.store.look(run.head.id, run.head.owner)).is_deleted
+        except (GoneError, StoreError):
+            return False
 
     async def _known(self, stream: str) -> tuple[Kept, Head, InferenceRequest | None]:
         """What the store knows of a stream of the current caller, wherever it has moved."""
@@ -241,7 +258,7 @@ class Sharing:
         except StoreError as error:
             raise StoreLostError() from error
         callers.authorise(head.model)
-        if _was_cancelled(kept):
+        if _is_gone(kept):
             raise NoSuchStreamError(stream)
         return kept, head, request
 
@@ -276,7 +293,7 @@ class Sharing:
             callers.authorise(head.model)
             if kept.moved is not None:
                 return await self._follow_move(stream, owner, kept)
-            if _was_cancelled(kept):
+            if _is_gone(kept):
                 raise NoSuchStreamError(stream)
             if kept.ending is None and not kept.is_held:
                 return await self._take_over(stream, kept, head, request)
@@ -306,12 +323,13 @@ class Sharing:
         """It runs elsewhere, or has ended."""
 
         def cancel() -> None:
-            self._spawn(self._cancel(head))
+            self._spawn(self._cancel(head, delete=False))
 
         mirror = Mirror(head, self._settings, self._runs, self.store, kept, cancel)
         self._runs.keep(mirror)
         self._mirrors.add(mirror)
-        await mirror.until(kept.last, self._settings.store.timeout_seconds * 4)
+        said = kept.last if kept.ending is None else math.inf
+        await mirror.until(said, self._settings.store.timeout_seconds * 4)
         return mirror
 
     async def _take_over(
@@ -394,9 +412,9 @@ class Sharing:
                 del self._moved[known]
         self._moved[stream] = run, last
 
-    async def _cancel(self, head: Head) -> None:
+    async def _cancel(self, head: Head, delete: bool) -> None:
         with suppress(StoreError):
-            await self.store.cancel(head.id)
+            await self.store.cancel(head.id, delete)
 
     async def others(self, owner: str, known: Collection[str]) -> list[Elsewhere]:
         """A caller's streams that are not known here.
@@ -410,7 +428,7 @@ class Sharing:
         except StoreError as error:
             raise StoreLostError() from error
         for stream, each in kept.items():
-            if stream not in known and each.moved is None and not _was_cancelled(each):
+            if stream not in known and each.moved is None and not _is_gone(each):
                 with suppress(MalformedError):
                     found.append(Elsewhere.of(unpack_head(each.head)[0], each))
         return found
@@ -441,6 +459,6 @@ def _set_id(request: InferenceRequest) -> None:
         set_id(request, generate_uuid())
 
 
-def _was_cancelled(kept: Kept) -> bool:
-    """Whether it has ended for its caller, or is about to."""
-    return kept.is_cancelled or (kept.ending is not None and is_cancelled(kept.ending))
+def _is_gone(kept: Kept) -> bool:
+    """Whether it is deleted, or was cancelled and nobody is left to end it."""
+    return kept.is_deleted or (kept.is_cancelled and kept.ending is None and not kept.is_held)

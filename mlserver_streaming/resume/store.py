@@ -84,6 +84,7 @@ class Kept:
         ending: None while it has not ended.
         is_held: whether an instance runs it.
         is_cancelled: whether somebody wants it to end.
+        is_deleted: whether it is not to be found any more either.
     """
 
     head: bytes
@@ -92,6 +93,7 @@ class Kept:
     ending: bytes | None
     is_held: bool
     is_cancelled: bool
+    is_deleted: bool
     moved: str | None = None
 
 
@@ -101,10 +103,12 @@ class Told:
 
     Attributes:
         cancel: whether somebody wants the stream cancelled.
+        delete: whether it is not to be found any more either.
         read: whether it is read at another instance.
     """
 
     cancel: bool
+    delete: bool
     read: bool
 
 
@@ -170,8 +174,12 @@ class Store(Protocol):
             NotHeldError
         """
 
-    async def cancel(self, stream: str) -> None:
-        """Have it cancelled by who runs it."""
+    async def cancel(self, stream: str, delete: bool) -> None:
+        """Have it cancelled by who runs it.
+
+        Args:
+            delete: whether it is not to be found any more, if it has ended even.
+        """
 
     async def drop(self, stream: str, owner: str) -> None:
         """Forget it, unless another has taken it meanwhile."""

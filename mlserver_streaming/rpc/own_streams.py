@@ -1,9 +1,11 @@
-"""A caller's streams that outlive their connections, listed and cancelled over gRPC: a
+"""A caller's streams that outlive their connections, over gRPC: read on, listed and cancelled by a
 `ModelStreamInfer` without requests, whose metadata say what is wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mlserver.types import InferenceResponse, Parameters
@@ -14,8 +16,11 @@ from ..resume.position import STREAM
 from ..resume.run import Run
 from ..resume.runs import Runs
 
-# Call metadata: a list is wanted, whatever it says; and the stream that is to end.
-LIST, CANCEL = "x-resume-list", "x-resume-cancel"
+# Call metadata: where in which stream its client was; a list is wanted, whatever it says; and the
+# stream that is to end.
+RESUME, LIST, CANCEL = "x-resume", "x-resume-list", "x-resume-cancel"
+# How long who sends one may take to say that he asks nothing: it comes with it, mostly.
+CLOSE_SECONDS = 0.05
 # Of a list that lacks what other instances have, since the store does not answer.
 PARTIAL = (("x-streams-partial", "true"),)
 
@@ -62,3 +67,36 @@ def about(run: Run | Elsewhere) -> InferenceResponse:
         parameters=Parameters(**parameters),
         outputs=[],
     )
+
+
+@asynccontextmanager
+async def without_requests(
+    messages: AsyncIterator[bytes], seconds: float = CLOSE_SECONDS
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Answer a client that is to ask nothing; the task ends when it has said that it does not.
+
+    Args:
+        seconds: to wait for that, first.
+
+    Raises:
+        BadRequestError: it does ask.
+    """
+    asking = asyncio.create_task(_no_more(messages))
+    try:
+        # Before anything is written: gRPC loses the end of a call whose client writes.
+        await asyncio.wait([asking], timeout=seconds)
+        if asking.done():
+            asking.result()
+        yield asking
+    finally:
+        asking.cancel()
+        # A refused client's messages are read on, which two cannot do.
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _no_more(messages: AsyncIterator[bytes]) -> None:
+    async for _ in messages:
+        raise BadRequestError(
+            f"A call with the metadata '{RESUME}', '{LIST}' or '{CANCEL}' takes no requests; ask "
+            "on another."
+        )

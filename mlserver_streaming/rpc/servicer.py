@@ -17,7 +17,7 @@ from mlserver.grpc.servicers import InferenceServicer
 from mlserver.types import InferenceResponse
 
 from ..access.authenticator import without_secrets
-from ..errors import BadRequestError, MLServerError, UnsupportedError
+from ..errors import MLServerError, UnsupportedError
 from ..models.messages import put_headers
 from ..regions.regions import Own
 from ..resume.position import Position
@@ -44,10 +44,6 @@ from .shared_memory import SharedMemoryServicer, regions_of
 from .triton.messages import CLASSES
 
 SERVICE = "inference.GRPCInferenceService"
-# Call metadata that says where in which stream its client was.
-RESUME = "x-resume"
-# How long who sends it may take to say that he asks nothing: it comes with it, mostly.
-CLOSE_SECONDS = 0.05
 # Requests of which MLServer's protobuf does not know the parameters.
 READ_BY_US = {
     f"RepositoryModel{call}": CLASSES["RepositoryModelRequest"] for call in ("Load", "Unload")
@@ -109,7 +105,7 @@ class StreamingServicer(InferenceServicer):
     async def ModelStreamInfer(self, messages: AsyncIterator[bytes], context: Context) -> None:
         try:
             metadata = metadata_of(context)
-            if place := metadata.get(RESUME):
+            if (place := metadata.get(own_streams.RESUME)) is not None:
                 await self._read_on(place, messages, context, metadata)
                 return
             if own_streams.is_wanted(metadata):
@@ -145,42 +141,36 @@ class StreamingServicer(InferenceServicer):
         """Answer one who comes back to a stream."""
         position = Position.read(str(place))
         run = await self._runs().find(position.stream)
-        async with self._open(context, metadata, NO_SLOT) as call:
-            asking = asyncio.create_task(without_requests(messages))
+        async with (
+            self._open(context, metadata, NO_SLOT) as call,
+            own_streams.without_requests(messages) as asking,
+        ):
+            reader = await self._runs().resume(position)
             try:
-                # Before anything is written: gRPC loses the end of a call whose client writes.
-                await asyncio.wait([asking], timeout=CLOSE_SECONDS)
-                if asking.done():
-                    asking.result()
-                reader = await self._runs().resume(position)
-            except BaseException:
-                asking.cancel()
-                raise
-            async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
-                models.read_on(reader.with_ids(), bool(run.head.form.get("raw")))
-                await asking
+                async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
+                    models.read_on(reader.with_ids(), bool(run.head.form.get("raw")))
+                    await asking
+            finally:
+                # Where it has not begun, too.
+                reader.leave()
 
     async def _tell_of_streams(
         self, messages: AsyncIterator[bytes], context: Context, metadata: dict[str, Any]
     ) -> None:
         """Answer a call about its caller's streams."""
-        async with self._open(context, metadata, NO_SLOT):
-            asking = asyncio.create_task(without_requests(messages))
-            try:
-                await asyncio.wait([asking], timeout=CLOSE_SECONDS)
-                if asking.done():
-                    asking.result()
-                runs = self._runs()
-                if (stream := metadata.get(own_streams.CANCEL)) is not None:
-                    await own_streams.cancel(runs, str(stream))
-                    return
-                own = await runs.own()
-                if not own.is_whole:
-                    context.set_trailing_metadata(own_streams.PARTIAL)
-                for run in own.streams:
-                    await write_message(context, self._about_stream(own_streams.about(run)))
-            finally:
-                asking.cancel()
+        async with (
+            self._open(context, metadata, NO_SLOT),
+            own_streams.without_requests(messages),
+        ):
+            runs = self._runs()
+            if (stream := metadata.get(own_streams.CANCEL)) is not None:
+                await own_streams.cancel(runs, str(stream))
+                return
+            own = await runs.own()
+            if not own.is_whole:
+                context.set_trailing_metadata(own_streams.PARTIAL)
+            for run in own.streams:
+                await write_message(context, self._about_stream(own_streams.about(run)))
 
     def _about_stream(self, response: InferenceResponse) -> bytes:
         return encode_response(response, False)
@@ -348,19 +338,6 @@ def metadata_of(context: Context) -> dict[str, Any]:
             str(value) for name, value in given if name == SEQUENCE_HEADER
         )
     return found
-
-
-async def without_requests(messages: AsyncIterator[bytes]) -> None:
-    """Wait until the client of a stream that is read on has said that it asks nothing.
-
-    Raises:
-        BadRequestError: it does ask.
-    """
-    async for _ in messages:
-        raise BadRequestError(
-            f"A call with the metadata '{RESUME}', '{own_streams.LIST}' or '{own_streams.CANCEL}' "
-            "takes no requests; ask on another."
-        )
 
 
 async def return_sequence(context: Context, call: Call) -> None:

@@ -8,6 +8,8 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mlserver.types import InferenceRequest
 
+from ..errors import UnreadRequestsError
+
 
 class Reading:
     """An async iterator of requests that remembers the id of the last.
@@ -33,6 +35,10 @@ class Reading:
         return self
 
     async def __anext__(self) -> InferenceRequest:
+        """
+        Raises:
+            UnreadRequestsError: the wire is gone, and requests of it that have come.
+        """
         try:
             request = await anext(self._requests)
             self.count += 1
@@ -42,6 +48,8 @@ class Reading:
                 request = await anext(self._requests)
                 self.count += 1
         except anyio.ClosedResourceError:  # the wire is gone, who answers goes on without it
+            if self._has_left_some:
+                raise UnreadRequestsError() from None
             raise StopAsyncIteration from None
         self.met += 1
         self.last_id = request.id or ""
@@ -62,6 +70,11 @@ class Reading:
         return self.last_id is not None and bool(
             waiting.current_buffer_used or waiting.tasks_waiting_send
         )
+
+    @property
+    def _has_left_some(self) -> bool:
+        waiting = range(1, self._requests.statistics().current_buffer_used + 1)
+        return any(self.count + number not in self._skipped for number in waiting)
 
     @property
     def has_ended(self) -> bool:

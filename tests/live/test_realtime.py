@@ -272,6 +272,12 @@ async def test_before_the_upgrade_it_is_a_status(
     assert says in json.loads(response.body)["error"]["message"]
 
 
+def test_asked_without_an_upgrade_it_says_what_it_is(service: Service) -> None:
+    answer = httpx.get(f"{service.url}{PREFIX}/realtime", timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+    assert "WebSocket" in answer.json()["error"]["message"]
+
+
 async def test_sub_protocols_and_the_id_of_the_call(service: Service) -> None:
     protocols: Any = ["realtime", "openai-beta.realtime-v1"]
     headers = {"x-request-id": "mine"}

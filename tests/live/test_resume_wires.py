@@ -18,7 +18,7 @@ import pytest
 import websockets
 from mlserver.grpc import dataplane_pb2 as pb
 
-from tests.live.grpc_calls import stream, text_request, triton_stream
+from tests.live.grpc_calls import SERVICE, channel, stream, text_request, triton_stream
 from tests.live.rest_calls import path, probe
 from tests.live.service import ROOT, Service
 
@@ -183,6 +183,24 @@ async def test_a_caller_lists_and_cancels_his_streams_over_grpc(service: Service
     assert await status(("x-resume-cancel", "no id")) == grpc.StatusCode.INVALID_ARGUMENT
     asked = await status(("x-resume-list", "1"), ask=[request])
     assert asked == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("triton", [False, True])
+async def test_a_client_that_keeps_its_side_open_is_told_why_it_is_refused(
+    service: Service, triton: bool
+):
+    [found] = await stream(service.grpc_address, [text_request("a", resumable=True)])
+    ahead = found.parameters["resume_id"].string_param + "0"
+    address = service.triton_address if triton else service.grpc_address
+    async with channel(address, None) as connection:
+        method = connection.stream_stream(SERVICE + "ModelStreamInfer")
+        for asked, code in (
+            (("x-resume", ahead), grpc.StatusCode.INVALID_ARGUMENT),
+            (("x-resume", ""), grpc.StatusCode.INVALID_ARGUMENT),
+            (("x-resume-cancel", "A" * 22), grpc.StatusCode.NOT_FOUND),
+        ):
+            call = method(metadata=(asked,))
+            assert await call.code() == code, await call.details()
 
 
 async def test_who_cancels_a_stream_over_grpc_ends_its_work(

@@ -115,6 +115,12 @@ async def test_a_response_in_the_background_is_another_replicas_too(
         }
         await run.until(float("inf"), 20)
         assert run.state == "cancelled"
+        await a.runs.sharing._publishers[run.head.id].done()
+        (await b.runs.find(run.head.id)).forget()  # as it does where nobody reads it
+        for replica in (a, b):
+            assert (await at(replica)("GET", f"{RESPONSES}/{made}")).json() == cancelled
+        (listed,) = (await b.runs.own()).streams
+        assert listed.state == "cancelled"
 
 
 @pytest.mark.parametrize("streams", [True, False])
@@ -133,6 +139,9 @@ async def test_one_that_nobody_can_go_on_with_is_lost(
             # Its lease has not run out yet.
             found = await at(b)("GET", f"{RESPONSES}/{made}?stream={str(streams).lower()}")
         assert found.status_code == 410
+        deleted = await at(b)("DELETE", f"{RESPONSES}/{made}")
+        assert (deleted.status_code, deleted.json()["deleted"]) == (200, True)
+        assert (await at(b)("GET", f"{RESPONSES}/{made}")).status_code == 404
         assert "lost after response 10" in found.json()["error"]["message"]
 
 

@@ -207,6 +207,9 @@ async def test_a_response_in_the_background_is_looked_at_and_read(tmp_path: Path
         for number in range(len(events)):
             rest = await app("GET", f"{at}?stream=true&starting_after={number}")
             assert (rest.status_code, split(rest.text)) == (200, events[number + 1 :])
+        odd = await app("PUT", at)
+        assert odd.status_code == 405
+        assert {*odd.headers["allow"].split(", ")} == {"DELETE", "GET", "HEAD"}
         # Sent as a stream from the start it is the same one.
         streamed = await app("POST", RESPONSES, body(RESPONSES, background=True))
         assert [data(event)["type"] for event in split(streamed.text)] == [

@@ -37,6 +37,8 @@ class Shared:
 
     def forget(self, run: Run) -> None: ...
 
+    def delete(self, run: Run) -> None: ...
+
 
 def said(word: str | bytes, id: str = "r", **parameters: Any) -> InferenceResponse:
     own = Parameters(**parameters) if parameters else None
@@ -67,7 +69,7 @@ def run_of(*responses: InferenceResponse) -> Run:
     return run
 
 
-@pytest.mark.parametrize("answers", [JSON, *FLAT], ids=str)
+@pytest.mark.parametrize("answers", [JSON, *FLAT], ids=["whole", *map(str, FLAT)])
 @pytest.mark.parametrize("after", [0, 1, 3])
 async def test_a_text_is_written_as_any_response_is(answers: Answers, after: int):
     whole = [said(word) for word in WORDS]

@@ -164,9 +164,12 @@ async def test_a_lease_that_was_let_go_is_taken_at_once(one, other):
 
 async def test_cancelling_is_told_to_who_writes(one, other):
     await one.begin(ID, OWNER, b"")
-    await other.cancel(ID)
-    assert (await other.look(ID, OWNER)).is_cancelled
-    assert (await one.write(ID, Part(0))).cancel
+    for delete in (False, True, False):  # what is deleted stays so
+        await other.cancel(ID, delete)
+        kept, told = await other.look(ID, OWNER), await one.write(ID, Part(0))
+        assert kept.is_cancelled and told.cancel and not told.read
+        assert kept.is_deleted == told.delete == (kept.is_deleted or delete)
+    assert kept.is_deleted
 
 
 async def test_who_writes_is_told_that_it_is_read_elsewhere(one, other):
@@ -355,7 +358,7 @@ async def written_and_read(server, **settings):
             await listening
         assert await other.take(ID)
         assert [*await one.streams(OWNER)] == [ID]
-        await one.cancel(ID)
+        await one.cancel(ID, True)
         assert (await other.write(ID, part(2, ending=b"over"))).cancel
         assert [each.last for each in await heard(one)] == [1, 2, 2]
         await one.begin("t" * 22, OWNER, b"")

@@ -124,6 +124,26 @@ async def test_who_comes_back_ten_thousand_times_gets_each_response_once(tmp_pat
         run.cancel()
 
 
+async def test_nothing_is_left_of_who_leaves_a_silent_stream_or_a_full_one(tmp_path: Path):
+    async with serving(tmp_path, bytes=4096) as (plane, runs):
+        run = await begun(plane, "1 1 waits")
+        await until(lambda: run.log.last == 1)
+        for _ in range(10):
+            reading = asyncio.create_task(rest(run, 1))
+            await until(lambda: run.readers == 1)
+            await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait([reading])
+        assert run._waiting == []
+        full = await begun(plane, "500 100 ends")
+        await until(lambda: full._room is not None)
+        for _ in range(10):
+            full.join().leave()
+            await until(lambda: full._room is not None)
+        assert runs._waiting == {full._room}
+        run.cancel(), full.cancel()
+
+
 async def test_it_goes_on_alone_and_two_read_it_beside_one_another(tmp_path: Path):
     async with serving(tmp_path) as (plane, _):
         run = await begun(plane, "500 1 ends")

@@ -133,7 +133,8 @@ class Replica:
         for publisher in self.runs.sharing._publishers.values():
             publisher._task.cancel()
         for run in list(self.runs._runs.values()):
-            run._task.cancel()
+            if run._task is not None:
+                run._task.cancel()
 
 
 @asynccontextmanager
@@ -203,6 +204,40 @@ async def test_a_stream_is_listed_and_cancelled_at_another_replica(server, tmp_p
         for replica in (a, b):
             with pytest.raises(NoSuchStreamError):
                 await replica.runs.find(run.head.id)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+async def test_a_stream_that_has_ended_and_is_deleted_is_nowhere(server, tmp_path, at):
+    Counting.open.set()
+    async with two(server, tmp_path) as replicas:
+        run = await replicas[0].begin(said=N)
+        for replica in replicas:
+            await replica.read(f"{run.head.id}.0")
+        await replicas[at].runs.cancel(run.head.id)
+        for replica in replicas:
+            with pytest.raises(NoSuchStreamError):
+                await replica.runs.find(run.head.id)
+
+
+async def test_a_mirror_of_what_has_ended_knows_that_from_the_first_look_on(server, tmp_path):
+    Counting.open.set()
+    async with two(server, tmp_path) as (a, b):
+        run = await a.begin(said=N)
+        await a.runs.sharing._publishers[run.head.id].done()
+        assert (await b.runs.find(run.head.id)).is_over(N)
+
+
+async def test_a_stream_that_has_moved_is_found_after_it_was_left_alone(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        await unheld(b, stream)
+        run = await b.runs.find(stream)
+        await b.runs.sharing.known(run, 10)
+        a.runs._runs.clear()
+        mirror = await a.runs.find(stream)
+        mirror.forget()  # as it does where nobody reads it
+        assert await a.read(f"{stream}.5", 5) == [f"{n} 1:{n}" for n in range(6, 11)]
 
 
 async def test_a_stream_of_another_caller_is_not_found_elsewhere(server, tmp_path):

@@ -45,13 +45,7 @@ from ..converters import (
 )
 from ..errors import abort, write, write_all
 from ..outbox import Outbox
-from ..servicer import (
-    RESUME,
-    StreamingServicer,
-    metadata_of,
-    return_sequence,
-    without_requests,
-)
+from ..servicer import StreamingServicer, metadata_of, return_sequence
 from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
@@ -82,7 +76,7 @@ class TritonServicer(StreamingServicer):
         strict = metadata.get(STRICT_ERRORS) == "true"
         stream = _TritonStream(self, context, without_secrets(metadata), strict)
         try:
-            if place := metadata.get(RESUME):
+            if (place := metadata.get(own_streams.RESUME)) is not None:
                 await self._read_on_as_triton(stream, place, messages, context, metadata)
                 return
             if own_streams.is_wanted(metadata):
@@ -116,15 +110,14 @@ class TritonServicer(StreamingServicer):
         """Answer one who comes back to the stream of one request."""
         position = Position.read(str(place))
         run = await self._runs().find(position.stream)
-        async with self._open(context, metadata, NO_SLOT):
-            reader = await self._runs().resume(position)
-            asking = asyncio.create_task(without_requests(messages))
-            try:
-                await stream.read_on(reader, run.head)
-                if asking.done():
-                    asking.result()
-            finally:
-                asking.cancel()
+        async with (
+            self._open(context, metadata, NO_SLOT),
+            # Triton's clients keep a stream open.
+            own_streams.without_requests(messages, seconds=0) as asking,
+        ):
+            await stream.read_on(await self._runs().resume(position), run.head)
+            if asking.done():
+                asking.result()
 
 
 class _TritonStream:
