@@ -79,6 +79,7 @@ def test_one_that_is_too_large_unpacked() -> None:
         ("gzip", packed(gzip.compress(b"abc")[:-9])),
         ("identity", b"\2\0\0\0\0"),
     ],
+    ids=["unnamed", "not packed", "half", "unknown flag"],
 )
 def test_what_is_no_message(encoding: str, data: bytes) -> None:
     inbox = Inbox(LIMIT, encoding)
