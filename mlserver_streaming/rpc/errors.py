@@ -76,7 +76,11 @@ def write_all(
         return None
 
     async def write(messages: list[Any]) -> None:
-        await send(messages)
+        try:
+            await send(messages)
+        except grpc.aio.InternalError:
+            await asyncio.sleep(GONE_SECONDS)  # as in `write`
+            raise
         touch()
 
     return write
