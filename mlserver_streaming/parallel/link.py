@@ -41,7 +41,8 @@ class Link:
     Attributes:
         is_ready: whether it has loaded all models, and so may get streams.
         loaded: the models that it has, as it described them, with their settings.
-        given: how many streams and calls it has got.
+        turn: when it was chosen last, as a number that grows. Not how often: one that has just
+            started would get everything until it had as much as the others.
         has_answered: whether it has ever answered a ping.
         is_held_up: whether it was told to the log that it does not answer.
     """
@@ -65,7 +66,7 @@ class Link:
         self.is_ready = False
         self.ready_at = 0.0
         self.loaded: dict[say.ModelKey, tuple[ModelSettings, Description]] = {}
-        self.given = 0
+        self.turn = 0
         self._on_lost = lost
         self._on_gone = gone
         self._exchanges: dict[int, Exchange] = {}

@@ -64,7 +64,6 @@ class WorkerModel(ParallelModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         link = self._pool.place(self.key, flags_of(payload))
-        link.given += 1
         return unpack_response(await link.ask(say.PREDICT, *self.key, pack_request(payload)))
 
     def predict_stream(
@@ -79,6 +78,5 @@ class WorkerModel(ParallelModel):
 
     async def _send(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
         link = self._pool.place(self.key, None)
-        link.given += 1
         arguments = pickle.dumps((args, kwargs))
         return pickle.loads(await link.ask(say.CALL, *self.key, method_name, arguments))

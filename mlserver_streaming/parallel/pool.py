@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import itertools
 import multiprocessing
 import socket
 from collections.abc import Coroutine
@@ -52,6 +53,7 @@ class StreamingPool(InferencePool):
         self._most_open = 2 * limits.streams
         self._links: list[Link] = []
         self._pauses: dict[Link, Pauses] = {}
+        self._turns = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._queued = _queue_metric()
@@ -145,9 +147,10 @@ class StreamingPool(InferencePool):
         able = [link for link in self._links if link.is_ready and key in link.loaded]
         if not able:
             raise NoWorkerError()
-        found = min(able, key=lambda link: (not link.answers(now), link.busy, link.given))
+        found = min(able, key=lambda link: (not link.answers(now), link.busy, link.turn))
         if found.busy >= self._most_open:
             raise NoWorkerError()
+        found.turn = next(self._turns)
         self._queued.observe(sum(link.busy for link in self._links))
         return found
 

@@ -57,7 +57,6 @@ class Lane:
         self.is_open = True
         self.wants = False
         packed = None if first is None else pack_request(first)
-        link.given += 1
         said = stream.said
         self.number = link.begin(self, say.OPEN, *stream.key, packed, is_over, WANTED.get(), said)
 

@@ -25,7 +25,6 @@ class FakeLink:
     """A worker that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.given = 0
         self.told: list[tuple[Any, ...]] = []
         self.lane: Any = None
         self.took_at: list[int] = []
