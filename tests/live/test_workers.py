@@ -29,12 +29,16 @@ from tests.live.watch import PATIENCE, closed, steps, wait_until
 LOST = "The worker that answered this was lost; ask again."
 
 
+def serving(folder: Path) -> Service:
+    """Two workers, which are replaced often: without the model that takes long to load."""
+    make_folder(folder, parallel_workers=2)
+    shutil.rmtree(folder / "model-settings" / "speech-model")
+    return WarmService(folder, folder / "server.log")
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two workers, which are replaced often: without the model that takes long to load."""
-    folder = make_folder(tmp_path_factory.mktemp("workers") / "service", parallel_workers=2)
-    shutil.rmtree(folder / "model-settings" / "speech-model")
-    with WarmService(folder, folder / "server.log") as running:
+    with serving(tmp_path_factory.mktemp("workers") / "service") as running:
         yield running
 
 
@@ -251,20 +255,22 @@ async def test_both_killed_at_once(client: httpx.AsyncClient, service: Service, 
 
 
 async def test_a_worker_that_will_not_start_is_tried_again_and_again_but_not_at_once(
-    client: httpx.AsyncClient, service: Service
+    tmp_path: Path,
 ):
-    poison = service.folder / "poison"
-    poison.touch()
-    tries = service.log.read_text().count("did not get ready")
-    victim = await pid_of(client)
-    os.kill(victim, signal.SIGKILL)
-    await wait_until(lambda: service.log.read_text().count("did not get ready") == tries + 2)
-    assert "could not start: exit status 3." in service.log.read_text()
-    # The other one goes on, alone.
-    assert len({await pid_of(client) for _ in range(4)}) == 1
-    assert len(workers(service)) <= 2
-    poison.unlink()
-    await two_workers(service)
+    # A service of its own: each worker that is lost young makes the next one wait longer.
+    with serving(tmp_path / "service") as service:
+        await two_workers(service)
+        poison = service.folder / "poison"
+        poison.touch()
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+            os.kill(await pid_of(client), signal.SIGKILL)
+            await wait_until(lambda: service.log.read_text().count("did not get ready") == 2)
+            assert "could not start: exit status 3." in service.log.read_text()
+            # The other one goes on, alone.
+            assert len({await pid_of(client) for _ in range(4)}) == 1
+        assert len(workers(service)) <= 2
+        poison.unlink()
+        await two_workers(service)
 
 
 async def test_a_model_that_holds_up_its_worker_holds_up_nobody_else(
