@@ -126,8 +126,7 @@ def _function(endpoints: Mapping[str, Any]) -> Any:
     of two routes with one path it names only the first one's methods."""
 
     async def answer(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        found: Response = await endpoints[method](request)
+        found: Response = await endpoints[request.method](request)
         return found
 
     return answer

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import grpc
 
@@ -25,8 +26,24 @@ INTERNAL, TOO_LARGE = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUST
 
 
 def framed(messages: Iterable[bytes]) -> list[bytes]:
-    """Messages, each behind its head."""
-    return [part for message in messages for part in (HEAD.pack(False, len(message)), message)]
+    """Messages, each behind its head; of one that is empty only that."""
+    parts = (part for each in messages for part in (HEAD.pack(False, len(each)), each))
+    return [part for part in parts if part]
+
+
+def cut(chunks: deque[Any], size: int) -> list[bytes | memoryview]:
+    """Take so many bytes, of those that there are, from the front of chunks."""
+    parts: list[bytes | memoryview] = []
+    while size:
+        chunk = chunks.popleft()
+        part = chunk if isinstance(chunk, bytes) else memoryview(chunk)
+        if len(part) > size:
+            view = memoryview(part)
+            chunks.appendleft(view[size:])
+            part = view[:size]
+        parts.append(part)
+        size -= len(part)
+    return parts
 
 
 class Inbox:
@@ -64,7 +81,7 @@ class Inbox:
         if self._head is None:
             if self.held < HEAD_BYTES:
                 return None
-            head = b"".join(self._cut(HEAD_BYTES))
+            head = b"".join(self._taken(HEAD_BYTES))
             packed, size = head[0], int.from_bytes(head[1:])
             if packed > 1:
                 raise BadCallError(INTERNAL, "The call's bytes are no messages.")
@@ -74,7 +91,7 @@ class Inbox:
         if self.held < size:
             return None
         self._head = None
-        parts = self._cut(size)
+        parts = self._taken(size)
         if packed:
             return self._unpacked(parts)
         if size > COPIED_BYTES:
@@ -97,19 +114,9 @@ class Inbox:
                 TOO_LARGE, f"A message may have {self._limit} bytes, and this one has more."
             )
 
-    def _cut(self, size: int) -> list[bytes | memoryview]:
+    def _taken(self, size: int) -> list[bytes | memoryview]:
         self.held -= size
-        parts: list[bytes | memoryview] = []
-        while size:
-            chunk = self._chunks.popleft()
-            part = chunk if isinstance(chunk, bytes) else memoryview(chunk)
-            if len(part) > size:
-                view = memoryview(part)
-                self._chunks.appendleft(view[size:])
-                part = view[:size]
-            parts.append(part)
-            size -= len(part)
-        return parts
+        return cut(self._chunks, size)
 
     def _unpacked(self, parts: list[bytes | memoryview]) -> Steps[bytes]:
         if self._encoding not in WINDOW_BITS:

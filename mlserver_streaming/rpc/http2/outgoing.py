@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from .messages import cut
+
 # What may be ready and not sent before the call waits.
 READY_BYTES = 64 * 1024
 
@@ -32,20 +34,7 @@ class Outgoing:
 
     def cut(self, size: int) -> bytes:
         """Up to so many bytes."""
-        if self._size <= size:
-            data = b"".join(self._parts)
-            self._parts.clear()
-        else:
-            parts, left = [], size
-            while left:
-                part = self._parts.popleft()
-                if len(part) > left:
-                    view = memoryview(part)
-                    self._parts.appendleft(view[left:])
-                    part = view[:left]
-                parts.append(part)
-                left -= len(part)
-            data = b"".join(parts)
+        data = b"".join(cut(self._parts, min(size, self._size)))
         self._size -= len(data)
         self._let_go_on()
         return data
