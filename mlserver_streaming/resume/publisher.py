@@ -85,7 +85,7 @@ class Publisher:
         stream, owner = run.head.id, run.head.owner
         try:
             if head is not None:
-                await self._store.begin(stream, owner, head)
+                await self._begin(head)
             self.begun.set()
             while await self._write_next():
                 pass
@@ -102,6 +102,20 @@ class Publisher:
             self.begun.set()
             run.show_all()
             self._stand_up()
+
+    async def _begin(self, head: bytes) -> None:
+        stream, owner = self._run.head.id, self._run.head.owner
+        try:
+            await self._store.begin(stream, owner, head)
+        except StoreError as error:
+            # Once more, so that one late answer does not cost what others could go on with; nobody
+            # waits for it, and a store that is gone is not asked for each stream that begins.
+            self.begun.set()
+            self._run.show_all()
+            if error.is_final:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self._store.begin(stream, owner, head)
 
     async def _write_next(self) -> bool:
         """Write what there is, or that we live; whether there is more to come."""

@@ -8,9 +8,12 @@ https://redis.io/docs/latest/develop/programmability/eval-intro/
 
 # Keys: 5 the set of its caller's streams. Args: holder, lease ms, kept ms, head, stream, the time,
 # what stands before and behind a stream's id in its table's key. A set does not expire while its
-# caller comes: with each stream that is added, some that have expired are looked for.
+# caller comes: with each stream that is added, some that have expired are looked for. Who
+# holds it may ask again, since the answer was late: nothing changes.
 BEGIN = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return redis.call('GET', KEYS[3]) == ARGV[1] and 1 or 0
+end
 redis.call('HSET', KEYS[1], 'head', ARGV[4], 'first', 1, 'last', 0, 'bytes', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
