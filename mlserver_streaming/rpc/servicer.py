@@ -34,12 +34,14 @@ from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
 from ..watch.metrics import Figures
 from . import own_streams
-from .converters import decode, encode_response, named, response_parts, with_plain_states
 from .errors import abort, answers_errors, write_all
 from .errors import write as write_message
 from .management import ManagementServicer, values_of
 from .outbox import Outbox
 from .refusals import Refusals
+from .repository_servicer import with_plain_states
+from .requests import decode, named
+from .responses import encode_response, response_parts
 from .shared_memory import SharedMemoryServicer, regions_of
 from .triton.messages import CLASSES
 

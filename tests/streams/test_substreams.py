@@ -18,8 +18,8 @@ from mlserver_streaming.errors import (
     NoSuchModelError,
     RequestFailedError,
 )
-from mlserver_streaming.rpc.converters import DecodedRequest
 from mlserver_streaming.rpc.outbox import Outbox
+from mlserver_streaming.rpc.requests import DecodedRequest
 from mlserver_streaming.streams import substreams
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
 from mlserver_streaming.streams.substreams import REQUESTS_AHEAD, Substreams

@@ -35,16 +35,10 @@ from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from .. import own_streams
-from ..converters import (
-    DecodedRequest,
-    decode,
-    encode_response,
-    encoded_parameters,
-    named,
-    response_parts,
-)
 from ..errors import abort, write, write_all
 from ..outbox import Outbox
+from ..requests import DecodedRequest, decode, named
+from ..responses import encode_response, encoded_parameters, response_parts
 from ..servicer import StreamingServicer, metadata_of, return_sequence
 from .messages import ModelStreamInferResponse
 
