@@ -36,15 +36,16 @@ from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from .. import own_streams
 from ..errors import abort, write, write_all
+from ..metadata import metadata_of, return_sequence
 from ..outbox import Outbox
 from ..requests import DecodedRequest, decode, named
 from ..responses import encode_response, encoded_parameters, response_parts
-from ..servicer import StreamingServicer, metadata_of, return_sequence
+from ..servicer import StreamingServicer
 from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
     from ...watch.metrics import Figures
-    from ..servicer import Context
+    from ..metadata import Context
 
 FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
