@@ -262,6 +262,13 @@ class Runs:
             return None
         return self.sharing.moved_behind(stream)
 
+    def is_over(self, run: Run, position: Position) -> bool:
+        """Whether a reader with this place in a stream that was found has all there is, and it ended
+        well."""
+        behind = self.moved_behind(position.stream, run)
+        # Behind where it moved, what he has is not what was said here.
+        return run.is_over(position.after) and (behind is None or position.after <= behind)
+
     async def own(self) -> Owned:
         """The current caller's, the oldest first; then those that other instances have."""
         owner = callers.current().identity
