@@ -263,7 +263,7 @@ class Runs:
         return self.sharing.moved_behind(stream)
 
     def is_over(self, run: Run, position: Position) -> bool:
-        """Whether a reader with this place in a stream that was found has all there is, and it ended
+        """Whether a reader with this place in a stream that was found has all of it, which ended
         well."""
         behind = self.moved_behind(position.stream, run)
         # Behind where it moved, what he has is not what was said here.
