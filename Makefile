@@ -152,7 +152,7 @@ fuzz: setup
 
 # How long the worst requests at the limits keep health unanswered, and what memory they take.
 silence: setup
-	$(BIN)/python -m benchmarks.silence $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.silence $(if $(QUICK),--quick)
 
 check: setup
 	$(BIN)/ruff check .

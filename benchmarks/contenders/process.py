@@ -159,19 +159,12 @@ def usage(pid: int) -> Usage:
 
 
 def resident(pid: int, field: str = "VmRSS") -> int:
-    """Bytes of a process's memory (proc(5)); VmHWM: the most since `forget_most`; 0 where it has
-    ended."""
+    """Bytes of a process's memory (proc(5)); VmHWM: the most so far; 0 where it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def forget_most(pid: int) -> None:
-    """VmHWM is from now on the most since now."""
-    with suppress(OSError):
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def memory(pid: int) -> float:
