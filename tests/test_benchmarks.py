@@ -93,6 +93,10 @@ def test_percentile() -> None:
     assert percentile([7.0], 99) == 7.0
 
 
+def never_fails(name: str, error: ContenderError) -> None:
+    raise AssertionError(name)
+
+
 def test_contenders_take_turns_and_ratios_pair_their_windows() -> None:
     order = []
 
@@ -101,7 +105,8 @@ def test_contenders_take_turns_and_ratios_pair_their_windows() -> None:
         return sample(rates.pop(0))
 
     ours, theirs = [100, 300, 200], [50, 100, 50]
-    samples = alternate(3, {"a": lambda: measure("a", ours), "b": lambda: measure("b", theirs)})
+    both = {"a": lambda: measure("a", ours), "b": lambda: measure("b", theirs)}
+    samples = alternate(3, both, "a", never_fails)
     assert order == ["a", "b"] * 3
     found = ratio(samples, Target("b", at_least=3.5, of="a"))
     assert (found.spread.median, found.spread.low, found.spread.high) == (3, 2, 4)
@@ -114,7 +119,7 @@ def test_ours_is_measured_beside_each_other_contender() -> None:
     def measure() -> Sample:
         return sample(next(clock))
 
-    samples = alternate(2, dict.fromkeys(["ours", "a", "b", "c"], measure), again="ours")
+    samples = alternate(2, dict.fromkeys(["ours", "a", "b", "c"], measure), "ours", never_fails)
     order = sorted((each.turn, name) for name, found in samples.items() for each in found)
     assert [name for _, name in order] == ["a", "ours", "b", "c", "ours"] * 2
     assert ratio(samples, Target("a")).spread.low == 160 / 150
@@ -222,7 +227,7 @@ def test_a_target_may_be_of_a_figure_by_itself() -> None:
 
 def test_a_missed_target_says_by_how_much() -> None:
     def seen(value: float, **target: float) -> str:
-        return verdict(vars(judged(Target("stock", **target), "rate", [value])))
+        return verdict(vars(judged(Target("stock", **target), [value])))
 
     assert seen(3.0, at_least=3) == "met"
     assert seen(2.4, at_least=3) == "**missed by 20%**"
@@ -239,8 +244,8 @@ def test_every_peer_pins_its_version() -> None:
 
 
 def paced(streams: int, late: float, errors: dict[str, int] | None = None) -> Paced:
-    log = StreamLog(late=[late], first=[0.002], answered=1)
-    return Paced.of(Pace(streams, 30, 1, 0), [log], [0.001], 0.5, Counter(errors or {}))
+    log = StreamLog(late=[late], first=[0.002], answered=1, errors=Counter(errors or {}))
+    return Paced.of(Pace(streams, 30, 1, 0), [log], [0.001], 0.5)
 
 
 def test_how_many_fit_and_what_was_seen_with_so_many() -> None:
@@ -281,7 +286,7 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     text = {"ours": [sample(100)], "Triton": [sample(50)]}
-    target = judged(Target("Triton", at_least=4), RATE, [2.0])
+    target = judged(Target("Triton", at_least=4), [2.0])
     # What another run measured stays.
     write(as_written(Row("text, SSE, 32 clients", "response", "", text, ())), results)
     write(as_written(Row("text, SSE, 1 client", "response", "", text, (target,))), results)
@@ -289,13 +294,13 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
     publish(results, tmp_path)
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
-    assert "| text, each its own model, SSE, 32 clients: responses/s | **50** |  | 25 |" in readme
-    assert "| paced, cameras at 25 fps: cameras that fit | **4** |  | 2 |" in readme
+    assert "| text, each its own model, SSE, 32 clients: responses/s | **50** | 25 |" in readme
+    assert "| paced, cameras at 25 fps: cameras that fit | **4** | 2 |" in readme
     assert "0 of 1 targets met" in readme
     # The other rows, and what each target was, are not the README's.
     assert "1 client:" not in readme and "missed by" not in readme
     whole = (tmp_path / "benchmarks" / "README.md").read_text()
-    assert "| text, each its own model, SSE, 1 client: responses/s | **50** |  | 25 |" in whole
+    assert "| text, each its own model, SSE, 1 client: responses/s | **50** | 25 |" in whole
     assert "**missed by 50%**" in whole and "\n## Targets\n" in whole
     table = (results / "table.md").read_text()
     assert "| KServe | not measured: no stream |" in table

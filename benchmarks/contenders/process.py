@@ -158,15 +158,6 @@ def usage(pid: int) -> Usage:
     return Usage(seconds, faults)
 
 
-def resident(pid: int, field: str = "VmRSS") -> int:
-    """Bytes of a process's memory (proc(5)); VmHWM: the most so far; 0 where it has ended."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(f"{field}:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 def memory(pid: int) -> float:
     """MiB of a contender and its workers, what they share counted once (proc(5), Pss)."""
     kib = 0
