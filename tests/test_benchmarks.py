@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import benchmarks.__main__ as program
 from benchmarks.__main__ import main as benchmarks
 from benchmarks.contenders import peer_servers
+from benchmarks.contenders.contenders import OURS, OURS_OTHER_GRPC
 from benchmarks.contenders.process import ContenderError, Usage, family
 from benchmarks.contenders.started import started
 from benchmarks.inputs.text_prompt import are_events, v2_body
@@ -29,12 +31,14 @@ from benchmarks.report.plots import bars, curves
 from benchmarks.report.publish import BEGIN, END, MarkerError, publish
 from benchmarks.report.publish import replace as replace_marked
 from benchmarks.report.results import README_ROWS, read, verdict, write
+from benchmarks.rows import text_rows
 from benchmarks.rows.jpeg_rows import WITHOUT_CLIENT, without_client
 from benchmarks.rows.measured import RATE, Case, Plan, Row, measure_row
 from benchmarks.rows.paced_rows import figures, find_fit
 from benchmarks.rows.stock_model_rows import cases, stock_model
 
 ROOT = Path(__file__).resolve().parents[1]
+BOTH = (OURS, OURS_OTHER_GRPC)
 LOADS = pytest.mark.skipif(
     any(map(plain_load.missing, ("wrk", "h2load"))), reason="wrk or h2load is not installed"
 )
@@ -183,6 +187,30 @@ def test_a_peer_that_fails_leaves_the_row_and_ours_ends_it() -> None:
     assert row.absent == {"Triton": "not the prompt again: / b'' /"}
     with pytest.raises(ContenderError):
         measure_row(case, "", 1, {"ours": wrong}, {})
+
+
+def test_a_workload_that_fails_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(plan: Plan) -> list[Row]:
+        raise ContenderError("no port is free")
+
+    def fine(plan: Plan) -> list[Row]:
+        return [Row("text", "response", "", {"ours": [sample(100)]}, ())]
+
+    monkeypatch.setattr(program, "WORKLOADS", {"costs": fails, "text": fine})
+    done = CliRunner().invoke(benchmarks, ["--results", str(tmp_path)])
+    assert done.exit_code == 1 and "costs: no port is free" in done.output
+    assert "## text" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["text.json"]
+
+
+def test_as_much_is_asked_of_the_other_grpc_server_as_of_the_one_that_is_shipped() -> None:
+    grpc = next(case for case in cases() if "gRPC" in case.title)
+    for targets in (text_rows.TARGETS["gRPC"], text_rows.FIRST["gRPC"], grpc.targets):
+        of = {who: [replace(each, of="") for each in targets if each.of == who] for who in BOTH}
+        bounds = [[each for each in of[who] if each.at_least or each.at_most] for who in BOTH]
+        assert bounds[0] == bounds[1] != []
 
 
 def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
