@@ -260,7 +260,7 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 
-# Some twenty minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
+# Some 26 minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
 # that the README and benchmarks/README.md show.
 bench: setup peers
 	-@$(MAKE) --no-print-directory load-programs
