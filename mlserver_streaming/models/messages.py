@@ -87,14 +87,21 @@ def put_headers(message: InferenceRequest, headers: dict[str, Any]) -> None:
 
 
 def request(
-    request_id: str | None, inputs: list[RequestInput], parameters: Parameters | None
+    request_id: str | None,
+    inputs: list[RequestInput],
+    parameters: Parameters | None,
+    names: set[str] | None = None,
 ) -> InferenceRequest:
-    """An inference request that names no outputs."""
+    """An inference request that names no outputs.
+
+    Args:
+        names: of the fields that its caller gave; it is the request's from now on.
+    """
     return _message(
         InferenceRequest,
         {"id": request_id, "parameters": parameters, "inputs": inputs, "outputs": None},
         # Its own: outputs may be named yet.
-        {"id", "parameters", "inputs"},
+        names or {"id", "parameters", "inputs"},
     )
 
 

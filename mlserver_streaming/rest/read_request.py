@@ -14,7 +14,9 @@ from . import binary
 from .binary import BinaryOutputs
 from .generate import FlatAnswers, is_flat, unflatten
 from .shared_memory import attach_regions
+from .usual_request import usual_request
 
+NO_BINARY = BinaryOutputs(all=False, named={})
 Understood = tuple[InferenceRequest, BinaryOutputs, FlatAnswers | None]
 """A request, the outputs that it wants as bytes, and its answers if it is flat."""
 
@@ -48,6 +50,8 @@ def understand(
         declared: the model's inputs, where the body may be flat.
         own: the caller's regions of shared memory.
     """
+    if not (rows or tail) and (usual := usual_request(parsed, limits)) is not None:
+        return usual, NO_BINARY, None
     answers: FlatAnswers | None = None
     if declared is not None and is_flat(parsed):
         parsed = unflatten(parsed, declared)
