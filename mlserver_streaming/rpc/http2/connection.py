@@ -29,7 +29,7 @@ from ...tensors.steps import Steps
 from .answering import Find, answer
 from .call import Call
 from .frames import AbuseError, Frames
-from .metadata import OPENING, BadCallError, Fields, NoCallError, read, trailers
+from .metadata import OPENING, BadCallError, Fields, MalformedError, NoCallError, read, trailers
 from .peer import named
 from .running import Running
 from .wire import CONNECTION_BYTES, LAST_STREAM, Wire, goaway, greeting
@@ -182,6 +182,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             asked = read(cast(Any, event.headers))
+        except MalformedError:
+            self._h2.reset_stream(stream, ErrorCodes.PROTOCOL_ERROR)
         except NoCallError as error:
             self._say(stream, [(b":status", b"%d" % error.status)], is_whole)
         except BadCallError as error:
