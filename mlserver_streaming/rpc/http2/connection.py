@@ -29,7 +29,16 @@ from ...tensors.steps import Steps
 from .answering import Find, answer
 from .call import Call
 from .frames import AbuseError, Frames
-from .metadata import OPENING, BadCallError, Fields, MalformedError, NoCallError, read, trailers
+from .metadata import (
+    OPENING,
+    Asked,
+    BadCallError,
+    Fields,
+    MalformedError,
+    NoCallError,
+    read,
+    trailers,
+)
 from .peer import named
 from .running import Running
 from .wire import CONNECTION_BYTES, LAST_STREAM, Wire, goaway, greeting
@@ -61,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._h2 = Wire()
         self._ready: deque[Call] = deque()
         self._taken = 0
+        self._last: tuple[Fields, Asked] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._heard_at = self.loop.time()
@@ -181,7 +191,7 @@ class Connection(asyncio.Protocol):
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             return
         try:
-            asked = read(cast(Any, event.headers))
+            asked = self._asked(cast(Any, event.headers))
         except MalformedError:
             self._h2.reset_stream(stream, ErrorCodes.PROTOCOL_ERROR)
         except NoCallError as error:
@@ -194,6 +204,12 @@ class Connection(asyncio.Protocol):
             if is_whole:
                 call.end_requests()
             call.task = self.loop.create_task(answer(call, self._find))
+
+    def _asked(self, fields: Fields) -> Asked:
+        """What headers say. Often they are those of the call before."""
+        if self._last is None or self._last[0] != fields:
+            self._last = fields, read(fields)
+        return self._last[1]
 
     def _say(self, stream: int, fields: Fields, is_whole: bool) -> None:
         """The last words to a stream. What its client still says is not heard."""

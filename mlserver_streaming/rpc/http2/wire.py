@@ -11,6 +11,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
 from .frames import FRAME_BYTES, HEADERS_BYTES
+from .header_decoder import HeaderDecoder
 from .header_encoder import HeaderEncoder
 from .metadata import LIST_BYTES
 
@@ -48,7 +49,7 @@ class Wire(H2Connection):
         self.encoder = cast(Any, HeaderEncoder())
         self.local_settings = Settings(client=False, initial_values=bounds)
         self.max_inbound_frame_size = FRAME_BYTES
-        self.decoder.max_header_list_size = HEADERS_BYTES
+        self.decoder = HeaderDecoder(HEADERS_BYTES)
         self.initiate_connection()
         self.clear_outbound_data_buffer()  # `greeting` is sent instead
         self.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
