@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def _say(self, stream: int, fields: Fields, is_whole: bool) -> None:
         """The last words to a stream. What its client still says is not heard."""
-        self._h2.send_headers(stream, fields, end_stream=True)
+        self._h2.say(stream, fields, is_last=True)
         if not is_whole:
             self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
 
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, call: Call) -> int:
         if call.opening is not None:
-            self._h2.send_headers(call.stream, call.opening)
+            self._h2.say(call.stream, call.opening)
             call.opening = None
         if not call.ready:
             return 0
