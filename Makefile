@@ -152,7 +152,7 @@ fuzz: setup
 
 # How long the worst requests at the limits keep health unanswered, and what memory they take.
 silence: setup
-	$(BIN)/python -m benchmarks.silence $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.silence $(if $(QUICK),--quick)
 
 check: setup
 	$(BIN)/ruff check .
@@ -260,7 +260,7 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 		--requirement $< && touch $@; } || \
 	echo "$* could not be installed; the results will say so" >&2
 
-# Some twenty minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
+# Some 26 minutes on an idle machine; writes benchmarks/results/, and renews the tables and plots
 # that the README and benchmarks/README.md show.
 bench: setup peers
 	-@$(MAKE) --no-print-directory load-programs

@@ -4,8 +4,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,16 +13,15 @@ from .contenders.contenders import HERE
 from .contenders.process import ContenderError
 from .report import machine, report
 from .report.publish import publish
-from .report.results import write
+from .report.results import Result, write
 from .rows.cache_rows import cache
-from .rows.cost_rows import costs
+from .rows.cost_rows import costs, resumable
 from .rows.idle_rows import idle
 from .rows.jpeg_rows import jpeg
 from .rows.language_rows import language
 from .rows.measured import Plan, Row
 from .rows.paced_rows import paced
 from .rows.replica_rows import replicas
-from .rows.resumable_rows import resumable
 from .rows.shared_memory_rows import shared_memory
 from .rows.socket_rows import sockets
 from .rows.start_rows import start
@@ -83,27 +82,30 @@ def main(
     """
     if quick:
         rounds, seconds = 1, 0.2
+    if published:
+        results = results or HERE / "results"
     wanted = WORKLOADS if not workloads or "all" in workloads else dict.fromkeys(workloads)
     cores = sorted(os.sched_getaffinity(0))
-    found = machine.describe()
-    rows = []
+    found, rows, failed = machine.describe(), list[Result](), list[str]()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        plan = Plan(rounds, seconds, Path(folder), {cores[0]}, {cores[-1]}, row=row, beside=beside)
-        if quick:
-            plan = replace(plan, paced_seconds=0.5, most_streams=2)
+        short: dict[str, Any] = {"paced_seconds": 0.5, "most_streams": 2} if quick else {}
+        places = Path(folder), {cores[0]}, {cores[-1]}
+        plan = Plan(rounds, seconds, *places, row=row, beside=beside, **short)
         for name in wanted:
             click.echo(f"measuring {name} ...", err=True)
             try:
-                rows += [each.as_dict(found) for each in (WORKLOADS | BY_NAME)[name](plan)]
+                measured = [each.as_dict(found) for each in (WORKLOADS | BY_NAME)[name](plan)]
             except ContenderError as error:
-                sys.exit(f"{name}: {error}")
+                failed.append(f"{name}: {error}")
+                continue
+            rows += measured
+            if results:  # at once: what is measured later may fail
+                write(measured, results)
     click.echo(report.table(rows))
-    if published:
-        results = results or HERE / "results"
-    if results:
-        write(rows, results)
     if published and results:
         publish(results)
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import wraps
 from types import SimpleNamespace
-from typing import Any, BinaryIO, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO
 from urllib.parse import quote
 
 import click
@@ -30,11 +29,10 @@ from .contenders.process import ContenderError
 from .inputs.frames import element_requests
 from .inputs.frames import frames as sample_frames
 from .inputs.text_prompt import prompt as sample_prompt
-from .loads import paced_load
 from .loads.grpc_wire import STREAM, GrpcWire
 from .loads.http_wire import JSON, HttpWire, post
 from .loads.pace import Pace, Paced, find_most
-from .loads.wire import Wire
+from .loads.paced_load import Items, Tokens, run_paced
 from .report.paced_table import as_table
 
 # What each wire is, and the port that it has where none is named.
@@ -44,12 +42,7 @@ WIRES = (
     "sse: generate_stream with a V2 body; generate: with the flat body of Triton's"
 )
 MAX_STREAMS = 10_000
-# What one of the commands has by itself.
-OWN = ("prompt", "file", "files")
 POSITIVE = click.FloatRange(min=0, min_open=True)
-R = TypeVar("R")
-
-
 # The values of the options that both commands have, by their names; and `address`.
 Wanted = SimpleNamespace
 
@@ -73,10 +66,11 @@ def parameter(
 
 def load_options(
     *, model: str, tensor: str, rate: float, wire: str
-) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The options that both commands have; the command gets them as one Wanted."""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that both commands have, with what each of them takes unless told."""
+    streams = click.IntRange(1, MAX_STREAMS)
     several: dict[str, Any] = {"multiple": True, "callback": parameter}
-    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+    options: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
         server_options(port=PORTS, model=model),
         option("--wire", type=click.Choice(list(PORTS)), default=wire, help=f"{WIRES}."),
         option("--input", "tensor", default=tensor, help="Name of the model's input."),
@@ -88,7 +82,7 @@ def load_options(
         option(
             "--streams",
             default=1,
-            type=click.IntRange(1, MAX_STREAMS),
+            type=streams,
             help="Streams at once; with --find, the first number to try.",
         ),
         option("--find", is_flag=True, help="Find how many fit within the limit."),
@@ -96,17 +90,10 @@ def load_options(
         option("--json", "output", type=click.File("w", lazy=True), help="Also write JSON here."),
     ]
 
-    def decorate(command: Callable[..., R]) -> Callable[..., R]:
-        @wraps(command)
-        def decorated(*, host: str, port: int | None, **given: Any) -> R:
-            own = {name: given.pop(name) for name in OWN if name in given}
-            port = port or PORTS[given["wire"]]
-            address = join_address(host, port)
-            return command(Wanted(host=host, port=port, address=address, **given), **own)
-
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
         for add in reversed(options):
-            decorated = add(decorated)
-        return decorated
+            command = add(command)
+        return command
 
     return decorate
 
@@ -130,17 +117,17 @@ def main() -> None:
     type=click.File("rb"),
     help="An image, sent as it is; may be repeated. [default: a 640x480 sample scene]",
 )
-def frames(wanted: Wanted, files: tuple[BinaryIO, ...]) -> None:
+def frames(files: tuple[BinaryIO, ...], **given: Any) -> None:
     """Streams of frames, each due RATE times a second: cameras, or any other items."""
     elements = [file.read() for file in files] or list(sample_frames())
-    finish(wanted, elements, tokens=False)
+    finish(elements, Items, **given)
 
 
 @main.command()
 @load_options(model="text-model", tensor="prompt", rate=30.0, wire="sse")
 @click.option("--prompt", help="What to ask. [default: 200 words]")
 @click.option("--file", type=click.File(errors="replace"), help="A file with the prompt.")
-def tokens(wanted: Wanted, prompt: str | None, file: TextIO | None) -> None:
+def tokens(prompt: str | None, file: TextIO | None, **given: Any) -> None:
     """Streams of tokens, expected RATE times a second from the first token on.
 
     The wait for the first token is reported by itself. A stream that ends begins again.
@@ -148,10 +135,10 @@ def tokens(wanted: Wanted, prompt: str | None, file: TextIO | None) -> None:
     if prompt is not None and file is not None:
         raise click.UsageError("--prompt and --file exclude each other")
     text = file.read() if file else prompt or sample_prompt()
-    finish(wanted, [text.encode()], tokens=True)
+    finish([text.encode()], Tokens, **given)
 
 
-def wire(wanted: Wanted) -> Wire:
+def wire(wanted: Wanted) -> GrpcWire | HttpWire:
     """One camera's way to the server, or one reader's."""
     tls = wanted.tls
     if wanted.wire in ("grpc", "triton"):
@@ -177,8 +164,12 @@ def http_request(wanted: Wanted, element: bytes) -> bytes:
     return post(path, body, JSON, headers, wanted.address)
 
 
-def finish(wanted: Wanted, elements: list[bytes], tokens: bool) -> None:
+def finish(
+    elements: list[bytes], kind: type[Items | Tokens], port: int | None, **given: Any
+) -> None:
     """Run what is wanted, print the table, write the JSON; exit status 1 where nothing fits."""
+    port = port or PORTS[given["wire"]]
+    wanted = Wanted(port=port, address=join_address(given["host"], port), **given)
     runs: list[Paced] = []
     requests = [http_request(wanted, each) for each in elements]
     if wanted.wire in ("grpc", "triton"):
@@ -187,8 +178,7 @@ def finish(wanted: Wanted, elements: list[bytes], tokens: bool) -> None:
     def run(streams: int) -> bool:
         pace = Pace(streams, wanted.rate, wanted.seconds, min(1.0, wanted.seconds / 2))
         wires = [wire(wanted) for _ in range(streams)]
-        drive = paced_load.tokens if tokens else paced_load.items
-        runs.append(uvloop.run(paced_load.run_paced(wires, drive, requests, pace, "first")))
+        runs.append(uvloop.run(run_paced(wires, kind, requests, pace, "first")))
         if wanted.find:
             click.echo(f"{streams} streams: p99 {1e3 * runs[-1].late_p99:.1f} ms late", err=True)
         return runs[-1].fits(wanted.limit_ms / 1e3)

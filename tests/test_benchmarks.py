@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import benchmarks.__main__ as program
 from benchmarks.__main__ import main as benchmarks
 from benchmarks.contenders import peer_servers
+from benchmarks.contenders.contenders import OURS, OURS_OTHER_GRPC
 from benchmarks.contenders.process import ContenderError, Usage, family
 from benchmarks.contenders.started import started
 from benchmarks.inputs.text_prompt import are_events, v2_body
@@ -29,12 +31,14 @@ from benchmarks.report.plots import bars, curves
 from benchmarks.report.publish import BEGIN, END, MarkerError, publish
 from benchmarks.report.publish import replace as replace_marked
 from benchmarks.report.results import README_ROWS, read, verdict, write
+from benchmarks.rows import text_rows
 from benchmarks.rows.jpeg_rows import WITHOUT_CLIENT, without_client
 from benchmarks.rows.measured import RATE, Case, Plan, Row, measure_row
 from benchmarks.rows.paced_rows import figures, find_fit
 from benchmarks.rows.stock_model_rows import cases, stock_model
 
 ROOT = Path(__file__).resolve().parents[1]
+BOTH = (OURS, OURS_OTHER_GRPC)
 LOADS = pytest.mark.skipif(
     any(map(plain_load.missing, ("wrk", "h2load"))), reason="wrk or h2load is not installed"
 )
@@ -93,6 +97,10 @@ def test_percentile() -> None:
     assert percentile([7.0], 99) == 7.0
 
 
+def never_fails(name: str, error: ContenderError) -> None:
+    raise AssertionError(name)
+
+
 def test_contenders_take_turns_and_ratios_pair_their_windows() -> None:
     order = []
 
@@ -101,7 +109,8 @@ def test_contenders_take_turns_and_ratios_pair_their_windows() -> None:
         return sample(rates.pop(0))
 
     ours, theirs = [100, 300, 200], [50, 100, 50]
-    samples = alternate(3, {"a": lambda: measure("a", ours), "b": lambda: measure("b", theirs)})
+    both = {"a": lambda: measure("a", ours), "b": lambda: measure("b", theirs)}
+    samples = alternate(3, both, "a", never_fails)
     assert order == ["a", "b"] * 3
     found = ratio(samples, Target("b", at_least=3.5, of="a"))
     assert (found.spread.median, found.spread.low, found.spread.high) == (3, 2, 4)
@@ -114,7 +123,7 @@ def test_ours_is_measured_beside_each_other_contender() -> None:
     def measure() -> Sample:
         return sample(next(clock))
 
-    samples = alternate(2, dict.fromkeys(["ours", "a", "b", "c"], measure), again="ours")
+    samples = alternate(2, dict.fromkeys(["ours", "a", "b", "c"], measure), "ours", never_fails)
     order = sorted((each.turn, name) for name, found in samples.items() for each in found)
     assert [name for _, name in order] == ["a", "ours", "b", "c", "ours"] * 2
     assert ratio(samples, Target("a")).spread.low == 160 / 150
@@ -180,6 +189,30 @@ def test_a_peer_that_fails_leaves_the_row_and_ours_ends_it() -> None:
         measure_row(case, "", 1, {"ours": wrong}, {})
 
 
+def test_a_workload_that_fails_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(plan: Plan) -> list[Row]:
+        raise ContenderError("no port is free")
+
+    def fine(plan: Plan) -> list[Row]:
+        return [Row("text", "response", "", {"ours": [sample(100)]}, ())]
+
+    monkeypatch.setattr(program, "WORKLOADS", {"costs": fails, "text": fine})
+    done = CliRunner().invoke(benchmarks, ["--results", str(tmp_path)])
+    assert done.exit_code == 1 and "costs: no port is free" in done.output
+    assert "## text" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["text.json"]
+
+
+def test_as_much_is_asked_of_the_other_grpc_server_as_of_the_one_that_is_shipped() -> None:
+    grpc = next(case for case in cases() if "gRPC" in case.title)
+    for targets in (text_rows.TARGETS["gRPC"], text_rows.FIRST["gRPC"], grpc.targets):
+        of = {who: [replace(each, of="") for each in targets if each.of == who] for who in BOTH}
+        bounds = [[each for each in of[who] if each.at_least or each.at_most] for who in BOTH]
+        assert bounds[0] == bounds[1] != []
+
+
 def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_servers, "ENVIRONMENTS", tmp_path)
     starts = {"KServe": peer_servers.kserve, "hand-written": peer_servers.by_hand_sse}
@@ -222,7 +255,7 @@ def test_a_target_may_be_of_a_figure_by_itself() -> None:
 
 def test_a_missed_target_says_by_how_much() -> None:
     def seen(value: float, **target: float) -> str:
-        return verdict(vars(judged(Target("stock", **target), "rate", [value])))
+        return verdict(vars(judged(Target("stock", **target), [value])))
 
     assert seen(3.0, at_least=3) == "met"
     assert seen(2.4, at_least=3) == "**missed by 20%**"
@@ -239,8 +272,8 @@ def test_every_peer_pins_its_version() -> None:
 
 
 def paced(streams: int, late: float, errors: dict[str, int] | None = None) -> Paced:
-    log = StreamLog(late=[late], first=[0.002], answered=1)
-    return Paced.of(Pace(streams, 30, 1, 0), [log], [0.001], 0.5, Counter(errors or {}))
+    log = StreamLog(late=[late], first=[0.002], answered=1, errors=Counter(errors or {}))
+    return Paced.of(Pace(streams, 30, 1, 0), [log], [0.001], 0.5)
 
 
 def test_how_many_fit_and_what_was_seen_with_so_many() -> None:
@@ -281,7 +314,7 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     text = {"ours": [sample(100)], "Triton": [sample(50)]}
-    target = judged(Target("Triton", at_least=4), RATE, [2.0])
+    target = judged(Target("Triton", at_least=4), [2.0])
     # What another run measured stays.
     write(as_written(Row("text, SSE, 32 clients", "response", "", text, ())), results)
     write(as_written(Row("text, SSE, 1 client", "response", "", text, (target,))), results)
@@ -289,13 +322,13 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
     publish(results, tmp_path)
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
-    assert "| text, each its own model, SSE, 32 clients: responses/s | **50** |  | 25 |" in readme
-    assert "| paced, cameras at 25 fps: cameras that fit | **4** |  | 2 |" in readme
+    assert "| text, each its own model, SSE, 32 clients: responses/s | **50** | 25 |" in readme
+    assert "| paced, cameras at 25 fps: cameras that fit | **4** | 2 |" in readme
     assert "0 of 1 targets met" in readme
     # The other rows, and what each target was, are not the README's.
     assert "1 client:" not in readme and "missed by" not in readme
     whole = (tmp_path / "benchmarks" / "README.md").read_text()
-    assert "| text, each its own model, SSE, 1 client: responses/s | **50** |  | 25 |" in whole
+    assert "| text, each its own model, SSE, 1 client: responses/s | **50** | 25 |" in whole
     assert "**missed by 50%**" in whole and "\n## Targets\n" in whole
     table = (results / "table.md").read_text()
     assert "| KServe | not measured: no stream |" in table

@@ -59,15 +59,15 @@ def test_a_stream_that_never_begins_is_one_missing_token() -> None:
 
 
 def paced(late: float, errors: dict[str, int] | None = None) -> Paced:
-    log = StreamLog(late=[late], first=[0.002], answered=1)
-    return Paced.of(Pace(2, 30, 1, 0), [log], [0.001], 0.5, Counter(errors or {}))
+    log = StreamLog(late=[late], first=[0.002], answered=1, errors=Counter(errors or {}))
+    return Paced.of(Pace(2, 30, 1, 0), [log], [0.001], 0.5)
 
 
 def test_what_fits() -> None:
     assert paced(0.1).fits(0.1)
     assert not paced(0.2).fits(0.1)
     assert not paced(0.0, {"503: full": 1}).fits(0.1)
-    nothing = Paced.of(Pace(2, 30, 1, 0), [], [], 0.0, Counter())
+    nothing = Paced.of(Pace(2, 30, 1, 0), [], [], 0.0)
     assert not nothing.fits(0.1)
 
 

@@ -22,7 +22,10 @@ STOCK_SETTINGS: dict[str, Any] = {
 SEAM = {"model_repository_implementation": "mlserver_streaming.repository.ModelSettingsRepository"}
 # One FP32 1x3x640x640 tensor is past gRPC's usual 4 MiB; ours takes 64 MiB as shipped.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# The gRPC server that is not shipped as the default; gRPC rows of text have it beside the other.
+OTHER_GRPC = "http2"
 OURS, STOCK = "ours", "stock MLServer"
+OURS_OTHER_GRPC = f"{OURS}, {OTHER_GRPC}"
 TRITON, LITSERVE, BENTOML, KSERVE = "Triton", "LitServe", "BentoML", "KServe"
 BY_HAND_SSE, BY_HAND_GRPC = "hand-written Starlette", "hand-written grpc.aio"
 BARE_SSE, BARE_SSE_TURNS = "bare asyncio writer", "bare asyncio writer, a turn each event"
@@ -46,8 +49,13 @@ def ours(
     shipped = json.loads((ROOT / "settings.json").read_text())
     streaming = changed.pop("streaming", {})
     whole = shipped | changed | {"streaming": shipped["streaming"] | streaming}
-    (folder / "settings.json").write_text(json.dumps(whole))
-    return _mlserver(folder, copied, models, cores, str(ROOT), "tls" in streaming)
+    return _mlserver(folder, whole, copied, models, cores, str(ROOT), "tls" in streaming)
+
+
+def with_other_grpc(changed: dict[str, Any]) -> dict[str, Any]:
+    """Settings of ours, changed so that the other gRPC server serves."""
+    streaming = changed.get("streaming", {}) | {"grpc": {"server": OTHER_GRPC}}
+    return changed | {"streaming": streaming}
 
 
 def change_model(folder: Path, model: str, settings: Any = None, /, **extra: Any) -> None:
@@ -71,21 +79,22 @@ def stock(
     """
     settings = STOCK_SETTINGS | {"grpc_max_message_length": MAX_MESSAGE_BYTES} | changed
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps(settings))
     path = str(ROOT) if httptools else f"{HERE / 'without_httptools'}:{ROOT}"
-    return _mlserver(folder, folder, models, cores, path)
+    return _mlserver(folder, settings, folder, models, cores, path)
 
 
 def _mlserver(
     folder: Path,
+    settings: dict[str, Any],
     models_folder: Path,
     models: tuple[str, ...],
     cores: set[int],
     path: str,
     tls: bool = False,
 ) -> Contender:
+    (folder / "settings.json").write_text(json.dumps(settings))
     for model in models:
         shutil.copytree(HERE / "models" / model, models_folder / model)
-    ports = http, grpc, _, triton = free_ports(4)
+    http, grpc, _, triton = ports = free_ports(4)
     environment = on_ports(*ports) | {"PYTHONPATH": path}
     return Contender(COMMAND, folder, environment, (http, grpc, triton), cores, tls=tls)

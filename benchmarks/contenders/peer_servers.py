@@ -6,29 +6,17 @@ the same folders hold the models and servers, written as each project's document
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from clients.server_process import free_ports
+from clients.server_process import HOST, free_ports
 
 from ..inputs.text_prompt import WORDS
-from .contenders import (
-    BARE_SSE,
-    BARE_SSE_TURNS,
-    BENTOML,
-    BY_HAND_GRPC,
-    BY_HAND_SSE,
-    HERE,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    ROOT,
-    STOCK,
-    TRITON,
-    ours,
-    stock,
-)
+from . import contenders as named
+from .contenders import HERE, OURS, ROOT, STOCK, ours, stock, with_other_grpc
 from .process import Contender, ContenderError
 
 PEERS = HERE / "peers"
@@ -45,8 +33,8 @@ NAMES = {
 
 
 def model_of(who: str, work: str) -> str:
-    """The model that does a kind of work at a contender."""
-    return NAMES.get((who, work), work)
+    """The model that does a kind of work at a contender; of `ours, ...` the same as of ours."""
+    return NAMES.get((who.partition(",")[0], work), work)
 
 
 def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, Start]:
@@ -60,23 +48,37 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
     """
     name = model_of(OURS, work)
     own = [name] * (HERE / "models" / name).exists()
+
+    def start(make: Callable[..., Contender], *given: Any, **settings: Any) -> Start:
+        return lambda folder, cores: make(folder, cores, *given, **settings)
+
     makers: dict[str, Start] = {
-        OURS: lambda folder, cores: ours(folder, cores, *own, **changed),
-        STOCK: lambda folder, cores: stock(folder, cores, model_of(STOCK, work)),
-        TRITON: lambda folder, cores: triton(folder, cores, work, workers),
-        LITSERVE: lambda folder, cores: litserve(folder, cores, work, workers),
-        BENTOML: lambda folder, cores: bentoml(folder, cores, workers),
-        KSERVE: kserve,
-        BY_HAND_SSE: by_hand_sse,
-        BY_HAND_GRPC: by_hand_grpc,
-        BARE_SSE: bare_sse,
-        BARE_SSE_TURNS: lambda folder, cores: bare_sse(folder, cores, turns=True),
+        OURS: start(ours, *own, **changed),
+        named.OURS_OTHER_GRPC: start(ours, *own, **with_other_grpc(changed)),
+        STOCK: start(stock, model_of(STOCK, work)),
+        named.TRITON: start(triton, work, workers),
+        named.LITSERVE: start(litserve, work, workers),
+        named.BENTOML: start(bentoml, workers),
+        named.KSERVE: kserve,
+        named.BY_HAND_SSE: by_hand_sse,
+        named.BY_HAND_GRPC: by_hand_grpc,
+        named.BARE_SSE: bare_sse,
+        named.BARE_SSE_TURNS: partial(bare_sse, turns=True),
     }
     return {name: makers[name] for name in who}
 
 
 class AbsentError(ContenderError):
     """A peer's environment is not there."""
+
+
+def not_here(program: str) -> Start:
+    """In place of what starts a contender that needs a program that is not installed."""
+
+    def start(folder: Path, cores: set[int]) -> Contender:
+        raise AbsentError(f"{program} is not installed")
+
+    return start
 
 
 def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Contender:
@@ -96,72 +98,67 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
         shutil.copy(file, copied / "1")
     config = (PEERS / "triton" / "models" / f"{model}.pbtxt").read_text()
     (copied / "config.pbtxt").write_text(config.replace("count: 1", f"count: {instances}"))
-    ports = http, grpc = free_ports(2)
-    options = {
-        "model-repository": folder / "models",
-        "backend-directory": folder / "backends",
-        "http-address": "127.0.0.1",
-        "grpc-address": "127.0.0.1",
-        "http-port": http,
-        "grpc-port": grpc,
-        "allow-metrics": "false",
-        "exit-timeout-secs": 20,
-    }
+    http, grpc = free_ports(2)
     command = [
         f"{server}/bin/tritonserver",
-        *(f"--{name}={each}" for name, each in options.items()),
+        f"--model-repository={folder / 'models'}",
+        f"--backend-directory={folder / 'backends'}",
+        *(f"--http-address={HOST}", f"--http-port={http}"),
+        *(f"--grpc-address={HOST}", f"--grpc-port={grpc}"),
+        "--allow-metrics=false",
+        "--exit-timeout-secs=20",
     ]
     environment = {
         "VIRTUAL_ENV": str(_environment("triton")),
         "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
     }
-    return _server(folder, cores, "triton", command, ports, **environment)
+    return _server(folder, cores, "triton", command, http, grpc, environment=environment)
 
 
 def litserve(folder: Path, cores: set[int], api: str, workers: int) -> Contender:
     """One API and its workers."""
-    ports = (*free_ports(1), 0)
-    command = ["python", f"{PEERS}/litserve/server.py", str(ports[0]), api, str(workers)]
-    return _server(folder, cores, "litserve", command, ports, "/health")
+    (http,) = free_ports(1)
+    command = ["python", f"{PEERS}/litserve/server.py", str(http), api, str(workers)]
+    return _server(folder, cores, "litserve", command, http, ready_path="/health")
 
 
 def bentoml(folder: Path, cores: set[int], workers: int) -> Contender:
     """All of its APIs."""
-    ports = (*free_ports(1), 0)
-    command = ["python", "-m", "bentoml", "serve", "service:Bench", "--host", "127.0.0.1"]
-    command += ["--port", str(ports[0]), "--working-dir", f"{PEERS}/bentoml"]
+    (http,) = free_ports(1)
+    command = ["python", "-m", "bentoml", "serve", "service:Bench", "--host", HOST]
+    command += ["--port", str(http), "--working-dir", f"{PEERS}/bentoml"]
     environment = {
         "BENCH_WORKERS": str(workers),
         "BENTOML_HOME": str(folder / "home"),
         "BENTOML_DO_NOT_TRACK": "True",
     }
-    return _server(folder, cores, "bentoml", command, ports, "/readyz", **environment)
+    return _server(folder, cores, "bentoml", command, http, 0, "/readyz", environment)
 
 
 def kserve(folder: Path, cores: set[int]) -> Contender:
     """KServe's Python server: unary calls only."""
-    ports = free_ports(2)
-    command = ["python", f"{PEERS}/kserve/server.py", *map(str, ports)]
-    return _server(folder, cores, "kserve", command, ports)
+    http, grpc = free_ports(2)
+    command = ["python", f"{PEERS}/kserve/server.py", str(http), str(grpc)]
+    return _server(folder, cores, "kserve", command, http, grpc)
 
 
 def by_hand_sse(folder: Path, cores: set[int]) -> Contender:
     """peers/by_hand/sse_server.py."""
-    ports = (*free_ports(1), 0)
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/sse_server.py", str(ports[0])], ports)
+    (http,) = free_ports(1)
+    return _server(folder, cores, "", [f"{PEERS}/by_hand/sse_server.py", str(http)], http)
 
 
 def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
     """peers/by_hand/grpc_server.py."""
-    ports = (0, *free_ports(1))
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/grpc_server.py", str(ports[1])], ports)
+    (grpc,) = free_ports(1)
+    return _server(folder, cores, "", [f"{PEERS}/by_hand/grpc_server.py", str(grpc)], 0, grpc)
 
 
 def bare_sse(folder: Path, cores: set[int], turns: bool = False) -> Contender:
     """The bare limit: see bare_sse_writer.py."""
-    ports = (*free_ports(1), 0)
-    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(ports[0]), str(WORDS)]
-    return _server(folder, cores, "", command + ["turns"] * turns, ports, "")
+    (http,) = free_ports(1)
+    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]
+    return _server(folder, cores, "", command + ["turns"] * turns, http, ready_path="")
 
 
 def _server(
@@ -169,9 +166,10 @@ def _server(
     cores: set[int],
     peer: str,
     command: list[str],
-    ports: Sequence[int],
+    http: int,
+    grpc: int = 0,
     ready_path: str = "/v2/health/ready",
-    **environment: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Contender:
     """A server in a peer's environment; of nobody, in this project's.
 
@@ -182,10 +180,10 @@ def _server(
     if peer:
         programs = _environment(peer) / "bin"
         command = [str(programs / command[0]), *command[1:]]  # a whole path stays what it is
-        environment |= {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(PEERS)}
+        environment = {**environment, "PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(PEERS)}
     else:
         command, environment = [sys.executable, *command], {"PYTHONPATH": str(ROOT)}
-    return Contender(command, folder, environment, tuple(ports), cores, ready_path)
+    return Contender(command, folder, environment, (http, grpc), cores, ready_path)
 
 
 def _environment(name: str) -> Path:

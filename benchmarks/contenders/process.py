@@ -158,22 +158,6 @@ def usage(pid: int) -> Usage:
     return Usage(seconds, faults)
 
 
-def resident(pid: int, field: str = "VmRSS") -> int:
-    """Bytes of a process's memory (proc(5)); VmHWM: the most since `forget_most`; 0 where it has
-    ended."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(f"{field}:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def forget_most(pid: int) -> None:
-    """VmHWM is from now on the most since now."""
-    with suppress(OSError):
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
-
-
 def memory(pid: int) -> float:
     """MiB of a contender and its workers, what they share counted once (proc(5), Pss)."""
     kib = 0

@@ -1,8 +1,8 @@
-"""The contenders of a row, started together; a peer that will not start is named."""
+"""Contenders that are started together; a peer that will not start is named."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from .peer_servers import Start
@@ -15,10 +15,9 @@ MAX_REASON = 160
 def started(
     starts: Mapping[str, Start], folder: Path, cores: set[int], needed: str
 ) -> Iterator[tuple[dict[str, Contender], dict[str, str]]]:
-    """Start all at once.
+    """Start all at once, each with a folder of its own; and stop them so.
 
     Args:
-        starts: makes each contender from a folder of its own and its cores.
         needed: the one without which there is nothing to measure.
 
     Yields:
@@ -27,33 +26,28 @@ def started(
     Raises:
         ContenderError: the needed one does not run.
     """
-    entered: list[Contender] = []
+    running: dict[str, Contender] = {}
+    absent: dict[str, ContenderError] = {}
 
-    def start(name: str) -> Contender | ContenderError:
-        own = folder / "".join(c if c.isalnum() else "-" for c in name)
+    def start(name: str) -> None:
         try:
-            contender = starts[name](own, cores).__enter__()
+            running[name] = starts[name](folder_of(folder, name), cores).start()
         except ContenderError as error:
-            return error
-        entered.append(contender)
-        return contender
+            absent[name] = error
 
-    def stop(contender: Contender) -> None:
-        contender.__exit__(None, None, None)
+    with ThreadPoolExecutor(len(starts) or 1) as pool:
+        try:
+            list(pool.map(start, starts))
+            if needed in absent:
+                raise absent[needed]
+            yield running, {name: reason(error) for name, error in absent.items()}
+        finally:
+            list(pool.map(Contender.stop, running.values()))
 
-    with ThreadPoolExecutor(len(starts) or 1) as pool, ExitStack() as stack:
-        # All at once too: each takes its seconds.
-        stack.callback(lambda: list(pool.map(stop, entered)))
-        found = dict(zip(starts, pool.map(start, starts), strict=True))
-        running, absent = {}, {}
-        for name, each in found.items():
-            if not isinstance(each, ContenderError):
-                running[name] = each
-            elif name == needed:
-                raise each
-            else:
-                absent[name] = reason(each)
-        yield running, absent
+
+def folder_of(place: Path, title: str) -> Path:
+    """A folder of its own for what has this title."""
+    return place / "".join(c if c.isalnum() else "-" for c in title)
 
 
 def reason(error: ContenderError) -> str:

@@ -1,4 +1,10 @@
-"""What a contender is asked, how, and whether its answer is right."""
+"""What a contender is asked, over which wire, and whether its answer is right.
+
+A wire is a connection, or a stream on one: `open`; `ask`, one request, told of each message of its
+answer as it comes; `whole`, its whole answer; `close`. Where it is not `in_turn` it takes requests
+while it answers: `send`, `receive`, `end`; and `read` tells what a message says went wrong, and its
+id. All raise AnswerError where an answer is an error, or cut.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +85,7 @@ Asked = HttpCall | GrpcCall | SocketCall
 
 
 def wire_to(target: Target, way: str, timeout: float | None = None) -> Any:
-    """The wire (wire.py) to a contender.
+    """The wire to a contender.
 
     Args:
         way: http; grpc, triton and unary; or socket and the model's name.

@@ -7,9 +7,8 @@ from typing import Any
 
 from ..contenders.process import Target
 from .calls import Asked, HttpCall, opened, right_answer
-from .load_process import AnswerError, Tally
+from .load_process import ENOUGH, AnswerError, Tally
 from .samples import Sample
-from .wire import ENOUGH
 
 # A server may put events that are ready together into one chunk, and not always the same.
 CHUNKS = 0.05

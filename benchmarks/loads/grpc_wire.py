@@ -12,8 +12,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 
 from ..contenders.contenders import MAX_MESSAGE_BYTES
 from ..inputs.triton_dialect import split_reply
-from .load_process import AnswerError
-from .wire import Told, unheard
+from .load_process import AnswerError, Told, unheard
 
 SERVICE = "/inference.GRPCInferenceService/"
 UNARY, STREAM = "ModelInfer", "ModelStreamInfer"
@@ -29,7 +28,7 @@ CALL_SECONDS = 120.0
 
 
 class GrpcWire:
-    """One connection, and one stream on it. A stream (wire.py).
+    """One connection, and one stream on it (calls.py).
 
     Args:
         method: a unary call is a stream of one message each way.
@@ -104,6 +103,7 @@ class GrpcWire:
         await self._stream.done_writing()
 
     async def receive(self) -> bytes | None:
+        """The stream's next message; None after the last."""
         try:
             message = await self._stream.read()
             if message is not grpc.aio.EOF:

@@ -9,8 +9,7 @@ from typing import Any, cast
 
 import httptools
 
-from .load_process import AnswerError
-from .wire import ENOUGH, Told, unheard
+from .load_process import ENOUGH, AnswerError, Told, unheard
 
 OK = 200
 ERROR_EVENT = b"event: error"
@@ -65,7 +64,7 @@ def _is_field(line: bytes) -> bool:
 
 
 class HttpWire(asyncio.Protocol):
-    """One keep-alive connection; one request on it at a time. A wire (wire.py).
+    """One keep-alive connection; one request on it at a time (calls.py).
 
     Attributes:
         size: bytes that the last answer took.
@@ -85,15 +84,13 @@ class HttpWire(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: self, *self._server, ssl=self._tls)
 
-    async def ask(self, request: bytes, told: Told = unheard) -> int:
-        return await self._send(request, told)
-
     async def whole(self, request: bytes) -> bytes:
         """The answer's body."""
-        await self._send(request, None)
+        await self.ask(request, None)
         return self._body
 
-    async def _send(self, request: bytes, told: Told | None) -> int:
+    async def ask(self, request: bytes, told: Told | None = unheard) -> int:
+        """The bytes that the answer took; without `told` its body is kept."""
         await self.open()
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
+from typing import Any
 
 from mlserver.grpc import dataplane_pb2 as pb
 
@@ -14,7 +15,6 @@ from ..contenders.process import Target
 from .calls import opened
 from .load_process import AnswerError, Tally
 from .samples import Sample
-from .wire import Stream
 
 # No two windows of one server ask the same.
 SEEDS = count(time.time_ns())
@@ -47,8 +47,12 @@ async def items(
 
     def request(index: int) -> bytes:
         asked = requests[index % len(requests)]
+        if not fresh:
+            return asked
+        seeded = pb.ModelInferRequest()
+        seeded.parameters["seed"].int64_param = next(SEEDS)
         # Protobuf's messages are joined by joining their bytes.
-        return asked + _seed(next(SEEDS)) if fresh else asked
+        return asked + seeded.SerializeToString()
 
     wires = await opened(target, way, streams)
     lengths = [0] * len(requests)
@@ -60,7 +64,7 @@ async def items(
             raise AnswerError(f"the answer to request {index} is wrong: {answer[:300]!r}")
         lengths[index] = len(answer)
 
-    async def drive(wire: Stream) -> None:
+    async def drive(wire: Any) -> None:
         async def receive(index: int) -> int:
             answer = await wire.receive() or b""
             which = index % len(requests)
@@ -101,9 +105,3 @@ async def keep_in_flight(
         if tally.is_open():
             await send(sent)
             sent += 1
-
-
-def _seed(number: int) -> bytes:
-    request = pb.ModelInferRequest()
-    request.parameters["seed"].int64_param = number
-    return request.SerializeToString()

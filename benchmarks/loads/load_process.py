@@ -17,6 +17,13 @@ from ..contenders.process import Contender, ContenderError, usage
 from .samples import Sample, sample
 
 Found = TypeVar("Found")
+# Told of each message of an answer; what it may give back where it need not hear more of it.
+Told = Callable[[bytes], Any]
+ENOUGH = object()
+
+
+def unheard(message: bytes) -> None:
+    """Where nobody listens; a wire then need not cut what comes into messages."""
 
 
 class AnswerError(ContenderError):

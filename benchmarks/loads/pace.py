@@ -11,6 +11,7 @@ from .samples import percentile
 
 # Two neighbouring counts of streams that differ by less are one answer.
 RESOLUTION = 0.1
+MAX_ERROR = 200
 Anchor = Literal["request", "first"]
 
 
@@ -47,12 +48,14 @@ class StreamLog:
     Attributes:
         late: seconds that each answered item was late; early is 0.
         first: seconds from each request to its first answer, where an answer is a stream.
+        errors: how often each came.
     """
 
     late: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     answered: int = 0
     missing: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
 
     def answer(self, due: float, at: float) -> None:
         self.answered += 1
@@ -62,6 +65,9 @@ class StreamLog:
         """An item that was due and had not come by the end: at least so late."""
         self.missing += 1
         self.late.append(max(0.0, end - due))
+
+    def fail(self, text: str) -> None:
+        self.errors[" ".join(text.split())[:MAX_ERROR] or "an error without a text"] += 1
 
 
 class TokenClock:
@@ -119,12 +125,7 @@ class Paced:
 
     @classmethod
     def of(
-        cls,
-        pace: Pace,
-        logs: Sequence[StreamLog],
-        sent_late: Sequence[float],
-        client_cpu: float,
-        errors: Counter[str],
+        cls, pace: Pace, logs: Sequence[StreamLog], sent_late: Sequence[float], client_cpu: float
     ) -> Paced:
         late = [second for log in logs for second in log.late] or [pace.seconds]
         first = [second for log in logs for second in log.first]
@@ -141,7 +142,7 @@ class Paced:
             percentile(first, 99) if first else None,
             percentile(sent_late, 99) if sent_late else 0.0,
             client_cpu,
-            dict(errors),
+            dict(sum((log.errors for log in logs), Counter[str]())),
         )
 
     def fits(self, limit: float) -> bool:

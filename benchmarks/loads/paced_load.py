@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..contenders.process import Target
 from .calls import wire_to
 from .pace import Anchor, Pace, Paced, StreamLog, TokenClock
-from .wire import Wire
 
 # What was due at the very end may still come; later than this it is missing.
 GRACE_SECONDS = 0.25
@@ -21,7 +20,6 @@ LEAD_SECONDS = 0.05
 OPENING_AT_ONCE = 32
 # All streams begin within this time.
 RAMP_SECONDS = 0.5
-MAX_ERROR = 200
 
 
 class Clock:
@@ -40,132 +38,93 @@ class Clock:
         self.sent_late.append(max(0.0, self.now() - due))
 
 
-class Watch:
-    """What is told of one stream.
-
-    Attributes:
-        clock, pace, stream: when its items are due.
-    """
+class Items:
+    """One stream of items, each sent when it is due and answered; a request's id is its place
+    among the requests."""
 
     def __init__(self, clock: Clock, pace: Pace, stream: int, anchor: Anchor):
-        self.clock, self.pace, self.stream = clock, pace, stream
         self.log = StreamLog()
-        self.errors: Counter[str] = Counter()
-        self._anchor = anchor
-        self._tokens: TokenClock | None = None
-        self._waiting: dict[int, float] = {}
-        self._begun = False
-        self._reached = 0
+        self._clock, self._pace, self._stream = clock, pace, stream
+        self._settled: set[int] = set()
 
-    # Items: each sent when it is due, each answered.
+    async def drive(self, wire: Any, requests: Sequence[bytes]) -> None:
+        items = range(self._pace.items(self._stream))
+        if wire.in_turn:
+            for index in items:
+                await self._clock.until(self._due(index))
+                await wire.ask(requests[index % len(requests)], lambda message: None)
+                self._settle(index)
+            return
+        sent: dict[str, deque[int]] = defaultdict(deque)
 
-    async def next_due(self, index: int) -> bool:
-        """Wait until item `index` is due; false where there is none."""
-        if index >= self.pace.items(self.stream):
-            return False
-        due = self.pace.due(self.stream, index)
-        self._reached = index + 1
-        self._waiting[index] = due
-        await self.clock.until(due)
-        return True
+        async def write() -> None:
+            for index in items:
+                await self._clock.until(self._due(index))
+                sent[str(index % len(requests))].append(index)
+                await wire.send(requests[index % len(requests)])
+            await wire.end()
 
-    def answered(self, index: int) -> None:
-        due = self._waiting.pop(index, None)
-        if due is not None:
-            self.log.answer(due, self.clock.now())
+        writing = asyncio.create_task(write())
+        try:
+            while (message := await wire.receive()) is not None:
+                error, id = wire.read(message)
+                # A server that gives no ids back answers in order.
+                waiting = sent[id] or min(filter(None, sent.values()), default=deque[int]())
+                if waiting:
+                    self._settle(waiting.popleft(), error)
+                else:
+                    self.log.fail("more responses than requests")
+        finally:
+            writing.cancel()
 
-    # Tokens: one request, then a stream of them.
+    def _due(self, index: int) -> float:
+        return self._pace.due(self._stream, index)
 
-    def is_open(self) -> bool:
-        """Whether another request may be made."""
-        return self.clock.now() < self.pace.seconds
-
-    async def ask(self) -> None:
-        """Call it before each request; waits until the stream is to begin."""
-        if not self._begun:
-            self._begun = True
-            await self.clock.until(self.pace.begin(self.stream))
-        self._tokens = TokenClock(self.log, self.pace.rate, self.clock.now(), self._anchor)
-
-    def token(self) -> None:
-        if self._tokens is not None:
-            self._tokens.token(self.clock.now())
-
-    def ended(self) -> None:
-        """The answer is whole; no more tokens of it are due."""
-        self._tokens = None
-
-    def failed(self, text: str, index: int | None = None) -> None:
-        """An error; of item `index` where it is one's, which is then not missing."""
-        if index is not None:
-            self._waiting.pop(index, None)
-        self.errors[" ".join(text.split())[:MAX_ERROR] or "an error without a text"] += 1
+    def _settle(self, index: int, error: str = "") -> None:
+        self._settled.add(index)
+        if error:
+            self.log.fail(error)
+        else:
+            self.log.answer(self._due(index), self._clock.now())
 
     def cut(self, end: float) -> None:
-        """The run is over."""
-        for due in self._waiting.values():
-            if due < end:
-                self.log.miss(due, end)
-        if self._reached:  # items that a slow server has not even let us send
-            for index in range(self._reached, self.pace.items(self.stream)):
-                self.log.miss(self.pace.due(self.stream, index), end)
-        if self._tokens is not None:
-            self._tokens.cut(end)
+        """The run is over: the rest is missing, also what a slow server has not let us send."""
+        for index in range(self._pace.items(self._stream)):
+            if index not in self._settled and self._due(index) < end:
+                self.log.miss(self._due(index), end)
 
 
-async def tokens(wire: Wire, watch: Watch, requests: Sequence[bytes]) -> None:
-    """Ask, and be told of the tokens; again where an answer has ended."""
+class Tokens:
+    """One stream of tokens: one request, and an answer of many; again where it has ended."""
 
-    def told(message: bytes) -> None:
-        error, _ = wire.read(message)
-        if error:
-            watch.failed(error)
-        else:
-            watch.token()
+    def __init__(self, clock: Clock, pace: Pace, stream: int, anchor: Anchor):
+        self.log = StreamLog()
+        self._clock, self._pace, self._begin = clock, pace, pace.begin(stream)
+        self._anchor = anchor
+        self._answer: TokenClock | None = None
 
-    while watch.is_open():
+    async def drive(self, wire: Any, requests: Sequence[bytes]) -> None:
         await wire.open()
-        await watch.ask()
-        await wire.ask(requests[0], told)
-        watch.ended()
+        await self._clock.until(self._begin)
+        while self._clock.now() < self._pace.seconds:
+            await wire.open()
+            asked = self._clock.now()
+            self._answer = answer = TokenClock(self.log, self._pace.rate, asked, self._anchor)
 
+            def told(message: bytes, answer: TokenClock = answer) -> None:
+                error, _ = wire.read(message)
+                if error:
+                    self.log.fail(error)
+                else:
+                    answer.token(self._clock.now())
 
-async def items(wire: Any, watch: Watch, requests: Sequence[bytes]) -> None:
-    """Send each item when it is due; a request's id is its place among them."""
-    count = len(requests)
-    if wire.in_turn:
-        index = 0
-        while await watch.next_due(index):
-            await wire.ask(requests[index % count], lambda message: None)
-            watch.answered(index)
-            index += 1
-        return
-    sent: dict[str, deque[int]] = defaultdict(deque)
+            await wire.ask(requests[0], told)
+            self._answer = None
 
-    async def write() -> None:
-        index = 0
-        while await watch.next_due(index):
-            sent[str(index % count)].append(index)
-            await wire.send(requests[index % count])
-            index += 1
-        await wire.end()
-
-    writing = asyncio.create_task(write())
-    try:
-        while (message := await wire.receive()) is not None:
-            error, id = wire.read(message)
-            # A server that gives no ids back answers in order.
-            waiting = sent[id] or min(filter(None, sent.values()), default=deque[int]())
-            if not waiting:
-                watch.failed("more responses than requests")
-                continue
-            index = waiting.popleft()
-            if error:
-                watch.failed(error, index)
-            else:
-                watch.answered(index)
-    finally:
-        writing.cancel()
+    def cut(self, end: float) -> None:
+        """The run is over: what was due of an answer that has not ended is missing."""
+        if self._answer is not None:
+            self._answer.cut(end)
 
 
 async def paced_window(
@@ -181,43 +140,41 @@ async def paced_window(
     way, _, answered = way.partition(", ")
     pace = Pace(streams, rate, seconds, min(RAMP_SECONDS, seconds / 2))
     wires = [wire_to(target, way) for _ in range(streams)]
-    return await run_paced(wires, tokens if answered else items, requests, pace)
+    return await run_paced(wires, Tokens if answered else Items, requests, pace)
 
 
 async def run_paced(
-    wires: Sequence[Wire],
-    drive: Callable[[Any, Watch, Sequence[bytes]], Awaitable[None]],
+    wires: Sequence[Any],
+    kind: Callable[[Clock, Pace, int, Anchor], Items | Tokens],
     requests: Sequence[bytes],
     pace: Pace,
     anchor: Anchor = "request",
 ) -> Paced:
     """Drive each wire as one stream, for `pace.seconds`."""
     clock = Clock()
-    watches = [Watch(clock, pace, stream, anchor) for stream in range(len(wires))]
+    streams = [kind(clock, pace, stream, anchor) for stream in range(len(wires))]
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
-    async def opened(wire: Wire) -> None:
+    async def opened(wire: Any) -> None:
         async with gate:
             await wire.open()
 
-    async def driven(wire: Wire, watch: Watch) -> None:
+    async def driven(wire: Any, stream: Items | Tokens) -> None:
         try:
-            await drive(wire, watch, requests)
-        except asyncio.CancelledError:
-            raise
+            await stream.drive(wire, requests)
         except Exception as error:
-            watch.failed(str(error) or type(error).__name__)
+            stream.log.fail(str(error) or type(error).__name__)
 
     try:
         await asyncio.gather(*map(opened, wires))
         clock.begun = time.perf_counter() + LEAD_SECONDS
         cpu = time.process_time()
-        tasks = [asyncio.create_task(driven(*each)) for each in zip(wires, watches, strict=True)]
+        tasks = [asyncio.create_task(driven(*each)) for each in zip(wires, streams, strict=True)]
         await asyncio.wait(tasks, timeout=LEAD_SECONDS + pace.seconds + GRACE_SECONDS)
         end = clock.now()
         cpu = (time.process_time() - cpu) / max(end, 1e-9)
-        for watch in watches:
-            watch.cut(end)
+        for stream in streams:
+            stream.cut(end)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=GRACE_SECONDS)
@@ -225,5 +182,4 @@ async def run_paced(
         for wire in wires:
             with suppress(Exception):
                 await wire.close()
-    errors = sum((watch.errors for watch in watches), Counter[str]())
-    return Paced.of(pace, [watch.log for watch in watches], clock.sent_late, cpu, errors)
+    return Paced.of(pace, [stream.log for stream in streams], clock.sent_late, cpu)

@@ -59,17 +59,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The median of several samples' figure, and how far they lie apart."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        return cls(median(values), min(values), max(values))
+def medians(samples: Sequence[Sample]) -> dict[str, float]:
+    """Of one contender, of each figure that all its windows have."""
+    names = set.intersection(*(set(sample.figures) for sample in samples))
+    return {
+        name: median(sample.figures[name] for sample in samples)
+        for name in samples[0].figures
+        if name in names
+    }
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The median of the rounds, the lowest and the highest of them."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Ratio:
     """One contender's figure over another's, window beside window, so that a slow moment hits
     both; the target, and the part of it by which it is missed."""
@@ -103,65 +109,51 @@ class Ratio:
     missed_by: float | None = None
 
 
-def spreads(samples: Sequence[Sample]) -> dict[str, Spread]:
-    """Each figure's spread over the samples of one contender."""
-    names = set.intersection(*(set(sample.figures) for sample in samples))
-    return {
-        name: Spread.of([sample.figures[name] for sample in samples])
-        for name in samples[0].figures
-        if name in names
-    }
-
-
 def ratio(samples: Mapping[str, Sequence[Sample]], asked: Target) -> Ratio:
-    """The ratio of two contenders of one row."""
+    """The ratio of two contenders of one row, beside its target."""
     name = asked.figure
     if not asked.over:
-        return judged(asked, name, [each.figures[name] for each in samples[asked.of]])
-    pairs_of = [
+        return judged(asked, [each.figures[name] for each in samples[asked.of]])
+    both = [
         (mine.figures[name], theirs.figures[name])
         for mine, theirs in pairs(samples[asked.of], samples[asked.over])
     ]
     if asked.later:
-        return judged(asked, "first_later_ms", [mine - theirs for mine, theirs in pairs_of])
-    return judged(asked, name, [mine / (theirs or 1.0) for mine, theirs in pairs_of])
+        return judged(asked, [mine - theirs for mine, theirs in both])
+    return judged(asked, [mine / (theirs or 1.0) for mine, theirs in both])
 
 
 def pairs(some: Sequence[Sample], others: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     """Each window of the contender that has fewer, with the other's nearest to it."""
     if len(some) > len(others):
         return [(one, other) for other, one in pairs(others, some)]
-
-    def nearest(one: Sample) -> Sample:
-        return min(others, key=lambda other: abs(other.turn - one.turn))
-
-    return [(one, nearest(one)) for one in some]
+    return [(one, min(others, key=lambda each: abs(each.turn - one.turn))) for one in some]
 
 
-def judged(asked: Target, figure: str, values: Sequence[float]) -> Ratio:
+def judged(asked: Target, values: Sequence[float]) -> Ratio:
     """Ratios beside their target."""
-    spread = Spread.of(values)
+    spread = Spread(median(values), min(values), max(values))
     words, missed = "", 0.0
     if asked.at_least is not None:
         words, missed = f">= {asked.at_least:g}", 1 - spread.median / asked.at_least
     elif asked.at_most is not None:
         words, missed = f"<= {asked.at_most:g}", spread.median / asked.at_most - 1
     met = missed <= 0 if words else None
-    missed_by = missed if met is False else None
-    return Ratio(asked.of, asked.over, figure, spread, words, met, missed_by)
+    figure = "first_later_ms" if asked.later else asked.figure
+    return Ratio(asked.of, asked.over, figure, spread, words, met, missed if met is False else None)
 
 
 def alternate(
     rounds: int,
     contenders: Mapping[str, Callable[[], Sample]],
-    fails: Callable[[str, ContenderError], None] | None = None,
-    again: str = "",
+    again: str,
+    fails: Callable[[str, ContenderError], None],
 ) -> dict[str, list[Sample]]:
     """Measure the contenders in turn, `rounds` times: what disturbs the machine disturbs all.
 
     Args:
-        fails: told of a contender that answers wrongly, which is then left out; it may raise.
         again: the one that the others are compared with, measured beside each of them.
+        fails: told of a contender that answers wrongly, which is then left out; it may raise.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     turns = count()
@@ -172,8 +164,6 @@ def alternate(
             try:
                 samples[name].append(replace(contenders[name](), turn=next(turns)))
             except ContenderError as error:
-                if fails is None:
-                    raise
                 fails(name, error)
                 del samples[name]
         next(turns)  # windows of one round are nearer to each other than to the next one's

@@ -4,7 +4,8 @@ Both ways the client has a frame in its memory and puts it where it leaves from,
 as an array at the end, whose last bytes it looks at; the first answers are compared whole.
 """
 
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.shared_memory import SharedMemory
@@ -35,27 +36,39 @@ class Frame:
     datatype: str
     shape: tuple[int, ...]
 
+    def request(self, regions: list[SharedMemory]) -> bytes:
+        """A request without the bytes; they come and go by two regions, where there are any."""
+        found = pb.ModelInferRequest(model_name=MODEL, id="0")
+        tensors: list[Any] = [
+            found.inputs.add(name="frame", datatype=self.datatype, shape=self.shape),
+            found.outputs.add(name="frame"),
+        ]
+        for tensor, region in zip(tensors, regions, strict=False):
+            tensor.parameters["shared_memory_region"].string_param = region.name
+            tensor.parameters["shared_memory_byte_size"].int64_param = len(self.raw)
+        return found.SerializeToString()
+
 
 async def frames_and_back(
     target: Target, seconds: float, frame: Frame, in_flight: int, shared: bool
 ) -> Sample:
     """Frames in raw contents and answers out of them; or each in a region of its own, `shared`."""
-    address, size = f"{HOST}:{target.grpc}", len(frame.raw)
+    address, size, whole = f"{HOST}:{target.grpc}", len(frame.raw), np.frombuffer(frame.raw, "u1")
     wire = GrpcWire(address, timeout=CALL_SECONDS)
     await wire.open()
     with ExitStack() as stack:
-        pairs: list[list[SharedMemory]] = [[] for _ in range(in_flight)]
-        if shared:
-            pairs = [[_region(stack, size) for _ in range(2)] for _ in pairs]
-            for region in chain.from_iterable(pairs):
-                await _call(address, "Register", registration(region))
-        prepared = [_request(frame, size, *pair).SerializeToString() for pair in pairs]
-        whole = np.frombuffer(frame.raw, np.uint8)
+        slots = [
+            [stack.enter_context(_region(size)) for _ in range(2 * shared)]
+            for _ in range(in_flight)
+        ]
+        for region in chain.from_iterable(slots):
+            await _call(address, "Register", registration(region))
+        prepared = [frame.request(regions) for regions in slots]
 
         async def send(index: int) -> None:
             slot, raw = index % in_flight, b""
             if shared:
-                buffer: Any = pairs[slot][0].buf
+                buffer: Any = slots[slot][0].buf
                 buffer[:size] = frame.raw
             else:
                 raw = pb.ModelInferRequest(raw_input_contents=[frame.raw]).SerializeToString()
@@ -65,7 +78,7 @@ async def frames_and_back(
             message = pb.ModelInferResponse.FromString(await wire.receive() or b"")
             found: Any
             if shared:  # read before the next frame takes its place
-                buffer: Any = pairs[index % in_flight][1].buf
+                buffer: Any = slots[index % in_flight][1].buf
                 found = np.array(np.frombuffer(buffer, np.uint8, size))
             else:
                 found = np.frombuffer(message.raw_output_contents[0], np.uint8)
@@ -91,19 +104,11 @@ async def _call(address: str, what: str, request: bytes) -> None:
     await wire.close()
 
 
-def _region(stack: ExitStack, size: int) -> SharedMemory:
-    region = stack.enter_context(closing(SharedMemory(create=True, size=size)))
-    stack.callback(region.unlink)
-    return region
-
-
-def _request(frame: Frame, size: int, *regions: SharedMemory) -> pb.ModelInferRequest:
-    found = pb.ModelInferRequest(model_name=MODEL, id="0")
-    tensors: list[Any] = [
-        found.inputs.add(name="frame", datatype=frame.datatype, shape=frame.shape),
-        found.outputs.add(name="frame"),
-    ]
-    for tensor, region in zip(tensors, regions, strict=False):
-        tensor.parameters["shared_memory_region"].string_param = region.name
-        tensor.parameters["shared_memory_byte_size"].int64_param = size
-    return found
+@contextmanager
+def _region(size: int) -> Iterator[SharedMemory]:
+    region = SharedMemory(create=True, size=size)
+    try:
+        yield region
+    finally:
+        region.close()
+        region.unlink()

@@ -59,18 +59,22 @@ def draw(results: Sequence[Result], folder: Path) -> None:
     """Draw what the results allow."""
     folder.mkdir(parents=True, exist_ok=True)
     panels = [each for each in results if each["title"] in PANELS and each["contenders"]]
-    _draw(panels, 2, (11.0, 2.6), _bars, folder / BARS)
-    paced = [each for each in results if each["title"].startswith("paced")]
-    _draw(paced, len(paced), (5.5 * len(paced), 5.2), _curves, folder / PACED)
+    _draw(panels, (5.5, 2.6), _bars, folder / BARS)
+    _draw(
+        [each for each in results if each["title"].startswith("paced")],
+        (5.5, 5.2),
+        _curves,
+        folder / PACED,
+    )
 
 
 def _draw(
     results: Sequence[Result],
-    columns: int,
     size: tuple[float, float],
     panel: Callable[[Any, Result], None],
     file: Path,
 ) -> None:
+    """Two panels beside each other."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -78,8 +82,8 @@ def _draw(
 
     if not results:
         return
-    lines = -(-len(results) // columns)
-    figure, _ = pyplot.subplots(lines, columns, figsize=(size[0], size[1] * lines))
+    lines = -(-len(results) // 2)
+    figure, _ = pyplot.subplots(lines, 2, figsize=(2 * size[0], size[1] * lines))
     for axis, result in zip(figure.axes, results, strict=False):
         panel(axis, result)
         axis.spines[["top", "right"]].set_visible(False)
@@ -110,7 +114,8 @@ def _curves(axis: Any, result: Result) -> None:
         label = f"{name}: {fit[name]['most']:g}"
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label, **line)
     axis.axhline(LIMIT_MS, color="#cf222e", linewidth=1, linestyle="--")
-    axis.set(yscale="log", xlabel=f"{unit}s", ylabel="lateness p99, ms", title=result["title"])
+    axis.set(yscale="log", xlabel=f"{unit}s", ylabel="lateness p99, ms")
+    axis.set_title(result["title"], fontsize=9)
     axis.set_xscale("log", base=2)
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(lambda value, _: f"{value:g}")

@@ -6,22 +6,12 @@ from typing import Any
 from ..contenders import contenders as named
 from ..rows.jpeg_rows import LOOP, TWO_LOOPS, WITHOUT_CLIENT
 from ..rows.measured import FIRST_P99, PER_CPU, RATE, SERVER_TIME
-from .results import (
-    README_ROWS,
-    Result,
-    figures,
-    headline,
-    is_beside_others,
-    spread,
-    tally,
-    targets,
-    verdict,
-    when,
-)
+from .results import README_ROWS, Result, figures, headline, tally, targets, verdict, when
 
 # A column of the overview, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {
     named.OURS: (named.OURS,),
+    named.OURS_OTHER_GRPC: (named.OURS_OTHER_GRPC,),
     named.STOCK: (named.STOCK,),
     named.TRITON: (named.TRITON,),
     named.LITSERVE: (named.LITSERVE,),
@@ -47,7 +37,6 @@ FIGURES = {
     SERVER_TIME: ("server µs", "{:,.1f}"),
     "faults_per_response": ("faults", "{:.1f}"),
     "bytes_per_response": ("bytes", "{:,.0f}"),
-    "megabytes_per_second": ("MB/s", "{:,.1f}"),
     "client_cpu_percent": ("client CPU", "{:.0f} %"),
 }
 NAMES = {figure: heading for figure, (heading, _) in FIGURES.items()} | {
@@ -57,21 +46,24 @@ NAMES = {figure: heading for figure, (heading, _) in FIGURES.items()} | {
 
 
 def overview(results: Iterable[Result]) -> list[str]:
-    """A line a row, a column a contender."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
-    for result in filter(is_beside_others, results):
+    """A line a row, a column a contender; rows of ours alone are elsewhere."""
+    rows: dict[str, list[str]] = {}
+    for result in results:
         figure, name = headline(result)
         seen = {who: each[figure] for who, each in figures(result).items() if figure in each}
-        cells = [_cell(seen, names) for names in COLUMNS.values()]
-        if sum(map(bool, cells)) > 1:  # rows of ours alone are elsewhere
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        there = (next(filter(seen.__contains__, names), "") for names in COLUMNS.values())
+        cells = [f"{seen[who]:,.0f}" if who else "" for who in there]
+        if named.OURS in seen and sum(map(bool, cells)) > 1:
+            rows[name] = [f"**{cells[0]}**", *cells[1:]]
+    # A column that nobody stands in says nothing.
+    shown = [at for at in range(len(COLUMNS)) if any(cells[at] for cells in rows.values())]
+    heads = [list(COLUMNS)[at] for at in shown]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    lines += [
+        f"| {name} | " + " | ".join(cells[at] for at in shown) + " |"
+        for name, cells in rows.items()
+    ]
     return lines
-
-
-def _cell(seen: dict[str, float], names: Sequence[str]) -> str:
-    values = [seen[name] for name in names if name in seen]
-    text = f"{values[0]:,.0f}" if values else ""
-    return f"**{text}**" if text and names == (named.OURS,) else text
 
 
 def short(results: Sequence[Result]) -> list[str]:
@@ -106,8 +98,11 @@ def table(results: Sequence[Result]) -> str:
         "are for each response: the server's CPU time, its page faults, what came over the wire.",
     ]
     for result in results:
+        machine = dict(result["machine"])
+        words = [f"{machine.pop('date')}; {machine.pop('machine')}"]
+        words += [f"{name} {each}" for name, each in machine.items()]
         lines += ["", f"## {result['title']}", ""]
-        lines += [f"A response is one {result['unit']}; {result['cores']}. {_versions(result)}."]
+        lines += [f"A response is one {result['unit']}; {result['cores']}. {'; '.join(words)}."]
         lines += ["", *_contenders(result)]
         if result["ratios"]:
             lines += ["", "| ratio | of | median | rounds | target |", "|---|---|---|---|---|"]
@@ -126,12 +121,6 @@ def compared(ratio: Mapping[str, Any]) -> str:
     return " / ".join(filter(None, (ratio["of"], ratio["over"])))
 
 
-def _versions(result: Result) -> str:
-    machine = dict(result["machine"])
-    date, where = machine.pop("date"), machine.pop("machine")
-    return "; ".join([date, where, *(f"{name} {each}" for name, each in machine.items())])
-
-
 def _contenders(result: Result) -> list[str]:
     seen = figures(result)
     shown = [name for name in FIGURES if any(name in each for each in seen.values())]
@@ -141,7 +130,8 @@ def _contenders(result: Result) -> list[str]:
     ]
     for who, each in seen.items():
         cells = [FIGURES[name][1].format(each[name]) if name in each else "" for name in shown]
-        low, high = spread(result, who, shown[0])
+        rounds = [window[shown[0]] for window in result["contenders"][who]["rounds"]]
+        low, high = min(rounds), max(rounds)
         cells[0] += f" ({low:,.0f}-{high:,.0f})" if low != high else ""
         lines.append(f"| {who} | " + " | ".join(cells) + " |")
     for who, why in result["not measured"].items():

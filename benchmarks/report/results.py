@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..contenders.contenders import OURS
 from ..rows.measured import FIRST_P99, RATE
 
-# A row as its file has it (rows/measured.py, as_dict). Older files have of paced rows only `most`
-# and `runs`.
+# A row as its file has it (rows/measured.py, as_dict).
 Result = dict[str, Any]
 # How tables show rows, by how their titles begin.
 ORDER = ("a stock model", "text", "fairness", "JPEG", "FP32", "paced", "costs", "cache", "start")
@@ -67,22 +65,7 @@ def headline(result: Result) -> tuple[str, str]:
 
 def figures(result: Result) -> dict[str, dict[str, float]]:
     """For each contender its medians."""
-    return {
-        name: each["medians"] if "medians" in each else {"most": each["most"]}
-        for name, each in result["contenders"].items()
-    }
-
-
-def spread(result: Result, who: str, figure: str) -> tuple[float, float]:
-    """The lowest and the highest round of a contender."""
-    rounds = [each[figure] for each in result["contenders"][who].get("rounds", [])]
-    only = figures(result)[who][figure]
-    return (min(rounds), max(rounds)) if rounds else (only, only)
-
-
-def is_beside_others(result: Result) -> bool:
-    """Whether others than ours were measured."""
-    return OURS in result["contenders"] and len(result["contenders"]) > 1
+    return {name: each["medians"] for name, each in result["contenders"].items()}
 
 
 def when(results: Sequence[Result]) -> str:

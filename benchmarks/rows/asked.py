@@ -11,21 +11,14 @@ from ..contenders.contenders import (
     KSERVE,
     LITSERVE,
     OURS,
+    OURS_OTHER_GRPC,
     STOCK,
     TRITON,
 )
 from ..contenders.peer_servers import model_of
+from ..inputs import text_prompt as of_text
 from ..inputs.frames import Scene, frame_requests, frames, is_right_frame
-from ..inputs.text_prompt import (
-    are_events,
-    are_messages,
-    flat_body,
-    holds,
-    is_answer,
-    is_message,
-    message,
-    v2_body,
-)
+from ..inputs.text_prompt import flat_body, message, v2_body
 from ..inputs.triton_dialect import plain, unwrapped
 from ..loads.calls import GrpcCall, HttpCall
 from ..loads.grpc_wire import STREAM, UNARY
@@ -35,7 +28,7 @@ from ..loads.plain_load import h2load, wrk
 from .measured import Call
 
 # Who streams items over gRPC; KServe has unary calls there, LitServe and BentoML speak HTTP only.
-STREAMING = (OURS, STOCK, TRITON, BY_HAND_GRPC)
+STREAMING = (OURS, OURS_OTHER_GRPC, STOCK, TRITON, BY_HAND_GRPC)
 PEERS = (STOCK, TRITON, BY_HAND_GRPC, KSERVE, LITSERVE, BENTOML)
 HTTP_ONLY = dict.fromkeys((LITSERVE, BENTOML), "speaks HTTP only")
 RAW = "application/octet-stream"
@@ -47,13 +40,13 @@ def events(who: str, work: str, text: str, call: str = "generate_stream") -> Htt
     if who in (TRITON, LITSERVE, BENTOML):
         path = {LITSERVE: "/predict", BENTOML: f"/{work}"}.get(who, path)
         body = flat_body(text)
-    return HttpCall(path, body, partial(are_events, text), len(text.split(" ")))
+    return HttpCall(path, body, partial(of_text.are_events, text), len(text.split(" ")))
 
 
 def messages(who: str, work: str, text: str, triton: bool = False) -> GrpcCall:
     """The same over gRPC; in Triton's dialect of Triton, or of whom else it is asked."""
     triton = triton or who == TRITON
-    right = partial(are_messages, unwrapped if triton else plain, text)
+    right = partial(of_text.are_messages, unwrapped if triton else plain, text)
     return GrpcCall(STREAM, message(model_of(who, work), text), right, triton)
 
 
@@ -61,13 +54,13 @@ def unary(who: str, model: str, text: str) -> HttpCall:
     """For the same text again."""
     if who in HTTP_ONLY:
         path = {LITSERVE: "/predict", BENTOML: f"/{model}"}[who]
-        return HttpCall(path, flat_body(text), partial(holds, text))
-    return HttpCall(f"/v2/models/{model}/infer", v2_body(text), partial(is_answer, text))
+        return HttpCall(path, flat_body(text), partial(of_text.holds, text))
+    return HttpCall(f"/v2/models/{model}/infer", v2_body(text), partial(of_text.is_answer, text))
 
 
 def unary_message(model: str, text: str) -> GrpcCall:
     """The same over gRPC."""
-    return GrpcCall(UNARY, message(model, text), partial(is_message, plain, text))
+    return GrpcCall(UNARY, message(model, text), partial(of_text.is_message, plain, text))
 
 
 def elements(
@@ -88,7 +81,7 @@ def elements(
         in_order: whether Triton keeps the order; two instances need not.
     """
     calls: dict[str, Call] = {}
-    for who in STREAMING:
+    for who in set(STREAMING) - {OURS_OTHER_GRPC}:
         right = partial(has_element, unwrap(who), is_right)
         asked = (way(who), requests(model_of(who, work)), right, in_flight, streams)
         calls[who] = (items, *asked, in_order or who != TRITON)

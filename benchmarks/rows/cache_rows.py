@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clients.server_process import HOST, free_ports
+from tests import memcached
 
 from ..contenders.contenders import OURS, change_model, ours
-from ..contenders.peer_servers import Start
+from ..contenders.peer_servers import Start, not_here
 from ..contenders.process import Contender
 from ..inputs.text_prompt import WORDS, are_events, prompt, v2_body
 from ..loads.calls import HttpCall
@@ -25,22 +22,23 @@ from .measured import MANY, Call, Case, Plan, Row, clients, measured
 OFF, NEVER = "computed", "computed, cache on, no hit ever"
 HIT, MEMCACHED = "hit, in-process", "hit, memcached"
 DELAY_SECONDS = 0.005
-IN_FLIGHT = 8
+IN_FLIGHT, MEGABYTES = 8, 256
 TEXT_TARGET, FRAME_TARGET, COST_TARGET = 20, 3, 0.9
 
 
 def cache(plan: Plan) -> list[Row]:
     """Hits beside computing; and computing with the cache on beside computing without."""
-    with _memcached(plan.folder / "memcached", plan.all_cores) as address:
+    with memcached.Memcached(MEGABYTES) if memcached.BINARY else nullcontext() as server:
+        address = server.address if server else ""
         slow = [_text("5 ms a word", 1, TEXT_TARGET), _text("5 ms a word", MANY, None)]
         rows = measured(plan, _starts(address, DELAY_SECONDS), slow)
-        rows += measured(plan, _starts(address, 0), [_text("no delay", 1, None, None)])
         again = frame_calls(IN_FLIGHT)[OURS]
         hit = (*again, False, False, 2)
         calls = {OFF: again, NEVER: (*again, True), HIT: hit, MEMCACHED: hit}
-        title = f"cache, JPEG 640x480, gRPC stream, {IN_FLIGHT} in flight"
-        case = Case(title, "frame", calls, _targets(FRAME_TARGET, COST_TARGET), OFF)
-        return rows + measured(plan, _starts(address, 0), [case], shared=True)
+        fast, title = _starts(address, 0), f"JPEG 640x480, gRPC stream, {IN_FLIGHT} in flight"
+        rows += measured(plan, fast, [_text("no delay", 1, None, None)])
+        case = Case(f"cache, {title}", "frame", calls, _targets(FRAME_TARGET, COST_TARGET), OFF)
+        return rows + measured(plan, fast, [case], shared=True)
 
 
 def _text(pace: str, count: int, hits: float | None, cost: float | None = COST_TARGET) -> Case:
@@ -59,8 +57,12 @@ def _targets(hits: float | None, cost: float | None) -> tuple[Target, ...]:
     return Target(OFF, hits, of=HIT), Target(OFF, of=MEMCACHED), Target(OFF, cost, of=NEVER)
 
 
-def _starts(memcached: str | None, delay: float) -> dict[str, Start]:
-    """A service each; no memcached, no row of its."""
+def _starts(address: str, delay: float) -> dict[str, Start]:
+    """A service each.
+
+    Args:
+        address: memcached's; empty where there is none.
+    """
 
     def start(block: dict[str, Any] | None) -> Start:
         def made(folder: Path, cores: set[int]) -> Contender:
@@ -71,21 +73,6 @@ def _starts(memcached: str | None, delay: float) -> dict[str, Start]:
 
         return made
 
-    shared = {"backend": "memcached", "servers": [memcached]}
-    return {OFF: start(None), NEVER: start({}), HIT: start({}), MEMCACHED: start(shared)}
-
-
-@contextmanager
-def _memcached(folder: Path, cores: set[int]) -> Iterator[str | None]:
-    """A memcached of this benchmark's own; None where there is none to start."""
-    binary = shutil.which("memcached")
-    if binary is None:
-        print("memcached is not installed: its rows are left out", file=sys.stderr)
-        yield None
-        return
-    (port,) = free_ports(1)
-    # Root must say whom it becomes; anybody else may not.
-    command = [binary, "-l", HOST, "-p", str(port), "-U", "0", "-m", "256", "-u", "nobody"]
-    folder.mkdir()
-    with Contender(command, folder, {}, (port, 0), cores, ready_path=""):
-        yield f"{HOST}:{port}"
+    shared = {"backend": "memcached", "servers": [address]}
+    stored = start(shared) if address else not_here("memcached")
+    return {OFF: start(None), NEVER: start({}), HIT: start({}), MEMCACHED: stored}

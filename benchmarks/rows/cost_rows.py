@@ -1,16 +1,20 @@
-"""What it costs to be fit for a network: keys and metrics on, or TLS, beside the same without."""
+"""What it costs to be fit for a network: keys and metrics on, or TLS, beside the same without; and
+what a stream costs that outlives its connection, kept here or in a store for others."""
 
+import secrets
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tests import redis_server
 from tests.certificates import Authority
 
 from ..contenders.contenders import OURS, ROOT, ours
-from ..contenders.peer_servers import Start
-from ..inputs.text_prompt import prompt
+from ..contenders.peer_servers import Start, not_here
+from ..inputs.text_prompt import WORDS, prompt, v2_body
 from ..loads.calls import HttpCall
 from ..loads.plain_load import wrk
 from ..loads.samples import Target
@@ -21,6 +25,9 @@ OPEN, GUARDED, SECURED = "open, unmeasured", "keys + metrics", "TLS"
 CLIENTS = 8
 KEYS_AT_LEAST = 0.9
 TLS_RATE, TLS_TIME = 0.75, 1.25
+LOST, MEMORY, STORED = "not resumable", "resumable", "resumable, Redis"
+RESUMABLE_CLIENTS = 4
+MEMORY_TIME, STORED_TIME = 1 / 0.8, 1 / 0.4
 
 
 def costs(plan: Plan) -> list[Row]:
@@ -70,3 +77,29 @@ def _new_key(file: Path) -> str:
     command = [*keys, "add", "bench", "--role", "infer", "--file", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]
+
+
+def resumable(plan: Plan) -> list[Row]:
+    """CPU time of the service for a response over SSE."""
+    (secret := plan.folder / "secret").write_text(secrets.token_hex())
+    secret.chmod(0o600)
+    lost = events(OURS, "text", prompt())
+    kept = replace(lost, body=v2_body(prompt(), resumable=True), is_right=_has_all_words)
+    calls = dict.fromkeys((MEMORY, STORED), (wrk, kept, RESUMABLE_CLIENTS))
+    targets = [
+        Target(LOST, at_most=most, figure=SERVER_TIME, of=who)
+        for who, most in ((MEMORY, MEMORY_TIME), (STORED, STORED_TIME))
+    ]
+    title = f"resumable, SSE, 200 words, {clients(RESUMABLE_CLIENTS)}"
+    calls[LOST] = (wrk, lost, RESUMABLE_CLIENTS)
+    starts: dict[str, Start] = {LOST: ours, MEMORY: ours, STORED: not_here("redis-server")}
+    with redis_server.RedisServer() if redis_server.BINARY else nullcontext() as redis:
+        if redis:
+            store = {"url": f"{redis.url}/0", "secret_file": str(secret)}
+            starts[STORED] = partial(ours, streaming={"resume": {"store": store}})
+        return measured(plan, starts, [Case(title, "response", calls, targets, LOST)])
+
+
+def _has_all_words(body: bytes) -> bool:
+    """Whether there is an event for each; they have numbers, and are not the plain ones."""
+    return body.count(b"\ndata: ") + body.startswith(b"data: ") == WORDS

@@ -7,11 +7,12 @@ import time
 from contextlib import suppress
 from functools import partial
 from itertools import count, pairwise
+from typing import Any
 
 from tests.certificates import Authority
 
 from ..contenders.contenders import OURS, ours
-from ..contenders.process import Contender, resident, usage
+from ..contenders.process import Contender, memory, usage
 from ..inputs.text_prompt import v2_body
 from ..loads.http_wire import JSON, HttpWire, post
 from ..loads.load_process import AnswerError
@@ -26,6 +27,7 @@ WARM = 20
 # Of the windows of other rows: late events come seldom.
 WINDOWS = 30
 NUMBERS = count()
+BODY = v2_body(f"{1 / PERIOD_SECONDS:g} 1000000")
 
 
 class IdleWire(HttpWire):
@@ -39,9 +41,9 @@ class IdleWire(HttpWire):
         """Ask, after which the answer goes on and on."""
         self.times: list[float] = []
         await self.open()
-        prompt = v2_body(f"{1 / PERIOD_SECONDS:g} 1000000")
-        path, accepted = "/v2/models/ticker/generate_stream", {"Accept-Encoding": encoding}
-        self.asking = asyncio.create_task(self.ask(post(path, prompt, JSON, accepted)))
+        headers = {"Accept-Encoding": encoding}
+        request = post("/v2/models/ticker/generate_stream", BODY, JSON, headers)
+        self.asking = asyncio.create_task(self.ask(request))
 
     async def close(self) -> None:
         await super().close()
@@ -51,15 +53,14 @@ class IdleWire(HttpWire):
 
 def idle(plan: Plan) -> list[Row]:
     """Plain and over TLS, compressed and not, that begin spread or all at once."""
-    targets = [Target("", at_most=64, figure=MEMORY_KIB)]
     cases = [
         Case(
             f"idle, {STREAMS} streams, {name}, {encoding}, {begin}",
             "event",
-            {OURS: (one_event_a_second, plan, tls, encoding, begin == "at once")},
-            targets,
+            {OURS: (one_event_a_second, plan, name == "TLS", encoding, begin == "at once")},
+            [Target("", at_most=64, figure=MEMORY_KIB)],
         )
-        for name, tls in (("plain", False), ("TLS", True))
+        for name in ("plain", "TLS")
         for encoding in ("identity", "gzip")
         for begin in ("spread", "at once")
     ]
@@ -70,8 +71,8 @@ def one_event_a_second(
     seconds: float, plan: Plan, secured: bool, encoding: str, at_once: bool
 ) -> Sample:
     """A service of its own for each: memory that one run has left free would serve the next."""
-    folder, streams = plan.place(f"idle {next(NUMBERS)}"), min(STREAMS, 16 * plan.most_streams)
-    streaming: dict[str, object] = {"limits": {"streams": streams + 2 * WARM}}
+    folder, streams = plan.folder / f"idle-{next(NUMBERS)}", min(STREAMS, 16 * plan.most_streams)
+    streaming: dict[str, Any] = {"limits": {"streams": streams + 2 * WARM}}
     context = None
     folder.mkdir()
     if secured:
@@ -81,8 +82,8 @@ def one_event_a_second(
         context = ssl.create_default_context(cadata=authority.pem.decode())
     with ours(folder, plan.all_cores, "ticker", streaming=streaming) as service:
         wire = partial(IdleWire, "127.0.0.1", service.http, context)
-        watched = watch(service, wire, streams, WINDOWS * seconds, encoding, at_once)
-        return asyncio.run(watched)
+        spread = 0 if at_once else PERIOD_SECONDS
+        return asyncio.run(watch(service, wire, streams, WINDOWS * seconds, encoding, spread))
 
 
 async def watch(
@@ -91,7 +92,7 @@ async def watch(
     count: int,
     seconds: float,
     encoding: str,
-    at_once: bool,
+    spread: float,
 ) -> Sample:
     """Memory of each stream, and how late its events are."""
 
@@ -104,8 +105,8 @@ async def watch(
         return found
 
     pid, warm = service.process.pid, await opened(WARM, 0)
-    base = resident(pid)
-    wires = await opened(count, 0 if at_once else PERIOD_SECONDS)
+    base = memory(pid)
+    wires = await opened(count, spread)
     if not all(each.times for each in wires):
         raise AnswerError("a stream has not begun")
     for each in wires:
@@ -113,7 +114,7 @@ async def watch(
     before, begun = usage(pid), time.perf_counter()
     await asyncio.sleep(max(2 * PERIOD_SECONDS, seconds))
     used, took = usage(pid).since(before), time.perf_counter() - begun
-    memory = (resident(pid) - base) / count
+    taken = memory(pid) - base
     late = [
         1e3 * max(0.0, later - earlier - PERIOD_SECONDS)
         for each in wires
@@ -123,8 +124,8 @@ async def watch(
         await each.close()
     return Sample(
         {
-            MEMORY_KIB: memory / 1024,
-            "memory_mib": base / 1024 / 1024,
+            MEMORY_KIB: 1024 * taken / count,
+            "memory_mib": base,
             "late_p50_ms": percentile(late, 50),
             "late_p99_ms": percentile(late, 99),
             "server_cpu_percent": 100 * used.cpu_seconds / took,

@@ -12,13 +12,12 @@ from typing import Any
 
 from mlserver_streaming.weights import find_weights
 
+from ..contenders import process
 from ..contenders.contenders import OURS, ours
-from ..contenders.process import Target
-from ..loads import samples
 from ..loads.calls import opened
 from ..loads.http_wire import post
 from ..loads.load_process import Tally
-from ..loads.samples import Sample, sample
+from ..loads.samples import Sample, Target, sample
 from .codec_loop import used
 from .measured import FIRST_P50, Call, Case, Plan, Row, measured
 
@@ -28,45 +27,42 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ALONE = "xllamacpp alone"
 TOKENS, CONTEXT, SLOTS, BATCH = 64, 2048, 4, 64
 ASKED = {"max_tokens": TOKENS, "temperature": 0}
+TARGETS = (Target(ALONE, at_least=0.95), Target(ALONE, figure=FIRST_P50))
 NUMBERS = count()
 
 
 def language(plan: Plan) -> list[Row]:
     """Tokens a second and the first token, of 1 and of 4 streams."""
-    targets = [samples.Target(ALONE, at_least=0.95), samples.Target(ALONE, figure=FIRST_P50)]
     cases = []
     for streams in (1, SLOTS):
         calls: dict[str, Call] = {OURS: (through, streams), ALONE: (alone, streams)}
         title = f"language, {TOKENS} tokens, {streams} stream{'s' if streams > 1 else ''}"
-        cases.append(Case(title, "token", calls, targets))
+        cases.append(Case(title, "token", calls, TARGETS))
     return measured(plan, {OURS: partial(ours, everything=True)}, cases, shared=True)
 
 
 def prompts(streams: int) -> list[str]:
     """No two begin alike, so that each is read."""
-    text = "Once upon a time there was a machine that"
-    return [f"{next(NUMBERS)}. {text}" for _ in range(streams)]
+    return [f"{next(NUMBERS)}. Once upon a time there was a machine that" for _ in range(streams)]
 
 
-async def through(target: Target, seconds: float, streams: int) -> Sample:
+async def through(target: process.Target, seconds: float, streams: int) -> Sample:
     """Streams at once, one for each prompt."""
     wires = await opened(target, "http", streams)
     tally = Tally(target.pid, seconds)
 
     async def one(wire: Any, prompt: str) -> None:
-        begun, first = time.perf_counter(), True
+        begun, times = time.perf_counter(), list[float]()
 
         def told(event: bytes) -> None:
-            nonlocal first
             if json.loads(event.removeprefix(b"data: "))["text_output"]:
-                tally.responses += 1
-                if first:
-                    tally.first_seconds.append(time.perf_counter() - begun)
-                first = False
+                times.append(time.perf_counter() - begun)
 
         body = json.dumps({"prompt": prompt, "parameters": ASKED}).encode()
         await wire.ask(post("/v2/models/language-model/generate_stream", body), told)
         await wire.close()
+        tally.responses += len(times)
+        tally.first_seconds.append(times[0])
 
     await asyncio.gather(*map(one, wires, prompts(streams)))
     return tally.close()

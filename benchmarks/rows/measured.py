@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..contenders.contenders import OURS
+from ..contenders.contenders import OURS, OURS_OTHER_GRPC
 from ..contenders.peer_servers import Start
 from ..contenders.process import ContenderError
-from ..contenders.started import reason, started
+from ..contenders.started import folder_of, reason, started
 from ..loads.load_process import LoadProcess
 from ..loads.plain_load import missing
-from ..loads.samples import Ratio, Sample, Target, alternate, ratio, spreads
+from ..loads.samples import Ratio, Sample, Target, alternate, medians, ratio
 
 RATE = "responses_per_second"
 FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"
@@ -55,13 +55,6 @@ class Plan:
     def all_cores(self) -> set[int]:
         return self.server_cores | self.client_cores
 
-    def wants(self, title: str) -> bool:
-        return self.row in title
-
-    def place(self, title: str) -> Path:
-        """A folder of a row's own."""
-        return self.folder / "".join(c if c.isalnum() else "-" for c in title)
-
     def shows(self, who: str) -> bool:
         return not self.beside or any(part in who for part in self.beside)
 
@@ -89,7 +82,7 @@ class Row:
         """The row as it is written, every round of it."""
         contenders = {
             name: {
-                "medians": {figure: each.median for figure, each in spreads(samples).items()},
+                "medians": medians(samples),
                 "rounds": [dict(sample.figures) for sample in samples],
                 **({"runs": self.runs[name]} if name in self.runs else {}),
             }
@@ -136,17 +129,16 @@ def measured(
     Args:
         shared: server and client share all cores.
     """
-    wanted = [_possible(plan, case) for case in cases if plan.wants(case.title)]
+    wanted = [_possible(plan, case) for case in cases if plan.row in case.title]
     if not wanted:
         return []
     names = {who for case in wanted for who in case.calls}
     needed = {name: start for name, start in starts.items() if name in names}
-    server_cores, client_cores = plan.server_cores, plan.client_cores
-    if shared:
-        server_cores = client_cores = plan.all_cores
-    place, again = plan.place(wanted[0].title), wanted[0].again
+    server_cores = plan.all_cores if shared else plan.server_cores
+    client_cores = plan.all_cores if shared else plan.client_cores
+    place = folder_of(plan.folder, wanted[0].title)
     with (
-        started(needed, place, server_cores, again) as (servers, absent),
+        started(needed, place, server_cores, wanted[0].again) as (servers, absent),
         LoadProcess(client_cores) as load,
     ):
 
@@ -170,9 +162,14 @@ def clients(count: int) -> str:
     return f"{count} client{'s' if count > 1 else ''}"
 
 
+def of_both(*targets: Target) -> tuple[Target, ...]:
+    """What is asked of ours, and the same of ours with the other gRPC server."""
+    return targets + tuple(replace(each, of=OURS_OTHER_GRPC) for each in targets)
+
+
 def _possible(plan: Plan, case: Case) -> Case:
     """The case with the contenders that are wanted, and can be asked here."""
-    kept = {case.again, *(target.of for target in case.targets)}
+    kept = {case.again, *(target.of for target in case.targets)} - {OURS_OTHER_GRPC}
     calls = {who: call for who, call in case.calls.items() if who in kept or plan.shows(who)}
     gone = {who: why for who, call in calls.items() if (why := missing(call[0].__name__))}
     calls = {} if case.again in gone else {who: calls[who] for who in calls if who not in gone}
@@ -200,7 +197,7 @@ def measure_row(
         gone[name] = reason(error)
 
     print(case.title, file=sys.stderr)
-    samples = alternate(rounds, windows, fails, case.again)
+    samples = alternate(rounds, windows, case.again, fails)
     there = {"", *samples}
     both = [each for each in case.targets if each.of in there and each.over in there]
     ratios = tuple(ratio(samples, each) for each in both)

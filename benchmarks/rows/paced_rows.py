@@ -8,26 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..contenders.contenders import (
-    BENTOML,
-    BY_HAND_SSE,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    STOCK,
-    TRITON,
-    ours,
-)
+from ..contenders import contenders as named
+from ..contenders.contenders import KSERVE, OURS, OURS_OTHER_GRPC, STOCK, ours
 from ..contenders.peer_servers import Start, model_of, starts
-from ..contenders.started import started
+from ..contenders.started import folder_of, started
 from ..inputs.frames import frame_requests, frames
 from ..loads.load_process import LoadProcess
 from ..loads.pace import Paced, find_most
 from ..loads.paced_load import paced_window
 from ..loads.samples import Sample, Target
 from ..loads.socket_wire import binary_request
-from .asked import STREAMING, events, messages, upload, way
-from .measured import SHARED, Case, Plan, Row, measure_row
+from .asked import HTTP_ONLY, STREAMING, events, messages, upload, way
+from .measured import SHARED, Case, Plan, Row, measure_row, of_both
 from .stock_model_rows import BOTH, both
 
 FPS, TOKENS_A_SECOND = 25.0, 30.0
@@ -50,42 +42,39 @@ def paced(plan: Plan) -> list[Row]:
     prompt = f"{TOKENS_A_SECOND:g} {int(TOKENS_A_SECOND * (plan.paced_seconds + 5))}"
     pace = f"token streams at {TOKENS_A_SECOND:g}/s"
 
-    def over_http(*who: str) -> dict[str, Ask]:
-        return {each: ("http, tokens", [events(each, "ticker", prompt).request]) for each in who}
-
     def tickers(asked: Mapping[str, Ask]) -> dict[str, Start]:
         return starts("ticker", *asked, workers=2, streaming=MANY_STREAMS)
 
-    sse = over_http(OURS, STOCK, TRITON, LITSERVE, BENTOML, BY_HAND_SSE)
-    grpc = {
+    sse: dict[str, Ask] = {
+        who: ("http, tokens", [events(who, "ticker", prompt).request])
+        for who in (OURS, STOCK, named.TRITON, *HTTP_ONLY, named.BY_HAND_SSE)
+    }
+    grpc: dict[str, Ask] = {
         who: (f"{way(who)}, tokens", [messages(who, "ticker", prompt).request]) for who in STREAMING
     }
-    videos = _cameras()
-    peers = starts("jpeg", *videos.keys() - {OVER_SOCKETS}, workers=2)
-    # Of both the same model.
-    stock = over_http(STOCK)[STOCK]
-    unchanged = both("ticker", streaming=MANY_STREAMS)
-    rows: tuple[tuple[str, Mapping[str, Start], Mapping[str, Ask]], ...] = (
-        (f"cameras at {FPS:g} fps", {**peers, OVER_SOCKETS: ours}, videos),
-        (f"{pace}, SSE", tickers(sse), sse),
-        (f"{pace}, gRPC", tickers(grpc), grpc),
-        (f"a stock model, unchanged, {pace}, SSE", unchanged, dict.fromkeys(BOTH, stock)),
-    )
-    return [
-        _row(plan, f"paced, {title}", servers, asked)
-        for title, servers, asked in rows
-        if plan.wants(f"paced, {title}")
-    ]
+    cameras = _cameras()
+    peers = starts("jpeg", *cameras.keys() - {OVER_SOCKETS}, workers=2) | {OVER_SOCKETS: ours}
+    rows: dict[str, tuple[Mapping[str, Start], Mapping[str, Ask]]] = {
+        f"paced, cameras at {FPS:g} fps": (peers, cameras),
+        f"paced, {pace}, SSE": (tickers(sse), sse),
+        f"paced, {pace}, gRPC": (tickers(grpc), grpc),
+        f"paced, a stock model, unchanged, {pace}, SSE": (
+            both("ticker", streaming=MANY_STREAMS),
+            dict.fromkeys(BOTH, sse[STOCK]),  # of both the same model
+        ),
+    }
+    return [_row(plan, title, *how) for title, how in rows.items() if plan.row in title]
 
 
 def _cameras() -> dict[str, Ask]:
     asked: dict[str, Ask] = {
-        who: (way(who), frame_requests(model_of(who, "jpeg"))) for who in STREAMING
+        who: (way(who), frame_requests(model_of(who, "jpeg")))
+        for who in STREAMING
+        if who != OURS_OTHER_GRPC
     }
     asked[KSERVE] = ("unary", frame_requests("jpeg"))
-    for who in (LITSERVE, BENTOML):
-        uploads = [upload(who, "jpeg", frame, bool).request for frame in frames()]
-        asked[who] = ("http", uploads)
+    for who in HTTP_ONLY:
+        asked[who] = ("http", [upload(who, "jpeg", each, bool).request for each in frames()])
     messages = [binary_request("image", each, str(at)) for at, each in enumerate(frames())]
     return {**asked, OVER_SOCKETS: ("socket jpeg-model", messages)}
 
@@ -97,7 +86,7 @@ def _row(plan: Plan, title: str, servers: Mapping[str, Start], asked: Mapping[st
     first, rate = (FIRST_CAMERAS, FPS) if cameras else (FIRST_STREAMS, TOKENS_A_SECOND)
     runs: dict[str, list[Paced]] = {who: [] for who in wanted}
     with (
-        started(wanted, plan.place(title), plan.all_cores, OURS) as (running, absent),
+        started(wanted, folder_of(plan.folder, title), plan.all_cores, OURS) as (running, absent),
         LoadProcess(plan.all_cores) as load,
     ):
 
@@ -118,10 +107,12 @@ def _row(plan: Plan, title: str, servers: Mapping[str, Start], asked: Mapping[st
 
             return find
 
-        targets = [Target(who, at_least=1.0, figure="most") for who in asked if who != OURS]
+        others = [who for who in asked if who not in (OURS, OURS_OTHER_GRPC)]
+        targets = of_both(*(Target(who, at_least=1.0, figure="most") for who in others))
         case = Case(title, "camera" if cameras else "stream", {}, targets)
         rounds = -(-plan.rounds // WINDOWS)
-        row = measure_row(case, SHARED, rounds, {who: finder(who) for who in running}, absent)
+        finders = {who: finder(who) for who in wanted if who in running}
+        row = measure_row(case, SHARED, rounds, finders, absent)
     tried: dict[str, list[Any]] = {who: [asdict(each) for each in runs[who]] for who in row.samples}
     return replace(row, runs=tried)
 

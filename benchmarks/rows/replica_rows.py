@@ -39,7 +39,7 @@ def balanced(services: Sequence[Contender], folder: Path, cores: set[int]) -> Co
 
 def replicas(plan: Plan) -> list[Row]:
     """One process alone, behind HAProxy, and behind it with another beside."""
-    services = [ours(plan.place(f"replica {index}"), plan.all_cores) for index in (1, 2)]
+    services = [ours(plan.folder / f"replica-{index}", plan.all_cores) for index in (1, 2)]
     starts: dict[str, Start] = {
         OURS: lambda folder, cores: services[0],
         ONE: partial(balanced, services[:1]),

@@ -23,17 +23,11 @@ def shared_memory(plan: Plan) -> list[Row]:
         # A BYTES tensor of one element: its length stands before it.
         "JPEG of 100 KB": (Frame(jpeg.to_bytes(4, "little") + random(jpeg), "BYTES", (1,)), 1.1),
     }
-    cases = [
-        Case(
-            f"{title} in and out, gRPC, {IN_FLIGHT} in flight",
-            "message",
-            {
-                OURS: (frames_and_back, frame, IN_FLIGHT, False),
-                SHARED: (frames_and_back, frame, IN_FLIGHT, True),
-            },
-            [Target(OURS, at_least=at_least, of=SHARED)],
-        )
-        for title, (frame, at_least) in frames.items()
-    ]
+    cases = []
+    for what, (frame, at_least) in frames.items():
+        ways = {OURS: False, SHARED: True}
+        calls = {who: (frames_and_back, frame, IN_FLIGHT, way) for who, way in ways.items()}
+        title = f"{what} in and out, gRPC, {IN_FLIGHT} in flight"
+        cases.append(Case(title, "message", calls, [Target(OURS, at_least, of=SHARED)]))
     start = starts(MODEL, OURS, streaming={"shared_memory": {"enabled": True}})[OURS]
     return measured(plan, {OURS: start, SHARED: start}, cases)

@@ -1,8 +1,11 @@
-"""The WebSocket beside this service's own other wires: text beside SSE, frames beside gRPC."""
+"""The WebSocket beside this service's own other wires: text beside SSE, frames beside gRPC.
+
+The client is the library `websockets`, whose Python is dear for each word: of text the server's CPU
+time counts, not the rate.
+"""
 
 import json
 from collections.abc import Sequence
-from functools import partial
 
 from ..contenders.contenders import OURS, ours
 from ..inputs.frames import frames, is_right_frame
@@ -15,40 +18,37 @@ from ..loads.socket_wire import binary_request, parts
 from .asked import events, frame_calls
 from .measured import FIRST_P50, MANY, SERVER_TIME, Call, Case, Plan, Row, clients, measured
 
-SSE, GRPC = "ours, SSE", "ours, gRPC"
+SSE, GRPC = f"{OURS}, SSE", f"{OURS}, gRPC"
+TEXT_TARGETS = (
+    Target(SSE, at_most=1.0, figure=SERVER_TIME),
+    Target(SSE, at_most=1.0, figure=FIRST_P50),
+)
+FRAME_TARGETS = (Target(GRPC, at_least=0.95), Target(GRPC, figure=SERVER_TIME))
 
 
 def sockets(plan: Plan) -> list[Row]:
-    """Responses a second and first responses; frames a second."""
+    """CPU time a response and first responses; frames a second."""
     request = json.dumps({**json.loads(v2_body(prompt())), "own_stream": True}).encode()
-    call = SocketCall("text-model", request, partial(_has, prompt()))
-    targets: list[Target] = [
-        Target(SSE, at_least=1.0),
-        Target(SSE, at_most=1.0, figure=FIRST_P50),
-        Target(SSE, figure=SERVER_TIME),
-    ]
-    found = []
-    asked: dict[str, Call]
+    call, sse = SocketCall("text-model", request, _has_words), events(OURS, "text", prompt())
+    found, calls = [], dict[str, Call]()
     for count in (1, MANY):
-        sse = events(OURS, "text", prompt())
-        asked = {OURS: (first_responses, call, count), SSE: (first_responses, sse, count)}
-        found.append(Case(f"sockets, text, {clients(count)}", "response", asked, targets))
+        calls = {OURS: (first_responses, call, count), SSE: (first_responses, sse, count)}
+        found.append(Case(f"sockets, text, {clients(count)}", "response", calls, TEXT_TARGETS))
     images = [binary_request("image", each, str(at)) for at, each in enumerate(frames())]
-    targets = [Target(GRPC, at_least=0.95), Target(GRPC, figure=SERVER_TIME)]
     for mode, in_flight in {"lockstep": 1, "8 in flight": 8}.items():
         # Twice: the stream's first answer has headers too.
         more = (in_flight, 1, True, False, False, 2)
-        asked = {
+        calls = {
             OURS: (items, "socket jpeg-model", images, _is_frame, *more),
             GRPC: frame_calls(in_flight)[OURS],
         }
-        found.append(Case(f"sockets, JPEG 640x480, {mode}", "frame", asked, targets))
+        found.append(Case(f"sockets, JPEG 640x480, {mode}", "frame", calls, FRAME_TARGETS))
     return measured(plan, {OURS: ours, SSE: ours, GRPC: ours}, found)
 
 
-def _has(text: str, messages: Sequence[bytes]) -> bool:
-    """Whether answers have it again, a word each."""
-    return [json.loads(each)["outputs"][0]["data"][0] for each in messages] == pieces(text)
+def _has_words(messages: Sequence[bytes]) -> bool:
+    """Whether answers have the prompt again, a word each."""
+    return [json.loads(each)["outputs"][0]["data"][0] for each in messages] == pieces(prompt())
 
 
 def _is_frame(index: int, message: bytes) -> bool:

@@ -17,15 +17,9 @@ NOTE = ". KServe: unary gRPC; LitServe, BentoML: unary HTTP, the tensor as raw b
 
 def tensor_rows(plan: Plan) -> list[Row]:
     """Messages a second, 4.9 MB each."""
-    data = tensor().tobytes()
-    cases = [
-        Case(
-            f"FP32 tensor, gRPC, {mode}",
-            "message",
-            elements("tensor", tensor_request, data, are_ends, in_flight),
-            TARGETS,
-            note=NOTE,
-        )
-        for mode, in_flight in {"lockstep": 1, "8 in flight": 8}.items()
-    ]
+    cases = []
+    for mode, in_flight in {"lockstep": 1, "8 in flight": 8}.items():
+        calls = elements("tensor", tensor_request, tensor().tobytes(), are_ends, in_flight)
+        title = f"FP32 tensor, gRPC, {mode}"
+        cases.append(Case(title, "message", calls, TARGETS, note=NOTE))
     return measured(plan, starts("tensor", OURS, *PEERS), cases)

@@ -1,17 +1,7 @@
 """Text streams: 200 words without a delay, over SSE and over gRPC; and who waits for whom."""
 
-from ..contenders.contenders import (
-    BARE_SSE,
-    BARE_SSE_TURNS,
-    BENTOML,
-    BY_HAND_GRPC,
-    BY_HAND_SSE,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    STOCK,
-    TRITON,
-)
+from ..contenders import contenders as named
+from ..contenders.contenders import BY_HAND_GRPC, KSERVE, OURS, STOCK, TRITON
 from ..contenders.peer_servers import starts
 from ..inputs.text_prompt import prompt
 from ..loads.calls import Asked
@@ -19,9 +9,21 @@ from ..loads.first_responses import first_responses
 from ..loads.plain_load import h2load, wrk
 from ..loads.samples import Target
 from .asked import HTTP_ONLY, STREAMING, events, messages
-from .measured import FIRST_P99, MANY, SERVER_TIME, Call, Case, Plan, Row, clients, measured
+from .measured import (
+    FIRST_P99,
+    MANY,
+    SERVER_TIME,
+    Call,
+    Case,
+    Plan,
+    Row,
+    clients,
+    measured,
+    of_both,
+)
 
-SSE = (OURS, STOCK, TRITON, LITSERVE, BENTOML, BY_HAND_SSE, BARE_SSE, BARE_SSE_TURNS)
+OTHERS = (named.BARE_SSE_TURNS, named.BY_HAND_SSE, named.LITSERVE, named.BENTOML)
+SSE = (OURS, STOCK, TRITON, *OTHERS, named.BARE_SSE)
 CANNOT = {
     "SSE": {KSERVE: "has no V2 stream; its OpenAI streams need vllm"},
     "gRPC": {KSERVE: "its gRPC has no stream", **HTTP_ONLY},
@@ -30,11 +32,11 @@ TARGETS = {
     "SSE": (
         Target(STOCK, at_least=3),
         Target(TRITON, at_least=4),
-        Target(BARE_SSE, at_least=0.55),
-        *map(Target, (BARE_SSE_TURNS, BY_HAND_SSE, LITSERVE, BENTOML)),
+        Target(named.BARE_SSE, at_least=0.55),
+        *map(Target, OTHERS),
         Target(STOCK, figure=SERVER_TIME),
     ),
-    "gRPC": (
+    "gRPC": of_both(
         Target(STOCK, at_least=1.5),
         Target(TRITON, at_least=1.4),
         Target(BY_HAND_GRPC, at_least=1.0),
@@ -42,7 +44,16 @@ TARGETS = {
     ),
 }
 # First responses are compared among those that serve models.
-FIRST_AT_MOST = {"SSE": 0.07, "gRPC": 0.15}
+FIRST = {
+    "SSE": (
+        Target(STOCK, at_most=0.07, figure=FIRST_P99),
+        Target(TRITON, at_most=0.1, figure=FIRST_P99),
+    ),
+    "gRPC": of_both(
+        Target(STOCK, at_most=0.15, figure=FIRST_P99),
+        Target(TRITON, at_most=0.1, figure=FIRST_P99),
+    ),
+}
 
 
 def text(plan: Plan) -> list[Row]:
@@ -58,16 +69,12 @@ def text(plan: Plan) -> list[Row]:
             asked: dict[str, Call] = {who: (rate, call, count) for who, call in calls.items()}
             title = f"text, {wire}, {clients(count)}"
             found.append(Case(title, "response", asked, TARGETS[wire], cannot=CANNOT[wire]))
-        targets = (
-            Target(STOCK, at_most=FIRST_AT_MOST[wire], figure=FIRST_P99),
-            Target(TRITON, at_most=0.1, figure=FIRST_P99),
-        )
         asked = {who: (first_responses, call, MANY) for who, call in calls.items()}
         title = f"fairness, {wire}, {MANY} streams at once"
-        found.append(Case(title, "response", asked, targets, cannot=CANNOT[wire]))
+        found.append(Case(title, "response", asked, FIRST[wire], cannot=CANNOT[wire]))
     dialect: dict[str, Call] = {
         who: (h2load, messages(who, "text", prompt(), triton=True), MANY) for who in (OURS, TRITON)
     }
     title = f"text, Triton's dialect, gRPC, {clients(MANY)}"
     found.append(Case(title, "response", dialect, [Target(TRITON, at_least=2)]))
-    return measured(plan, starts("text", *SSE, BY_HAND_GRPC), found)
+    return measured(plan, starts("text", *{*SSE, *STREAMING}), found)

@@ -2,7 +2,7 @@
 
 Service, client and bare loops share all cores, as a user's machine has them. The bare loops, plain
 OpenCV and onnxruntime, share no code with the runtimes that they are measured against. VIDEO and
-DETECTOR name others than the project's own: a video, and an ONNX model, without which its rows are
+DETECTOR name others than the project's own: a video, and an ONNX model, without which its row is
 left out.
 """
 
@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from mlserver.grpc import dataplane_pb2 as pb
 
-from clients.grpc_messages import raw_request
 from clients.video.frame_source import FrameSource
 
 from ..contenders.contenders import OURS, ROOT, change_model, ours
@@ -36,58 +35,43 @@ VIDEO = os.environ.get("VIDEO", str(DATA / "car_traffic.mp4"))
 DETECTOR = Path(os.environ.get("DETECTOR", DATA / "models" / "yolov8n_int8.onnx"))
 FRAMES, SIDE, IN_FLIGHT = 60, 640, 4
 OPENCV, ONNX = "bare OpenCV loop", "onnxruntime alone"
-DIRECT, BEHIND = "ours, direct", "ours, behind another"
+DIRECT, BEHIND = f"{OURS}, direct", f"{OURS}, behind another"
 
 
 def video(plan: Plan) -> list[Row]:
     """Frames a second of motion, detector and upstream."""
-    images = _images()
+    with FrameSource(VIDEO if Path(VIDEO).is_file() else "sample") as source:
+        read = list(islice(iter(source.read, None), FRAMES))
+    images = [frame.image for frame in read if frame.image is not None]
     jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
 
     def asked(requests: Sequence[bytes], in_flight: int = IN_FLIGHT) -> Call:
         return (items, "grpc", requests, has_outputs, in_flight, 1, True, False, True)
 
-    motion: dict[str, Call] = {
+    calls: dict[str, Call] = {
         OURS: asked(element_requests("motion", "image", jpegs)),
         OPENCV: (loop, motion_loop(jpegs)),
     }
-    cases = [Case("video, motion", "frame", motion, [Target(OPENCV, at_least=0.8)])]
+    cases = [Case("video, motion", "frame", calls, [Target(OPENCV, at_least=0.8)])]
     if DETECTOR.is_file():
-        alone: Call = (loop, detector_loop(DETECTOR, images[:30]))
-        tensors = [tensor_request("detector", image) for image in images[:30]]
-        for what, requests in (
-            ("JPEG", element_requests("detector", "image", jpegs[:30])),
-            ("UINT8 tensors", tensors),
-        ):
-            calls = {OURS: asked(requests), ONNX: alone}
-            targets = [Target(ONNX, at_least=0.9)]
-            cases.append(Case(f"video, detector, {what}", "frame", calls, targets))
+        calls = {
+            OURS: asked(element_requests("detector", "image", jpegs[:30])),
+            ONNX: (loop, detector_loop(DETECTOR, images[:30])),
+        }
+        cases.append(Case("video, detector", "frame", calls, [Target(ONNX, at_least=0.9)]))
     rows = measured(plan, {OURS: with_detector}, cases, shared=True)
-    there = ours(plan.place("there"), plan.all_cores)
+    there = ours(plan.folder / "there", plan.all_cores)
     upstream: dict[str, Start] = {
         DIRECT: lambda folder, cores: there,
         BEHIND: partial(behind, there),
     }
-    cases = [
-        Case(
-            f"video, upstream, JPEG, {in_flight} in flight",
-            "frame",
-            {
-                DIRECT: asked(frame_requests("jpeg-model"), in_flight),
-                BEHIND: asked(frame_requests("behind"), in_flight),
-            },
-            [Target(DIRECT, 0.8 if in_flight > 1 else None, of=BEHIND)],
-            DIRECT,
-        )
-        for in_flight in (8, 1)
-    ]
+    cases = []
+    for in_flight, at_least in ((8, 0.8), (1, None)):
+        models = {DIRECT: "jpeg-model", BEHIND: "behind"}
+        calls = {who: asked(frame_requests(each), in_flight) for who, each in models.items()}
+        title = f"video, upstream, JPEG, {in_flight} in flight"
+        cases.append(Case(title, "frame", calls, [Target(DIRECT, at_least, of=BEHIND)], DIRECT))
     return rows + measured(plan, upstream, cases, shared=True)
-
-
-def _images() -> list[Any]:
-    with FrameSource(VIDEO if Path(VIDEO).is_file() else "sample") as source:
-        frames = list(islice(iter(source.read, None), FRAMES))
-    return [frame.image for frame in frames if frame.image is not None]
 
 
 def with_detector(folder: Path, cores: set[int]) -> Contender:
@@ -115,13 +99,6 @@ def behind(there: Contender, folder: Path, cores: set[int]) -> Contender:
 
 def has_outputs(index: int, answer: bytes) -> bool:
     return bool(pb.ModelInferResponse.FromString(answer).outputs)
-
-
-def tensor_request(model: str, image: Any) -> bytes:
-    """A frame as a UINT8 tensor [1, 3, SIDE, SIDE], RGB."""
-    tensor = np.ascontiguousarray(cv2.resize(image, (SIDE, SIDE))[:, :, ::-1].transpose(2, 0, 1))
-    what: dict[str, Any] = {"datatype": "UINT8", "shape": [1, 3, SIDE, SIDE], "tensor": "images"}
-    return raw_request(tensor.tobytes(), model=model, request_id="", **what).SerializeToString()
 
 
 def loop(seconds: float, work: Callable[[int], Any]) -> Sample:
@@ -152,23 +129,12 @@ def motion_loop(jpegs: Sequence[bytes]) -> Callable[[int], Any]:
 
 
 def detector_loop(path: Path, images: Sequence[Any]) -> Callable[[int], Any]:
-    """onnxruntime alone, over frames that lie ready as tensors."""
+    """onnxruntime alone, over frames that lie ready as tensors, float32 [1, 3, SIDE, SIDE]."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    tensors = [letterboxed(image) for image in images]
+    tensors = [cv2.dnn.blobFromImage(each, 1 / 255, (SIDE, SIDE), swapRB=True) for each in images]
     return lambda index: session.run(None, {name: tensors[index % len(tensors)]})
-
-
-def letterboxed(image: Any) -> Any:
-    """float32 [1, 3, SIDE, SIDE], RGB from 0 to 1, grey where there is no image."""
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    small = cv2.resize(image, (round(width * scale), round(height * scale)))
-    canvas = np.full((SIDE, SIDE, 3), 114, np.uint8)
-    top, left = (SIDE - small.shape[0]) // 2, (SIDE - small.shape[1]) // 2
-    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)[None], np.float32) / 255

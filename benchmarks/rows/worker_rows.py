@@ -21,6 +21,7 @@ BURN_AT_LEAST, TEXT_AT_LEAST = 1.7, 0.5
 # The first response through a worker may come so much later.
 FIRST_LATER_MS = 2.0
 ASKED = "burn it"
+NOTE = ". A response is some 5 ms of pure Python. In-process, it blocks the loop"
 
 
 def workers(plan: Plan) -> list[Row]:
@@ -40,24 +41,18 @@ def workers(plan: Plan) -> list[Row]:
         Target(OURS, at_least=BURN_AT_LEAST, of=WORKERS),
         *(Target(who, of=WORKERS) for who in (STOCK_WORKERS, TRITON_WORKERS)),
     )
-    note = ". A response is some 5 ms of pure Python. In-process, it blocks the loop"
     title = f"CPU-bound Python model, {STREAMS} streams"
-    cases = [Case(title, "response", burn, targets, note=note)]
-    wires = {"SSE": events(OURS, "text", prompt()), "gRPC": messages(OURS, "text", prompt())}
+    cases = [Case(title, "response", burn, targets, note=NOTE)]
     beside = (
         Target(OURS, at_least=TEXT_AT_LEAST, of=WORKERS),
         Target(OURS, figure=SERVER_TIME, of=WORKERS),
         Target(OURS, at_most=FIRST_LATER_MS, figure=FIRST_P50, of=WORKERS, later=True),
     )
-    cases += [
-        Case(
-            f"text through 2 workers, {wire}, 1 stream",
-            "response",
-            dict.fromkeys((OURS, WORKERS), (first_responses, call, 1)),
-            beside,
-        )
-        for wire, call in wires.items()
-    ]
+    wires = {"SSE": events(OURS, "text", prompt()), "gRPC": messages(OURS, "text", prompt())}
+    for wire, call in wires.items():
+        calls = dict.fromkeys((OURS, WORKERS), (first_responses, call, 1))
+        title = f"text through 2 workers, {wire}, 1 stream"
+        cases.append(Case(title, "response", calls, beside))
     return measured(plan, starts, cases, shared=True)
 
 

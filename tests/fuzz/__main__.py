@@ -19,12 +19,12 @@ from collections import Counter
 from pathlib import Path
 
 from tests.fuzz.cases import Case, Cases
-from tests.fuzz.silence import Silence
 from tests.fuzz.verdicts import grpc_fault, http_fault, log_faults
 from tests.fuzz.wires import GrpcWire, HttpWire
 from tests.live.conftest import make_folder
 from tests.live.keyed import add_key
 from tests.live.service import ROOT, Service
+from tests.silence.watch import Watch
 
 LOG = ROOT / "results" / "fuzz.log"
 MAX_SILENCE = 0.25
@@ -137,11 +137,12 @@ def main() -> int:
         with Service(folder, LOG) as service:
             run = Run(service, cases)
             begun = time.monotonic()
-            with Silence(service.http, service.process.pid) as silence:
+            with Watch(service.http, service.grpc, service.process.pid) as watch:
                 if asked.only:
                     asyncio.run(run.one(asked.only))
                 else:
                     asyncio.run(everything(run, asked.wires or list(cases.wires), asked.seconds))
+                silence = watch.seen()
             took = time.monotonic() - begun
     wrong = [*run.faults, *log_faults(LOG)[:MAX_FAULTS]]
     if service.process.returncode != 0:
@@ -150,6 +151,8 @@ def main() -> int:
     print(f"longest silence {silence.longest:.3f} s, of the service's own {silence.own:.3f} s")
     if silence.own > MAX_SILENCE:
         wrong.append(f"health was not answered for {silence.own:.3f} s")
+    if silence.failed:
+        wrong.append(f"health was not answered {silence.failed} times")
     for each in wrong:
         print("WRONG:", each[:1000])
     print(f"fuzz failed, seed {asked.seed}; the log: {LOG}" if wrong else "fuzz passed")

@@ -1,6 +1,6 @@
 """A live service and requests that once kept everybody waiting: refused or cut short, in words.
 
-What they cost is measured by `python -m benchmarks.silence`; that each is read in turns is tested
+What they cost is measured by `make silence`; that each is read in turns is tested
 in the rooms.
 """
 

@@ -1,4 +1,4 @@
-"""How long the worst requests keep everybody else waiting: `python -m benchmarks.silence`.
+"""How long the worst requests keep everybody else waiting: `make silence`.
 
 Asks a service for its health, 50 times a second over REST and over gRPC, while it sends the worst
 request of each kind that the limits let in, one after another. Prints for each the size of its
@@ -10,10 +10,8 @@ for a core is left out of the silence, the number in brackets has it.
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,12 +24,12 @@ from typing import Any
 import click
 import grpc
 
+from benchmarks.contenders.contenders import change_model, ours
+from benchmarks.contenders.process import Contender, resident
+from benchmarks.report.machine import describe
 from clients.server_process import answers_ok
-
-from .contenders.contenders import ROOT, change_model, ours
-from .contenders.process import Contender, forget_most, resident
-from .inputs.worst_requests import MOST_BYTES, REST, TRITON, Worst, worst_requests
-from .report.machine import describe
+from tests.silence.watch import Silence, Watch
+from tests.silence.worst_requests import MOST_BYTES, REST, TRITON, Worst, worst_requests
 
 MIB = 1024 * 1024
 # The rule (operations.md): of silence, and of memory for each byte of a body.
@@ -44,33 +42,6 @@ IDLE_SECONDS = 3.0
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-class Watch:
-    """A process that asks for health (loads/health_watch.py)."""
-
-    def __init__(self, service: Contender):
-        ports = map(str, (service.http, service.grpc, service.process.pid))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.loads.health_watch", *ports],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-
-    def seen(self) -> dict[str, float]:
-        """What was seen since this was asked last."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
-        stdin.write("\n")
-        stdin.flush()
-        found: dict[str, float] = json.loads(stdout.readline())
-        return found
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @dataclass(frozen=True)
 class Seen:
     """What one request did."""
@@ -79,21 +50,21 @@ class Seen:
     size: int
     status: str
     seconds: float
-    silence: float
-    own: float
+    silence: Silence
     growth: int
 
     @property
     def keeps(self) -> bool:
         """Whether it kept to the rule."""
         fits = self.size < LEAST_BODY or self.growth <= MOST_MEMORY * self.size
-        return self.own <= MOST_SILENCE and fits
+        return self.silence.own <= MOST_SILENCE and fits
 
     def __str__(self) -> str:
         ratio = f"{self.growth / self.size:4.1f}" if self.size >= LEAST_BODY else "   -"
+        own, longest = 1e3 * self.silence.own, 1e3 * self.silence.longest
         return (
             f"{self.kind.name:46} {self.size / MIB:6.1f} MiB  {self.status:20} "
-            f"{self.seconds:6.2f} s  silence {self.own * 1e3:5.0f} ms ({self.silence * 1e3:5.0f})  "
+            f"{self.seconds:6.2f} s  silence {own:5.0f} ms ({longest:5.0f})  "
             f"memory {self.growth / MIB:+7.1f} MiB {ratio}{'' if self.keeps else '  PAST'}"
         )
 
@@ -137,13 +108,9 @@ def serving(folder: Path) -> Iterator[tuple[Contender, Watch]]:
         models = folder / "model-settings"
         shutil.copytree(models / source, models / name)
         change_model(folder, name, {"name": name, "cache_enabled": True})
-    with service:
-        watch = Watch(service)
-        try:
-            time.sleep(REST_SECONDS)
-            yield service, watch
-        finally:
-            watch.close()
+    with service, Watch(service.http, service.grpc, service.process.pid) as watch:
+        time.sleep(REST_SECONDS)
+        yield service, watch
 
 
 def answers(service: Contender) -> bool:
@@ -155,7 +122,7 @@ def idle(watch: Watch) -> float:
     """The longest silence while nothing is sent: what the machine itself adds."""
     watch.seen()
     time.sleep(IDLE_SECONDS)
-    return watch.seen()["silence"]
+    return watch.seen().longest
 
 
 def measure(service: Contender, watch: Watch, kind: Worst, limit: float, repeats: int) -> Seen:
@@ -165,8 +132,7 @@ def measure(service: Contender, watch: Watch, kind: Worst, limit: float, repeats
     seen = [measure_once(service, watch, kind, body, limit)]
     while len(seen) < repeats and answers(service):
         seen.append(measure_once(service, watch, kind, body, limit))
-    silence, own = min(each.silence for each in seen), min(each.own for each in seen)
-    return replace(seen[0], silence=silence, own=own)
+    return replace(seen[0], silence=min((each.silence for each in seen), key=lambda one: one.own))
 
 
 def measure_once(service: Contender, watch: Watch, kind: Worst, body: bytes, limit: float) -> Seen:
@@ -178,9 +144,14 @@ def measure_once(service: Contender, watch: Watch, kind: Worst, body: bytes, lim
     status = (ask_rest if kind.wire == REST else ask_grpc)(service, kind, body, limit)
     seconds = time.perf_counter() - begun
     time.sleep(REST_SECONDS)
-    seen = watch.seen()
     growth = resident(service.process.pid, "VmHWM") - before
-    return Seen(kind, len(body), status, seconds, seen["silence"], seen["own"], growth)
+    return Seen(kind, len(body), status, seconds, watch.seen(), growth)
+
+
+def forget_most(pid: int) -> None:
+    """VmHWM is from now on the most since now."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def run(kinds: list[Worst], limit: float, repeats: int) -> list[Seen]:
@@ -209,7 +180,7 @@ def main(quick: bool, limit: float, repeats: int, only: str) -> None:
     click.echo(", ".join(f"{name} {value}" for name, value in describe().items()))
     found = run(kinds, limit, repeats)
     past = sum(not each.keeps for each in found)
-    longest = max(each.own for each in found)
+    longest = max(each.silence.own for each in found)
     click.echo(
         f"{len(found)} kinds, longest silence {longest * 1e3:.0f} ms, {past} past "
         f"{MOST_SILENCE * 1e3:.0f} ms or {MOST_MEMORY:g} times the body; load after: "

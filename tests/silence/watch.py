@@ -1,9 +1,9 @@
-"""Asks a service for its health 50 times a second; a process of its own.
+"""Asks a service for its health 50 times a second over REST and gRPC, from a process of its own.
 
-`python -m benchmarks.loads.health_watch HTTP_PORT GRPC_PORT PID`: each line that it reads begins a
-new watch, and is answered with a line of JSON about the one before: the longest silence of each
-edge in seconds, an answer that is still out included; and the same without what both processes
-waited for a core, which is other programs' doing.
+`python -m tests.silence.watch HTTP_PORT GRPC_PORT PID`: each line that it reads begins a watch, and
+is answered with a line of JSON about the one before: the longest silence of both edges in
+seconds, an answer that is still out included; the same without what both processes waited for a
+core, which is other programs' doing; and how often no answer came.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,66 @@ PERIOD_SECONDS = 0.02
 PATIENCE_SECONDS = 300.0
 
 
+@dataclass(frozen=True)
+class Silence:
+    """What one watch saw.
+
+    Attributes:
+        longest, own: seconds; `own` is the longest that is the service's.
+        failed: how often no answer came.
+    """
+
+    longest: float
+    own: float
+    failed: int
+
+
+class Watch:
+    """Asks while it is open."""
+
+    def __init__(self, http_port: int, grpc_port: int, pid: int):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.silence.watch", *map(str, (http_port, grpc_port, pid))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def seen(self) -> Silence:
+        """What was seen since this was asked last."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        stdin.write("\n")
+        stdin.flush()
+        return Silence(**json.loads(stdout.readline()))
+
+    def __enter__(self) -> Watch:
+        self.seen()  # it asks now
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 class Watched:
     """One edge: how long its answers took since the watch began."""
 
     def __init__(self, ask: Callable[[], None], pid: int):
         self._ask, self._pid = ask, pid
         self._longest = self._own = 0.0
+        self._failed = 0
         self._asked: float | None = None
         self._lock = threading.Lock()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def longest(self) -> tuple[float, float]:
-        """The longest silence of the watch that ends here, and the longest that was the service's
-        own; another begins."""
+    def seen(self) -> Silence:
+        """The watch that ends here; another begins."""
         with self._lock:
             out = time.perf_counter() - self._asked if self._asked is not None else 0.0
-            found = max(self._longest, out), max(self._own, out)
+            found = Silence(max(self._longest, out), max(self._own, out), self._failed)
             self._longest = self._own = 0.0
+            self._failed = 0
             return found
 
     def _run(self) -> None:
@@ -53,6 +98,7 @@ class Watched:
             try:
                 self._ask()
             except (OSError, http.client.HTTPException, grpc.RpcError):
+                self._failed += 1
                 time.sleep(PERIOD_SECONDS)
             took, after = time.perf_counter() - begun, self._waited()
             # Of the service's threads the one that waited longest: they hand an answer on.
@@ -109,8 +155,9 @@ def main() -> None:
     http_port, grpc_port, pid = map(int, sys.argv[1:])
     edges = [Watched(over_rest(http_port), pid), Watched(over_grpc(grpc_port), pid)]
     for _ in sys.stdin:
-        silence, own = (max(each) for each in zip(*(edge.longest() for edge in edges), strict=True))
-        print(json.dumps({"silence": silence, "own": own}), flush=True)
+        rest, rpc = (edge.seen() for edge in edges)
+        longest, own = max(rest.longest, rpc.longest), max(rest.own, rpc.own)
+        print(json.dumps(asdict(Silence(longest, own, rest.failed + rpc.failed))), flush=True)
 
 
 if __name__ == "__main__":
