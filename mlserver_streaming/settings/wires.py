@@ -12,8 +12,8 @@ class GrpcSettings(Block):
 
     server: Literal["grpcio", "http2"] = Field(
         default="grpcio",
-        description="What serves them: `grpcio`, gRPC's own server, or `http2`, ours "
-        "(experimental): it takes less CPU for each response (docs/operations.md).",
+        description="What serves them: `grpcio`, gRPC's own server, or `http2`, ours: "
+        "it takes less CPU for each response (docs/operations.md).",
     )
     max_connection_age_seconds: Seconds | None = Field(
         default=None,

@@ -15,8 +15,8 @@ from tests.live.warm import WarmService
 MODELS = Path(__file__).with_name("models")
 # `make test-parallel` runs these tests once more, with every model in two worker processes.
 WORKERS = int(os.environ.get("TEST_WORKERS", "0"))
-# And with gRPC's server of our own, where this says `http2`.
-GRPC_SERVER = os.environ.get("TEST_GRPC_SERVER", "grpcio")
+# And with another gRPC server than the service has by itself.
+GRPC_SERVER = os.environ.get("TEST_GRPC_SERVER")
 
 
 def make_folder(folder: Path, *, language: bool = False, **settings: Any) -> Path:
@@ -28,7 +28,8 @@ def make_folder(folder: Path, *, language: bool = False, **settings: Any) -> Pat
     """
     whole = json.loads((ROOT / "settings.json").read_text())
     whole["parallel_workers"] = WORKERS
-    whole["streaming"] |= {"grpc": {"server": GRPC_SERVER}} | settings.pop("streaming", {})
+    grpc = {"grpc": {"server": GRPC_SERVER}} if GRPC_SERVER else {}
+    whole["streaming"] |= grpc | settings.pop("streaming", {})
     # The ports come from the environment, and settings.json would win over it.
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(whole | settings))

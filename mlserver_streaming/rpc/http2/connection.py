@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from functools import partial
 from time import monotonic
 from typing import Any, cast
 
@@ -29,14 +27,24 @@ from ...tensors.steps import Steps
 from .answering import Find, answer
 from .call import Call
 from .frames import AbuseError, Frames
-from .metadata import OPENING, BadCallError, Fields, NoCallError, read, trailers
+from .keepalive import Keepalive
+from .metadata import (
+    OPENING,
+    BadCallError,
+    Fields,
+    MalformedError,
+    NoCallError,
+    Reader,
+    trailers,
+)
 from .peer import named
 from .running import Running
+from .sending import Sending
 from .wire import CONNECTION_BYTES, LAST_STREAM, Wire, goaway, greeting
 
-# What the transport holds before calls wait; what it may hold of answers to frames that are no
-# calls' before nothing more is read; and what one round writes.
-HELD_BYTES, CONTROL_BYTES, ROUND_BYTES = 64 * 1024, 256 * 1024, 256 * 1024
+# What the transport holds before calls wait; and what it may hold of answers to frames that are no
+# calls' before nothing more is read.
+HELD_BYTES, CONTROL_BYTES = 64 * 1024, 256 * 1024
 # How long a client may take to say that it speaks HTTP/2; to take our last words; and to answer
 # that it knows that we go.
 BEGIN_SECONDS, LAST_SECONDS, GOAWAY_SECONDS = 20.0, 5.0, 1.0
@@ -59,11 +67,11 @@ class Connection(asyncio.Protocol):
         self._find = find
         self._frames = Frames()
         self._h2 = Wire()
-        self._ready: deque[Call] = deque()
+        self._sending = Sending(self._h2, self._frames.idle)
+        self._read_headers = Reader()
         self._taken = 0
         self._reading: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
-        self._heard_at = self.loop.time()
         self._is_due = self._is_full = self._is_deaf = self._is_closed = False
         self._is_leaving = self._is_refusing = False
 
@@ -77,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(greeting(self._bounds.calls))
         self._flush()
         self._later(BEGIN_SECONDS, self._check_begun)
-        self._later(self._bounds.keepalive_seconds, self._check_heard)
+        self._keepalive = Keepalive(self._bounds, self._ask, self._transport.abort)
         if self._bounds.age_seconds is not None:
             # So that not all clients come back at once.
             age = self._bounds.age_seconds * random.uniform(0.9, 1.1)
@@ -87,7 +95,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_closed:
             return
-        self._heard_at = self.loop.time()
+        self._keepalive.heard()
         self._frames.put(data)
         if self._reading is not None:
             return
@@ -108,6 +116,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_closed = True
+        self._keepalive.stop()
         for timer in self._timers:
             timer.cancel()
         if self._reading is not None:
@@ -181,7 +190,9 @@ class Connection(asyncio.Protocol):
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             return
         try:
-            asked = read(cast(Any, event.headers))
+            asked = self._read_headers(cast(Any, event.headers))
+        except MalformedError:
+            self._h2.reset_stream(stream, ErrorCodes.PROTOCOL_ERROR)
         except NoCallError as error:
             self._say(stream, [(b":status", b"%d" % error.status)], is_whole)
         except BadCallError as error:
@@ -195,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def _say(self, stream: int, fields: Fields, is_whole: bool) -> None:
         """The last words to a stream. What its client still says is not heard."""
-        self._h2.send_headers(stream, fields, end_stream=True)
+        self._h2.say(stream, fields, is_last=True)
         if not is_whole:
             self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
 
@@ -209,9 +220,8 @@ class Connection(asyncio.Protocol):
 
     def has_ready(self, call: Call) -> None:
         """A call has something to send."""
-        if not call.is_queued and not self._is_closed:
-            call.is_queued = True
-            self._ready.append(call)
+        if not self._is_closed:
+            self._sending.put(call)
             self._soon()
 
     def give_up(self, call: Call) -> None:
@@ -242,7 +252,9 @@ class Connection(asyncio.Protocol):
         if self._is_closed:
             return
         try:
-            self._send_ready()
+            if not self._is_full:
+                for call in self._sending.send(self.calls):
+                    self._complete(call)
         except ProtocolError as error:
             self._end(error.error_code)
             return
@@ -251,36 +263,10 @@ class Connection(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > CONTROL_BYTES and not self._is_deaf:
             self._is_deaf = True
             self._set_reading()
-        if self._ready and not self._is_full:
+        if self._sending and not self._is_full:
             self._soon()
         elif not self.calls and (self._is_refusing or self._frames.peer_leaves):
             self._close()
-
-    def _send_ready(self) -> None:
-        """A frame of each call that has some, in turns, while the client takes them."""
-        ready, left = self._ready, ROUND_BYTES
-        while ready and left > 0 and not self._is_full:
-            call = ready.popleft()
-            call.is_queued = False
-            if self.calls.get(call.stream) is call:
-                left -= self._send(call)
-                if call.closing is not None and not call.ready:
-                    self._complete(call)
-
-    def _send(self, call: Call) -> int:
-        if call.opening is not None:
-            self._h2.send_headers(call.stream, call.opening)
-            call.opening = None
-        if not call.ready:
-            return 0
-        if (room := self._h2.room(call.stream)) <= 0:
-            return 0  # until its window grows
-        data = call.ready.cut(room)
-        self._h2.send_data(call.stream, data)
-        self._frames.idle.renew()
-        if call.ready:
-            self.has_ready(call)
-        return len(data)
 
     def _complete(self, call: Call) -> None:
         assert call.closing is not None
@@ -297,7 +283,7 @@ class Connection(asyncio.Protocol):
     def _lose_all(self) -> None:
         for stream in tuple(self.calls):
             self._lose(stream)
-        self._ready.clear()
+        self._sending.clear()
 
     # How it ends.
 
@@ -308,24 +294,10 @@ class Connection(asyncio.Protocol):
         if not self._frames.has_begun:
             self._transport.abort()
 
-    def _check_heard(self) -> None:
-        """Ask a client that says nothing whether it is there. Called again and again."""
-        silent = self.loop.time() - self._heard_at
-        rest = self._bounds.keepalive_seconds - silent
-        if rest <= 0:
-            self._h2.ping(KEEPALIVE)
-            self._soon()
-            timeout = self._bounds.keepalive_timeout_seconds
-            self._later(timeout, partial(self._check_answer, self.loop.time()))
-        else:
-            self._later(rest, self._check_heard)
-        self._timers = [each for each in self._timers if each.when() > self.loop.time()]
-
-    def _check_answer(self, asked_at: float) -> None:
-        if self._heard_at < asked_at:
-            self._transport.abort()
-        else:
-            self._check_heard()
+    def _ask(self) -> None:
+        """A client that says nothing is asked whether it is there."""
+        self._h2.ping(KEEPALIVE)
+        self._soon()
 
     def leave(self) -> None:
         """Have the client open no more calls; those that run go on.

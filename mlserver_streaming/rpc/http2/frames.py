@@ -82,7 +82,7 @@ class Frames:
         self._data += data
 
     def __iter__(self) -> Iterator[bytes]:
-        """All that is whole, for `h2`; what it need not know is left out.
+        """All that is whole, for `h2`; all but a GOAWAY.
 
         Raises:
             AbuseError: the client sends what it may not, or too much of it.
@@ -126,8 +126,7 @@ class Frames:
             return False
         else:
             self.idle.spend()
-        # Nobody heeds priorities any more, and what is unknown is to be ignored.
-        return kind != PRIORITY and kind <= CONTINUATION
+        return True
 
     def _count_headers(self, kind: int, flags: int, size: int) -> None:
         if kind == HEADERS:

@@ -48,6 +48,10 @@ OPENING: Fields = [
 PLAIN_TEXT = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
+class MalformedError(Exception):
+    """It is no request of HTTP/2: https://www.rfc-editor.org/rfc/rfc9113#section-8.1.1"""
+
+
 class NoCallError(Exception):
     """It is no gRPC; `status` is HTTP's."""
 
@@ -78,24 +82,26 @@ def read(fields: Iterable[tuple[bytes, bytes]]) -> Asked:
     """A request's headers.
 
     Raises:
+        MalformedError: they are none.
         NoCallError: it is no call of gRPC's.
         BadCallError: it is one that cannot be answered.
     """
+    pseudo: dict[bytes, bytes] = {}
     own: dict[bytes, bytes] = {}
     given: list[Field] = []
     size = 0
     for name, value in fields:
         size += len(name) + len(value) + FIELD_BYTES
         if name in PSEUDO:
-            if given or name in own:
-                raise NoCallError(400)
-            own[name] = value
+            if own or given or name in pseudo:
+                raise MalformedError
+            pseudo[name] = value
         elif name in OWN:
             own[name] = value
         elif name in OF_CONNECTIONS or not NAME.fullmatch(name):
-            raise NoCallError(400)
+            raise MalformedError
         elif name.endswith(b"-bin"):
-            given += (Field(name.decode(), each) for each in _binary(value))
+            given += (Field(name.decode(), each) for each in _binary(name, value))
         else:
             given.append(Field(name.decode(), _text(value)))
     if size > LIST_BYTES:
@@ -103,25 +109,42 @@ def read(fields: Iterable[tuple[bytes, bytes]]) -> Asked:
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"The call's metadata has more than {LIST_BYTES} bytes; send less.",
         )
-    if not own.get(b":path", b"").startswith(b"/") or b":method" not in own:
-        raise NoCallError(400)
-    if own[b":method"] != b"POST":
+    method, path = pseudo.get(b":method"), pseudo.get(b":path", b"")
+    if method is None or b":scheme" not in pseudo or not path.startswith(b"/"):
+        raise MalformedError
+    if own.get(b"te", b"trailers") != b"trailers":
+        raise MalformedError
+    if method != b"POST":
         raise NoCallError(405)
     kind = own.get(b"content-type", b"")
     if not kind.startswith(b"application/grpc") or kind[16:17] not in (b"", b"+", b";"):
         raise NoCallError(415)
     timeout = _seconds(own[b"grpc-timeout"]) if b"grpc-timeout" in own else None
     encoding = own.get(b"grpc-encoding", b"identity").decode("latin-1")
-    return Asked(own[b":path"].decode("latin-1"), tuple(given), timeout, encoding)
+    return Asked(path.decode("latin-1"), tuple(given), timeout, encoding)
 
 
-def _binary(value: bytes) -> list[bytes]:
+class Reader:
+    """`read`, of one connection: often a call's headers are those of the call before."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Fields, Asked] | None = None
+
+    def __call__(self, fields: Fields) -> Asked:
+        if self._last is None or self._last[0] != fields:
+            self._last = fields, read(fields)
+        return self._last[1]
+
+
+def _binary(name: bytes, value: bytes) -> list[bytes]:
     try:
         return [
             b64decode(part + b"=" * (-len(part) % 4), validate=True) for part in value.split(b",")
         ]
     except Base64Error:
-        raise NoCallError(400) from None
+        raise BadCallError(
+            grpc.StatusCode.INTERNAL, f"The call's metadata {name.decode()} is no base64."
+        ) from None
 
 
 def _text(value: bytes) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
+from h2.stream import StreamInputs
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
-from .frames import FRAME_BYTES, HEADERS_BYTES
+from .frames import END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, HEADERS_BYTES
+from .header_decoder import HeaderDecoder
 from .header_encoder import HeaderEncoder
-from .metadata import LIST_BYTES
+from .metadata import LIST_BYTES, Fields
 
 # What a call's client may send before it is read.
 WINDOW_BYTES = 128 * 1024
@@ -20,6 +23,8 @@ WINDOW_BYTES = 128 * 1024
 CONNECTION_BYTES = 16 * 1024 * 1024
 FIRST_WINDOW = 65_535
 LAST_STREAM = 2**31 - 1
+# A frame's head: three bytes of length and one of kind, flags, its call.
+HEAD = struct.Struct(">IBI")
 
 
 class Wire(H2Connection):
@@ -48,7 +53,7 @@ class Wire(H2Connection):
         self.encoder = cast(Any, HeaderEncoder())
         self.local_settings = Settings(client=False, initial_values=bounds)
         self.max_inbound_frame_size = FRAME_BYTES
-        self.decoder.max_header_list_size = HEADERS_BYTES
+        self.decoder = HeaderDecoder(HEADERS_BYTES)
         self.initiate_connection()
         self.clear_outbound_data_buffer()  # `greeting` is sent instead
         self.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
@@ -56,6 +61,23 @@ class Wire(H2Connection):
     def room(self, stream: int) -> int:
         """Bytes that a frame of a call may have now."""
         return min(self.local_flow_control_window(stream), self.max_outbound_frame_size)
+
+    def say(self, stream: int, fields: Fields, is_last: bool = False) -> None:
+        """As `send_headers`, at a third of its cost: what it does besides is a client's.
+
+        Raises:
+            h2.exceptions.ProtocolError: the call is over.
+        """
+        block = self.encoder.encode(fields)
+        if len(block) > self.max_outbound_frame_size or stream not in self.streams:
+            self.send_headers(stream, fields, end_stream=is_last)
+            return
+        state = self.streams[stream].state_machine
+        state.process_input(StreamInputs.SEND_HEADERS)
+        if is_last:
+            state.process_input(StreamInputs.SEND_END_STREAM)
+        flags = END_HEADERS | END_STREAM if is_last else END_HEADERS
+        self._data_to_send += HEAD.pack(len(block) << 8 | HEADERS, flags, stream) + block
 
 
 def greeting(calls: int) -> bytes:

@@ -291,7 +291,6 @@ async def headers_of(raw: Raw, stream: int) -> dict[bytes, bytes]:
     [
         ({":method": "GET"}, {b":status": b"405"}),
         ({"content-type": "text/plain"}, {b":status": b"415"}),
-        ({"Upper": "x"}, {b":status": b"400"}),
         ({"grpc-timeout": "soon"}, {b":status": b"200", b"grpc-status": b"13"}),
         ({"grpc-encoding": "zstd"}, {b":status": b"200", b"grpc-status": b"12"}),
         ({"x": "y" * LIST_BYTES}, {b":status": b"200", b"grpc-status": b"8"}),
@@ -306,6 +305,18 @@ async def test_calls_that_are_none(
     said = await headers_of(raw, raw.call("/s/Echo", **others))
     assert {name: said[name] for name in answer} == answer
     # The connection is as good as before.
+    assert (await headers_of(raw, raw.call("/s/Echo")))[b":status"] == b"200"
+    await raw.close()
+
+
+async def test_a_request_that_is_malformed(start: Make) -> None:
+    _, _, port = await start()
+    raw = await Raw.connect(port)
+    stream = raw.call("/s/Echo", Upper="x")
+    found = [each for each in await raw.settle() if isinstance(each, h2.events.StreamReset)]
+    assert [(each.stream_id, each.error_code) for each in found] == [
+        (stream, ErrorCodes.PROTOCOL_ERROR)
+    ]
     assert (await headers_of(raw, raw.call("/s/Echo")))[b":status"] == b"200"
     await raw.close()
 
@@ -364,8 +375,10 @@ def resets() -> bytes:
             ErrorCodes.ENHANCE_YOUR_CALM,
         ),
         (frame(0, 0, 0, b"x"), ErrorCodes.PROTOCOL_ERROR),
+        # https://www.rfc-editor.org/rfc/rfc9113#section-6.10
+        (frame(HEADERS, 0, 1) + frame(77, 0, 1), ErrorCodes.PROTOCOL_ERROR),
     ],
-    ids=["resets", "pings", "settings", "headers without end", "HPACK", "data of no call"],
+    ids=["resets", "pings", "settings", "endless headers", "HPACK", "data of no call", "headers"],
 )
 async def test_floods(
     start: Make, monkeypatch: pytest.MonkeyPatch, flood: bytes, code: ErrorCodes
