@@ -222,6 +222,9 @@ class Sharing:
         Raises:
             NoSuchStreamError, StoreLostError: as `find`.
         """
+        if found := self._finding.get((callers.current().identity, stream)):
+            # It may go on under another id in a moment.
+            await asyncio.wait([found])
         _, head, _ = await self._known(stream)
         try:
             await self.store.cancel(head.id, delete=True)
