@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ from .figures import StoreFigures
 from .head import Head
 from .mirror import Mirror, records_behind
 from .position import Position, new_id
-from .publisher import Publisher
+from .publisher import PAUSE_SECONDS, Publisher
 from .request_bytes import pack_head, unpack_head
 from .run import Run, Shared
 from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError
@@ -227,7 +227,7 @@ class Sharing:
             await asyncio.wait([found])
         _, head, _ = await self._known(stream)
         try:
-            await self.store.cancel(head.id, delete=True)
+            await twice(lambda: self.store.cancel(head.id, delete=True))
         except StoreError as error:
             raise StoreLostError() from error
 
@@ -381,7 +381,7 @@ class Sharing:
             self._remember(stream, run, kept.last)
             await publisher.reached(kept.last)
             with suppress(StoreError, NotHeldError):
-                await self.store.move(stream, head.owner, run.head.id)
+                await twice(lambda: self.store.move(stream, head.owner, run.head.id))
         return run
 
     async def _model_for(
@@ -417,7 +417,7 @@ class Sharing:
 
     async def _cancel(self, head: Head, delete: bool) -> None:
         with suppress(StoreError):
-            await self.store.cancel(head.id, delete)
+            await twice(lambda: self.store.cancel(head.id, delete))
 
     async def others(self, owner: str, known: Collection[str]) -> list[Elsewhere]:
         """A caller's streams that are not known here.
@@ -439,8 +439,11 @@ class Sharing:
     def hand_over(self) -> None:
         """This instance stops: what others can go on with is theirs, and so are the readers of what
         others run."""
-        self._figures.handed_over.inc(sum(not run.ended for run in self._portable.values()))
-        for run in [*self._portable.values(), *self._mirrors]:
+        portable = [
+            run for stream, run in self._portable.items() if not self._publishers[stream].is_lost
+        ]
+        self._figures.handed_over.inc(sum(not run.ended for run in portable))
+        for run in [*portable, *self._mirrors]:
             run.stop(MovedError())
 
     async def close(self) -> None:
@@ -454,6 +457,21 @@ class Sharing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def twice(question: Callable[[], Awaitable[None]]) -> None:
+    """Ask the store, and once more where it does not answer: one late answer costs nothing.
+
+    Raises:
+        StoreError
+    """
+    try:
+        await question()
+    except StoreError as error:
+        if error.is_final:
+            raise
+        await asyncio.sleep(PAUSE_SECONDS)
+        await question()
 
 
 def _set_id(request: InferenceRequest) -> None:

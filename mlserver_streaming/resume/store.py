@@ -162,7 +162,8 @@ class Store(Protocol):
         """
 
     async def take(self, stream: str) -> bool:
-        """Hold the lease of a stream that nobody holds; whether we do now. Of several, one does."""
+        """Hold the lease of a stream that nobody else holds; whether we do now. Of several
+        instances, one does."""
 
     async def release(self, stream: str) -> None:
         """Hold it no more: another may take it at once."""

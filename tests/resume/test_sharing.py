@@ -562,6 +562,106 @@ async def test_one_late_answer_does_not_cost_a_stream_its_comebacks(
         assert said == [str(n) for n in range(1, 11)]
 
 
+def once_late(store, name: str) -> None:
+    """Have a store not do what it is asked first."""
+    ask_it, asked = getattr(store, name), []
+
+    async def late(*arguments, **named):
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise StoreError("late")
+        return await ask_it(*arguments, **named)
+
+    setattr(store, name, late)
+
+
+async def test_one_late_answer_does_not_cost_a_stream_of_one_request_of_many_its_comebacks(
+    server, tmp_path
+):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        once_late(a.runs.sharing.store, "amend")
+        stream = (await a.begin(requests=Second(ask()))).head.id
+        a.die()
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.0") == numbers(1, N)
+
+
+async def test_one_late_answer_does_not_cost_a_handover_its_stream(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        once_late(a.runs.sharing.store, "release")
+        stream = (await a.begin()).head.id
+        a.runs.hand_over()
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.0") == numbers(1, N)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+@pytest.mark.parametrize("at", [0, 1])
+async def test_one_late_answer_does_not_cost_who_cancels_that(server, tmp_path, at, has_ended):
+    if has_ended:
+        Counting.open.set()
+    async with two(server, tmp_path) as replicas:
+        run = await replicas[0].begin(said=N if has_ended else 10)
+        once_late(replicas[at].runs.sharing.store, "cancel")
+        await replicas[at].runs.cancel(run.head.id)
+        await run.until(N + 1, 10)
+        for replica in replicas:
+            with pytest.raises(NoSuchStreamError):
+                await replica.runs.find(run.head.id)
+
+
+async def test_one_late_answer_does_not_have_a_stream_moved_twice(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        a.runs._runs.clear()
+        await unheld(b, stream)
+        once_late(b.runs.sharing.store, "move")
+        going_on = await b.runs.find(stream)
+        assert (await a.runs.find(stream)).head.id == going_on.head.id
+
+
+@pytest.mark.parametrize("model", [Counting, Resuming])
+async def test_what_is_said_while_the_store_is_away_is_there_once_it_is_back(tmp_path, model):
+    model.open, model.asked = asyncio.Event(), 0
+    with RedisServer() as server:
+        async with two(server, tmp_path, model) as (a, b):
+            streams = [(await a.begin()).head.id for _ in range(3)]
+            publishers = [a.runs.sharing._publishers[stream] for stream in streams]
+            link = a.runs.sharing.store._link
+            link.seconds, link._retry_seconds = 0.2, 0.1
+            server.hang()
+            model.open.set()
+            found = await asyncio.gather(*(a.read(f"{stream}.0") for stream in streams))
+            while not all(each.is_lost for each in publishers):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            server.go_on()
+            link.seconds = 10
+            await asyncio.gather(*(each.done() for each in publishers))
+            again = await asyncio.gather(*(b.read(f"{stream}.5") for stream in streams))
+            assert again == [each[5:] for each in found]
+            assert model.asked == 3
+
+
+async def test_what_another_took_while_the_store_was_away_is_not_written_to(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        store = a.runs.sharing.store
+        write = store.write
+
+        async def away(*arguments):
+            raise StoreError("away")
+
+        store.write = away
+        await unheld(b, stream)
+        assert await b.read(f"{stream}.0", 10) == numbers(1, 10)
+        store.write = write
+        Counting.open.set()
+        assert await b.read(f"{stream}.0") == await a.read(f"{stream}.0") == numbers(1, N)
+        await a.runs.sharing._publishers[stream].done()
+        assert Counting.asked == 2
+
+
 @pytest.mark.parametrize("model", [Counting, Resuming])
 @pytest.mark.parametrize("fault", ["dead", "full", "empty", "hung", "slow"])
 async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, model):
