@@ -3,8 +3,8 @@
 The run does not wait for it, but for one thing: where only its own model can tell what comes behind
 a response (another instance would go on otherwise), nobody hears a response before it is stored, so
 that nobody has one that is lost with this instance. While a store fails, the run goes on for who
-reads it here; once it is back it gets all that was said meanwhile, unless another instance has taken
-the stream.
+reads it here; once the store is back it gets what was said meanwhile, unless another instance has
+taken the stream.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from ..recordings.packing import pack
 from .endings import ending_of
 from .reader import Reader
 from .run import Run
-from .store import NotHeldError, Part, Store, StoreError, Told
+from .store import PAUSE_SECONDS, NotHeldError, Part, Store, StoreError
 
 Result = TypeVar("Result")
 
-# Before a store that did not answer is asked again.
-PAUSE_SECONDS = 0.1
 # Between two writes of one stream, so that a fast one writes much at a time: at least, at most, and
 # for so many times what the last one took.
 REST_SECONDS, MOST_REST_SECONDS, REST_TIMES = 0.005, 0.1, 4
@@ -80,14 +78,12 @@ class Publisher:
 
     async def reached(self, number: int) -> None:
         """Wait until the store has a response, or there will be none, or not soon."""
-        while self.stored < number and self._is_on():
+        task = self._task
+        while self.stored < number and not self.is_lost and task is not None and not task.done():
             self._progress.clear()
             step = asyncio.ensure_future(self._progress.wait())
-            await asyncio.wait([step, self._task], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([step, task], return_when=asyncio.FIRST_COMPLETED)
             step.cancel()
-
-    def _is_on(self) -> bool:
-        return not self.is_lost and self._task is not None and not self._task.done()
 
     async def _publish(self, head: bytes | None) -> None:
         run = self._run

@@ -113,7 +113,7 @@ class Replica:
             None,
             self.plane.calls.slot_at_once,
         )
-        await self.runs.sharing.known(run, said)
+        await self.runs.sharing.published.known(run, said)
         return run
 
     async def read(self, position: str, count: int = N) -> list[str]:
@@ -135,7 +135,7 @@ class Replica:
 
     def die(self):
         """Nobody is told."""
-        for publisher in self.runs.sharing._publishers.values():
+        for publisher in self.runs.sharing.published._publishers.values():
             publisher._task.cancel()
         for run in list(self.runs._runs.values()):
             if run._task is not None:
@@ -228,7 +228,7 @@ async def test_a_mirror_of_what_has_ended_knows_that_from_the_first_look_on(serv
     Counting.open.set()
     async with two(server, tmp_path) as (a, b):
         run = await a.begin(said=N)
-        await a.runs.sharing._publishers[run.head.id].done()
+        await a.runs.sharing.published._publishers[run.head.id].done()
         assert (await b.runs.find(run.head.id)).is_over(N)
 
 
@@ -238,7 +238,7 @@ async def test_a_stream_that_has_moved_is_found_after_it_was_left_alone(server, 
         a.die()
         await unheld(b, stream)
         run = await b.runs.find(stream)
-        await b.runs.sharing.known(run, 10)
+        await b.runs.sharing.published.known(run, 10)
         a.runs._runs.clear()
         mirror = await a.runs.find(stream)
         mirror.forget()  # as it does where nobody reads it
@@ -627,7 +627,7 @@ async def test_what_is_said_while_the_store_is_away_is_there_once_it_is_back(tmp
     with RedisServer() as server:
         async with two(server, tmp_path, model) as (a, b):
             streams = [(await a.begin()).head.id for _ in range(3)]
-            publishers = [a.runs.sharing._publishers[stream] for stream in streams]
+            publishers = [a.runs.sharing.published._publishers[stream] for stream in streams]
             link = a.runs.sharing.store._link
             link.seconds, link._retry_seconds = 0.2, 0.1
             server.hang()
@@ -658,7 +658,7 @@ async def test_what_another_took_while_the_store_was_away_is_not_written_to(serv
         store.write = write
         Counting.open.set()
         assert await b.read(f"{stream}.0") == await a.read(f"{stream}.0") == numbers(1, N)
-        await a.runs.sharing._publishers[stream].done()
+        await a.runs.sharing.published._publishers[stream].done()
         assert Counting.asked == 2
 
 
