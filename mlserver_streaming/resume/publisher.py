@@ -170,12 +170,18 @@ class Publisher:
             NotHeldError: another has it, or had it.
             StoreError: it is no use to ask again.
         """
-        lost_at = monotonic() + self._lease
+        lost_at, was_late = monotonic() + self._lease, False
         while True:
             try:
                 if self.is_lost:
                     await self._hold_again()
                 return await question()
+            except NotHeldError:
+                if was_late:
+                    raise
+                # We may have been busy for too long, and nobody have taken it.
+                was_late = self.is_lost = True
+                continue
             except StoreError as error:
                 # Readers here need not wait; what they hear from now on cannot be had elsewhere.
                 self._run.show_all()

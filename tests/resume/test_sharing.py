@@ -29,6 +29,7 @@ from mlserver_streaming.models.tensors import TEXT, bytes_output
 from mlserver_streaming.resume import sharing
 from mlserver_streaming.resume.opening import share
 from mlserver_streaming.resume.position import Position
+from mlserver_streaming.resume.redis_store import PREFIX
 from mlserver_streaming.resume.runs import Runs
 from mlserver_streaming.resume.store import StoreError
 from mlserver_streaming.settings import StreamingSettings
@@ -641,6 +642,15 @@ async def test_what_is_said_while_the_store_is_away_is_there_once_it_is_back(tmp
             again = await asyncio.gather(*(b.read(f"{stream}.5") for stream in streams))
             assert again == [each[5:] for each in found]
             assert model.asked == 3
+
+
+async def test_a_replica_that_was_late_goes_on_with_what_nobody_took(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        server.command("DEL", f"{PREFIX}{stream}:lease")  # as it runs out
+        Counting.open.set()
+        await a.runs.sharing.published._publishers[stream].done()
+        assert await b.read(f"{stream}.0") == numbers(1, N)
 
 
 async def test_what_another_took_while_the_store_was_away_is_not_written_to(server, tmp_path):
