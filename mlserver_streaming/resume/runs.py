@@ -63,6 +63,8 @@ class Runs:
         self._runs: dict[str, Run] = {}
         # Each caller's, the oldest first.
         self._owned: dict[str, dict[str, Run]] = {}
+        # Those that have ended, in that order: all that is looked through where room is needed.
+        self._ended: dict[str, Run] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         # What other instances have to do with it, where there is a store.
         self.sharing: Sharing | None = None
@@ -262,6 +264,13 @@ class Runs:
             return None
         return self.sharing.moved_behind(stream)
 
+    def is_over(self, run: Run, position: Position) -> bool:
+        """Whether a reader with this place in a stream that was found has all of it, which ended
+        well."""
+        behind = self.moved_behind(position.stream, run)
+        # Behind where it moved, what he has is not what was said here.
+        return run.is_over(position.after) and (behind is None or position.after <= behind)
+
     async def own(self) -> Owned:
         """The current caller's, the oldest first; then those that other instances have."""
         owner = callers.current().identity
@@ -309,19 +318,24 @@ class Runs:
 
     def count(self, bytes: int) -> None:
         self.bytes += bytes
-        if bytes < 0 and self._waiting:
+        # Hundreds may wait: not in vain, each time that one of them holds a little less.
+        if bytes < 0 and self._waiting and self.bytes <= self._settings.bytes_in_all:
             for room in self._waiting:
                 if not room.done():
                     room.set_result(None)
 
     def has_room(self) -> bool:
         while self.bytes > self._settings.bytes_in_all:
-            found = (run for run in self._runs.values() if run.ended and not run.readers)
+            found = (run for run in self._ended.values() if not run.readers)
             oldest = next(found, None)
             if oldest is None:
                 return False
             self._throw_away(oldest)
         return True
+
+    def has_ended(self, run: Run) -> None:
+        if not run.is_forgotten:
+            self._ended[run.head.id] = run
 
     def wait(self, room: asyncio.Future[None]) -> None:
         self._waiting.add(room)
@@ -332,6 +346,7 @@ class Runs:
         if isinstance(run.error, UnreadError):
             self.figures.dropped[UNREAD].inc()
         self._runs.pop(head.id, None)
+        self._ended.pop(head.id, None)
         if own := self._owned.get(head.owner):
             own.pop(head.id, None)
             if not own:
