@@ -52,7 +52,7 @@ def _item(given: Body, made_id: str) -> Body:
         item["id"] = made_id
     content = given.get("content")
     if kind == "message" and isinstance(content, str):
-        said = {"type": "input_text", "text": content}
+        said: Body = {"type": "input_text", "text": content}
         if given["role"] == "assistant":
             said = {"type": "output_text", "text": content, "annotations": []}
         item["content"] = [said]
