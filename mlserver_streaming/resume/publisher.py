@@ -36,6 +36,7 @@ class Publisher:
     Attributes:
         stored: the number of the last response that the store has.
         begun: set once the store knows the stream, or will not.
+        is_known: whether the store knows it.
         is_lost: whether the store has not answered for so long that others may take the stream.
     """
 
@@ -49,7 +50,7 @@ class Publisher:
         self._lease = lease_seconds
         self.stored = stored
         self.begun = asyncio.Event()
-        self.is_lost = False
+        self.is_known = self.is_lost = False
         self._seat: Reader | None = None
         self._rest_until = 0.0
         self._later: Callable[[], bytes | None] | None = None
@@ -91,6 +92,7 @@ class Publisher:
         try:
             if head is not None:
                 await self._begin(head)
+            self.is_known = True
             self.begun.set()
             while await self._write_next():
                 pass

@@ -15,7 +15,7 @@ from ..settings import ResumeSettings
 from ..streams.calls import Taken
 from ..streams.data_plane import StreamingDataPlane
 from .figures import StoreFigures
-from .going_on import can_go_on, is_repeatable, rest_of
+from .going_on import can_go_on, is_repeatable
 from .head import Head
 from .mirror import records_behind
 from .moves import Moves
@@ -33,7 +33,7 @@ class Runner(Shared, Protocol):
     def admit(self, owner: str) -> None:
         """Make room for one more of a caller's. Raises OverLimitError."""
 
-    def go_on(self, run: Run, request: InferenceRequest, responses: Any, slot: Any) -> None:
+    def go_on(self, run: Run, model: MLModel, request: InferenceRequest, slot: Any) -> None:
         """Have a run say what a model says, in a slot of the limits, for a request of long ago."""
 
 
@@ -95,15 +95,16 @@ class TakingOver:
         for record in records:
             run.add(record)
         self._runs.keep(run)
-        responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
         self._figures.taken_over.inc()
-        self._runs.go_on(run, request, responses, Taken(slot))
+        self._runs.go_on(run, model, request, Taken(slot))
         if repeats:
             self._published.publish(run, model, request, begins=False, stored=kept.last)
         else:
             publisher = self._published.publish(run, model, request, begins=True)
             self._moves.add(stream, run, kept.last)
             await publisher.reached(kept.last)
+            if not publisher.is_known or publisher.stored < kept.last:
+                return run  # for who reads it here: nobody else would find it under its new id
             with suppress(StoreError, NotHeldError):
                 await twice(lambda: self._store.move(stream, head.owner, run.head.id))
         return run

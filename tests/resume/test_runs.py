@@ -60,17 +60,23 @@ class Counts(MLModel):
 
 
 class Mortal(MLModel):
-    """Five responses; the first time its worker is lost behind the third."""
+    """Five responses; the first time its worker is lost behind the third. Asked for "each", the
+    next one behind the fourth; for "all", each one behind the third."""
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
         async for request in payloads:
             self.asked = getattr(self, "asked", 0) + 1
+            what = asked(request)
+            deadly = {1: 3, 2: 4 if what == "each" else None}.get(self.asked)
             for number in range(1, 6):
-                other = asked(request) == "changes" and number == 2 and self.asked > 1
+                other = what == "changes" and number == 2 and self.asked > 1
                 yield answer("other" if other else str(number))
-                if number == 3 and self.asked == 1:
+                if number == (3 if what == "all" else deadly):
+                    # There is none for a while.
+                    self.ready = what == "all"
+                    asyncio.get_running_loop().call_later(0.01, setattr, self, "ready", True)
                     raise WorkerLostError
 
 
@@ -343,6 +349,8 @@ async def test_what_the_model_refuses_is_refused_and_not_kept(tmp_path: Path):
         ("same", None, {}, WorkerLostError),
         ("same", {"repeatable": True}, {"sequence_id": 1, "sequence_start": True}, WorkerLostError),
         ("changes", {"repeatable": True}, {}, LostStreamError),
+        ("each", {"repeatable": True}, {}, None),
+        ("all", {"repeatable": True}, {}, WorkerLostError),
     ],
 )
 async def test_a_worker_is_lost_under_a_run(

@@ -626,6 +626,24 @@ async def test_one_late_answer_does_not_have_a_stream_moved_twice(server, tmp_pa
         assert (await a.runs.find(stream)).head.id == going_on.head.id
 
 
+async def test_a_stream_is_not_moved_to_where_nobody_finds_it(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        a.runs._runs.clear()
+        await unheld(b, stream)
+
+        async def late(*arguments):
+            raise StoreError("late")
+
+        b.runs.sharing.store.begin = late
+        here = await b.runs.find(stream)
+        Resuming.open.set()
+        assert await b.read(f"{here.head.id}.10") == numbers(11, N, "2:{}")
+        await unheld(a, stream)
+        assert await a.read(f"{stream}.10") == numbers(11, N, "3:{}")
+
+
 @pytest.mark.parametrize("model", [Counting, Resuming])
 async def test_what_is_said_while_the_store_is_away_is_there_once_it_is_back(tmp_path, model):
     model.open, model.asked = asyncio.Event(), 0
