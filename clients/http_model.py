@@ -140,11 +140,12 @@ class HttpModel:
     ) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
         """The events that other connections bring, now that the first one ended with `cut`."""
         retries = Retries(tries=TRIES)
-        url = f"{self._server.url}/v2/streams/{place.stream}"
         while True:
             await retries.after(cut)
             back = False
             try:
+                # It may have another id each time a replica goes on with what another began.
+                url = f"{self._server.url}/v2/streams/{place.stream}"
                 headers = {LAST_EVENT_ID: place.id}
                 async with aclosing(self._events("GET", url, headers=headers)) as got:
                     async for event in got:

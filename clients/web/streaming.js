@@ -95,12 +95,14 @@ export class StreamingClient {
    * A chat, as OpenAI streams it.
    *
    * @param {Record<string, any>} body of `/v1/chat/completions`; `stream` is set here.
-   * @param {{ signal?: AbortSignal, onraw?: (data: string) => void }} [how]
+   * @param {{ signal?: AbortSignal, onraw?: (data: string) => void, resumable?: boolean,
+   *   onresume?: (times: number) => void }} [how] as of `stream`.
    * @returns {AsyncGenerator<any>} chunks
    */
-  async *chat(body, { signal, onraw } = {}) {
+  async *chat(body, { signal, onraw, resumable, onresume } = {}) {
     const path = `${this.openai}/chat/completions`;
-    for await (const data of this.#events(path, { ...body, stream: true }, signal)) {
+    const asked = { ...body, stream: true, ...(resumable && { resumable }) };
+    for await (const data of this.#events(path, asked, signal, onresume)) {
       onraw?.(data);
       if (data === "[DONE]") return;
       yield JSON.parse(data);

@@ -32,6 +32,7 @@ class Ask:
         wants_usage: whether a stream is to say, in a chunk of its own, how many tokens there were.
         language_only: fields that only a model which takes messages can do justice to.
         background: whether it is answered whether or not anybody listens.
+        input: of `responses`, the field as it came; None where it is not known.
         id: of its answer, behind what all of a route have in common. Nobody can guess it.
         created: seconds since 1970.
     """
@@ -45,6 +46,7 @@ class Ask:
     wants_usage: bool = False
     language_only: list[str] = field(default_factory=list)
     background: bool = False
+    input: Any = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -96,7 +98,7 @@ def read_response(fields: Fields) -> Ask:
     if instructions := fields.text("instructions"):
         messages.append({"role": "system", "content": instructions})
     ask = _ask(fields, parameters, form, messages=[*messages, *_items(fields)])
-    return replace(ask, background=background)
+    return replace(ask, background=background, input=fields.all["input"])
 
 
 def _ask(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .input_items import MOST_ITEMS
+
 Schema = dict[str, Any]
 ERROR = "OpenAIError"
 STATUSES = {
@@ -169,7 +171,22 @@ def _stored(prefix: str, errors: Schema) -> Schema:
             "responses": {"200": _ok(JSON, *([EVENTS] * (name == "get")))} | errors | ended,
         }
 
+    pages: Schema = {
+        "parameters": [
+            {"name": "after", "in": "query", "schema": TEXT},
+            {
+                "name": "limit",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS},
+            },
+            {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
+        ]
+    }
     return {
+        f"{prefix}/responses/{{response_id}}/input_items": {
+            "parameters": [one],
+            "get": call("input-items", "List what a response was asked with") | pages,
+        },
         f"{prefix}/responses/{{response_id}}": {
             "parameters": [one],
             "get": call("get", "Get a response as it stands, or its events") | events,

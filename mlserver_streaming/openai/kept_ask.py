@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from .ask import Ask
+from .input_items import KEPT_BYTES
 from .text_form import FORMS, TextForm
 
 KEPT = "openai"
@@ -40,6 +43,7 @@ class KeptAsk:
                 "choices": ask.choices,
                 "wants_usage": ask.wants_usage,
                 "background": ask.background,
+                "input": ask.input if _is_small(ask.input) else None,
                 "id": ask.id,
                 "created": ask.created,
             }
@@ -54,3 +58,8 @@ class KeptAsk:
         named = {**kept, "messages": None, "prompts": [], "streams": True}
         path, output = named.pop("path"), named.pop("output")
         return cls(FORMS[path], Ask(**named), output)
+
+
+def _is_small(given: Any) -> bool:
+    """Whether an input may be kept."""
+    return given is not None and len(orjson.dumps(given)) <= KEPT_BYTES

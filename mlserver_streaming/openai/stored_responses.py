@@ -21,6 +21,7 @@ from ..resume.position import MAX_DIGITS, Position
 from ..resume.run import Run
 from .calls import JSON, Calls
 from .errors import FieldError, FutureEventError, NoResponseError
+from .input_items import ITEMS, KEPT_BYTES, MOST_ITEMS, input_items, page
 from .kept_ask import KeptAsk
 from .kept_text import KeptText
 from .responses import RESPONSE_PREFIX
@@ -54,7 +55,7 @@ class StoredResponses:
         self._kept = kept
 
     def gets(self) -> dict[str, Endpoint]:
-        return {ONE: self.get}
+        return {ONE: self.get, f"{ONE}/input_items": self.input_items}
 
     def posts(self) -> dict[str, Endpoint]:
         return {f"{ONE}/cancel": self.cancel}
@@ -82,6 +83,21 @@ class StoredResponses:
                 f"the last is {error.last - 1}.",
                 "starting_after",
             ) from None
+
+    async def input_items(self, request: Request) -> Response:
+        """What it was asked with, whatever has become of it."""
+        limit, newest_first = _limit(request), _newest_first(request)
+        named: str = request.path_params[ID]
+        _, kept = self._known(request, (await self._here(request, self._kept.runs.look)).head)
+        if kept.ask.input is None:
+            raise BadRequestError(
+                f"The input of this response is larger than {KEPT_BYTES} bytes, and is not kept."
+            )
+        after = request.query_params.get("after")
+        found = page(input_items(kept.ask.input, named), after, limit, newest_first)
+        if found is None:
+            raise FieldError("'after' must be the id of one of the items.", "after")
+        return Response(orjson.dumps(found), media_type=JSON)
 
     async def cancel(self, request: Request) -> Response:
         """End its model's work; what there is of it is kept. Twice is as good as once."""
@@ -159,3 +175,19 @@ def _starting_after(request: Request, streams: bool) -> int | None:
     if not streams:
         raise FieldError("'starting_after' needs 'stream' to be true.", "stream")
     return int(said)
+
+
+def _limit(request: Request) -> int:
+    said: str = request.query_params.get("limit", str(ITEMS))
+    if not (said.isascii() and said.isdecimal() and len(said) <= MAX_DIGITS) or not (
+        1 <= int(said) <= MOST_ITEMS
+    ):
+        raise FieldError(f"'limit' must be a number from 1 to {MOST_ITEMS}.", "limit")
+    return int(said)
+
+
+def _newest_first(request: Request) -> bool:
+    said = request.query_params.get("order", "desc")
+    if said not in ("asc", "desc"):
+        raise FieldError("'order' must be asc or desc.", "order")
+    return said == "desc"

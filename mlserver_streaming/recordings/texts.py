@@ -5,7 +5,7 @@ Only the texts are held; each response is made anew for whoever asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -209,3 +209,10 @@ class Texts(Sequence[InferenceResponse]):
         make, id, ids, said = self.like.response, self.id, self.ids, self.said
         for index, text in enumerate(self.texts):
             yield make(text, id if ids is None else ids[index], said.get(index))
+
+    def saying(self, name: str, values: Iterable[str]) -> Iterator[InferenceResponse]:
+        """They, each with one more parameter."""
+        make, id, ids, said = self.like.response, self.id, self.ids, self.said
+        for index, (text, value) in enumerate(zip(self.texts, values, strict=False)):
+            own = {**said[index], name: value} if index in said else {name: value}
+            yield make(text, id if ids is None else ids[index], own)

@@ -25,7 +25,8 @@ ESCAPED_BYTES = 6
 # Stands for a text, to find what is written around it.
 MARK = "\ue000the text\ue001"
 # Where a stream goes on at another instance: how long to wait before asking for the rest of it.
-COME_BACK = b": this stream goes on elsewhere, come back\nretry: 1000\n\n"
+RETRY = b"retry: 1000\n"
+COME_BACK = b": this stream goes on elsewhere, come back\n%b\n" % RETRY
 
 
 class ResumableEvents(EventStreamResponse):

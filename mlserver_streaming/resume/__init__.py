@@ -13,9 +13,12 @@ and, where there is a store that all instances share:
 store         what it holds: the interface; redis_store, _link, _scripts, bell and seal are it
 elsewhere     a run of another instance, as a list shows it
 sharing       this instance's part in it
+publications  our runs there; counted, of how many requests each is
 publisher     writes a run of ours; endings and request_bytes, what is written beside responses
 mirror        a run of another instance, read here
-taking_over   a run whose instance is gone, gone on with here
+taking_over   a run whose instance is gone, taken over here
+going_on      how a model goes on with what was said elsewhere
+moves         runs that go on under another id
 opening       what the settings name
 
 It knows no wire: an edge asks `Runs` whether a request wants this, begins a run, and reads it; and

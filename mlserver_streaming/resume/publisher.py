@@ -2,16 +2,18 @@
 
 The run does not wait for it, but for one thing: where only its own model can tell what comes behind
 a response (another instance would go on otherwise), nobody hears a response before it is stored, so
-that nobody has one that is lost with this instance. A store that fails is left, and the run goes on
-for who reads it here.
+that nobody has one that is lost with this instance. While a store fails, the run goes on for who
+reads it here; once the store is back it gets what was said meanwhile, unless another instance has
+taken the stream.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
+from typing import TypeVar
 
 from mlserver.logging import logger
 
@@ -20,10 +22,10 @@ from ..recordings.packing import pack
 from .endings import ending_of
 from .reader import Reader
 from .run import Run
-from .store import NotHeldError, Part, Store, StoreError, Told
+from .store import PAUSE_SECONDS, NotHeldError, Part, Store, StoreError
 
-# Before a store that did not answer is asked again.
-PAUSE_SECONDS = 0.1
+Result = TypeVar("Result")
+
 # Between two writes of one stream, so that a fast one writes much at a time: at least, at most, and
 # for so many times what the last one took.
 REST_SECONDS, MOST_REST_SECONDS, REST_TIMES = 0.005, 0.1, 4
@@ -34,6 +36,8 @@ class Publisher:
     Attributes:
         stored: the number of the last response that the store has.
         begun: set once the store knows the stream, or will not.
+        is_known: whether the store knows it.
+        is_lost: whether the store has not answered for so long that others may take the stream.
     """
 
     def __init__(self, run: Run, store: Store, lease_seconds: float, stored: int = 0) -> None:
@@ -46,6 +50,7 @@ class Publisher:
         self._lease = lease_seconds
         self.stored = stored
         self.begun = asyncio.Event()
+        self.is_known = self.is_lost = False
         self._seat: Reader | None = None
         self._rest_until = 0.0
         self._later: Callable[[], bytes | None] | None = None
@@ -73,11 +78,12 @@ class Publisher:
         self._later = later
 
     async def reached(self, number: int) -> None:
-        """Wait until the store has a response, or there will be none."""
-        while self.stored < number and self._task is not None and not self._task.done():
+        """Wait until the store has a response, or there will be none, or not soon."""
+        task = self._task
+        while self.stored < number and not self.is_lost and task is not None and not task.done():
             self._progress.clear()
             step = asyncio.ensure_future(self._progress.wait())
-            await asyncio.wait([step, self._task], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([step, task], return_when=asyncio.FIRST_COMPLETED)
             step.cancel()
 
     async def _publish(self, head: bytes | None) -> None:
@@ -86,6 +92,7 @@ class Publisher:
         try:
             if head is not None:
                 await self._begin(head)
+            self.is_known = True
             self.begun.set()
             while await self._write_next():
                 pass
@@ -135,9 +142,9 @@ class Publisher:
         part = Part(self.stored, count, chunk, ending)
         if self._later is not None and not is_last and (head := self._later()) is not None:
             self._later = None
-            await self._store.amend(run.head.id, run.head.owner, head)
+            await self._insist(lambda: self._store.amend(run.head.id, run.head.owner, head))
         began = monotonic()
-        told = await self._written(part)
+        told = await self._insist(lambda: self._store.write(run.head.id, part))
         took = monotonic() - began
         rest = max(REST_SECONDS, REST_TIMES * took) if part.count else 0.0
         self._rest_until = began + took + min(MOST_REST_SECONDS, rest)
@@ -146,7 +153,8 @@ class Publisher:
         if self._is_fenced:
             run.show(self.stored)
         if moved:
-            await self._store.release(run.head.id)
+            with suppress(StoreError):  # its lease runs out
+                await self._store.release(run.head.id)
         if is_last:
             return False
         if told.delete:
@@ -156,17 +164,41 @@ class Publisher:
         self._sit(told.read)
         return True
 
-    async def _written(self, part: Part) -> Told:
-        given_up = monotonic() + self._lease
+    async def _insist(self, question: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask until there is an answer, as long as the run is kept. After the lease's time it is to
+        be taken anew.
+
+        Raises:
+            NotHeldError: another has it, or had it.
+            StoreError: it is no use to ask again.
+        """
+        lost_at, was_late = monotonic() + self._lease, False
         while True:
             try:
-                return await self._store.write(self._run.head.id, part)
+                if self.is_lost:
+                    await self._hold_again()
+                return await question()
+            except NotHeldError:
+                if was_late:
+                    raise
+                # We may have been busy for too long, and nobody have taken it.
+                was_late = self.is_lost = True
+                continue
             except StoreError as error:
                 # Readers here need not wait; what they hear from now on cannot be had elsewhere.
                 self._run.show_all()
-                if error.is_final or monotonic() > given_up:
+                if error.is_final or self._run.is_forgotten:
                     raise
-                await asyncio.sleep(PAUSE_SECONDS)
+                if not self.is_lost and monotonic() > lost_at:
+                    self.is_lost = True
+                    self._progress.set()
+                    self._stand_up()
+            await asyncio.sleep(self._lease / 3 if self.is_lost else PAUSE_SECONDS)
+
+    async def _hold_again(self) -> None:
+        if not await self._store.take(self._run.head.id):
+            raise NotHeldError
+        self.is_lost = False
 
     def _sit(self, read: bool) -> None:
         """Be a reader, for those elsewhere."""

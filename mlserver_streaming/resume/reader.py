@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import count
 from typing import Any, Protocol
 
 from mlserver.types import InferenceResponse, Parameters
 
 from ..models.messages import response as response_of
 from ..recordings.recorded import said_by
+from ..recordings.texts import Texts
 from .head import Head
 from .position import Position
 from .response_log import ResponseLog
@@ -77,11 +79,10 @@ class Reader:
     async def with_ids(self) -> AsyncGenerator[InferenceResponse, None]:
         """The same; each response says in its parameter `resume_id` where in the stream it is."""
         run = self._run
-        stream = run.head.id
         try:
             while some := await run.after(self.heard):
-                for response in some:
-                    yield _with_id(response, str(Position(stream, self.heard + 1)))
+                for response in _with_ids(some, Position(run.head.id, self.heard + 1)):
+                    yield response
                     self.heard += 1
                 run.was_heard()
         finally:
@@ -99,6 +100,20 @@ def take_place(response: InferenceResponse) -> str | None:
     if place is not None and not said:
         response.parameters = None
     return place
+
+
+def _with_ids(
+    responses: Sequence[InferenceResponse], first: Position
+) -> Iterable[InferenceResponse]:
+    """Responses with their places in the stream.
+
+    Args:
+        first: that of the first of them.
+    """
+    places = (f"{first.stream}.{number}" for number in count(first.after))
+    if isinstance(responses, Texts):
+        return responses.saying(RESUME_ID, places)  # each is made once
+    return map(_with_id, responses, places)
 
 
 def _with_id(response: InferenceResponse, resume_id: str) -> InferenceResponse:

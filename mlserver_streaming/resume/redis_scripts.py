@@ -29,9 +29,12 @@ return 1
 
 # Args: holder, lease ms, kept ms, after, count, chunk, ending, bytes that may be kept, channel.
 # Returns 0, or with 1 where it is to be cancelled, 2 where to be deleted too, 4 where it is read
-# elsewhere; -1 where it is not held, -2 where a part is missing.
+# elsewhere; -1 where it is not held, -2 where a part is missing. An ending may be written again, as
+# for BEGIN.
 WRITE = """
-if redis.call('GET', KEYS[3]) ~= ARGV[1] then return -1 end
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then
+  return ARGV[7] ~= '' and redis.call('HGET', KEYS[1], 'ending') == ARGV[7] and 0 or -1
+end
 local known = redis.call('HMGET', KEYS[1], 'last', 'first', 'bytes', 'cancelled')
 if not known[1] then return -1 end
 local last, first, bytes = tonumber(known[1]), tonumber(known[2]), tonumber(known[3])
@@ -73,12 +76,14 @@ redis.call('HSET', KEYS[1], 'head', ARGV[2])
 return 1
 """
 
-# Args: holder, lease ms. One that has ended, or is to end, is nobody's to run.
+# Args: holder, lease ms. One that has ended, or is to end, is nobody's to run. Who holds it may ask
+# again, as for BEGIN.
 TAKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'moved') == 1 then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then return 0 end
+if redis.call('GET', KEYS[3]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
 return redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 """
 

@@ -76,16 +76,17 @@ class ResponseLog:
 
     __slots__ = ("_blocks", "_closed_bytes", "_open", "first", "last")
 
-    def __init__(self, said: int = 0) -> None:
+    def __init__(self, said: int = 0, beside: int = 0) -> None:
         """
         Args:
             said: how many responses were said before, elsewhere.
+            beside: bytes that are held with them.
         """
         self.first, self.last = said + 1, said
         self._blocks: list[Block] = []
         # The last of them, while it takes more; and what the others hold.
         self._open: Block | None = None
-        self._closed_bytes = 0
+        self._closed_bytes = beside
 
     @property
     def size(self) -> int:

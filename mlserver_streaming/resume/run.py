@@ -17,6 +17,7 @@ from typing import Protocol
 
 from mlserver.logging import logger
 from mlserver.types import InferenceResponse
+from orjson import dumps
 
 from ..errors import (
     CancelledStreamError,
@@ -90,7 +91,7 @@ class Run:
             said: how many responses were said before, elsewhere.
         """
         self.head = head
-        self.log = ResponseLog(said)
+        self.log = ResponseLog(said, len(dumps(head.form)) if head.form else 0)
         self.ended = False
         self.error: MLServerError | None = None
         self.stop_work: Callable[[MLServerError], None] | None = None

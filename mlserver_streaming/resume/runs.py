@@ -33,12 +33,12 @@ from ..streams.calls import REQUEST_ID, Call
 from ..streams.data_plane import RESUMABLE, StreamingDataPlane
 from .elsewhere import Elsewhere, Owned
 from .figures import ROOM, UNREAD, ResumeFigures
+from .going_on import can_go_on, records_of, rest_of
 from .head import Head
 from .position import Position, new_id
 from .reader import Reader
 from .run import Run
 from .sharing import Sharing
-from .taking_over import can_go_on, records_of, rest_of
 
 # So many workers that say nothing more may be lost under one stream.
 WORKERS_LOST = 3
@@ -139,7 +139,7 @@ class Runs:
         held = slot()
         is_only = isinstance(requests, One)
         if self.sharing is not None:
-            requests = self.sharing.begin(run, model, first, requests)
+            requests = self.sharing.published.begin(run, model, first, requests)
 
         async def work(run: Run) -> None:
             opened = self._data_plane.calls.open(head.protocol, headers, slot=held)
@@ -329,7 +329,7 @@ class Runs:
     async def known(self, run: Run) -> None:
         """Wait until whoever is told of a run finds it, here or elsewhere."""
         if self.sharing is not None:
-            await self.sharing.known(run)
+            await self.sharing.published.known(run)
 
     def hand_over(self) -> None:
         """The service stops: what other instances can go on with is theirs."""

@@ -6,43 +6,36 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Collection
-from contextlib import aclosing, suppress
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
 from weakref import WeakSet
 
-from mlserver import MLModel
 from mlserver.types import InferenceRequest
-from mlserver.utils import generate_uuid
 
 from ..access import callers
 from ..errors import (
     CatchingUpError,
-    DrainingError,
     ForgottenError,
     LostStreamError,
     MovedError,
     NoSuchStreamError,
     StoreLostError,
 )
-from ..models.messages import set_id
-from ..recordings.recorded import Recorded
 from ..recordings.recording import MalformedError
 from ..settings import ResumeSettings
-from ..streams.answers import One, can_resume
-from ..streams.calls import Taken
 from ..streams.data_plane import StreamingDataPlane
 from .elsewhere import Elsewhere
 from .figures import StoreFigures
 from .head import Head
-from .mirror import Mirror, records_behind
-from .position import Position, new_id
-from .publisher import Publisher
-from .request_bytes import pack_head, unpack_head
-from .run import Run, Shared
-from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError
-from .taking_over import can_go_on, is_repeatable
+from .mirror import Mirror
+from .moves import Moves
+from .position import Position
+from .publications import Publications
+from .request_bytes import unpack_head
+from .run import Run
+from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError, twice
+from .taking_over import Runner, TakingOver
 
 # How long a reader from elsewhere, who has more than the store, is waited for.
 AHEAD_SECONDS = 2.0
@@ -50,57 +43,11 @@ AHEAD_SECONDS = 2.0
 BEGIN_SECONDS = 0.05
 
 
-class Counted:
-    """A stream's requests, counted.
-
-    Attributes:
-        first: the first of them, once it is read.
-    """
-
-    def __init__(self, requests: AsyncIterator[InferenceRequest]) -> None:
-        self._requests = requests
-        self._count = 0
-        self._ended = False
-        self.first: InferenceRequest | None = None
-
-    def __aiter__(self) -> Counted:
-        return self
-
-    async def __anext__(self) -> InferenceRequest:
-        try:
-            request = await anext(self._requests)
-        except StopAsyncIteration:
-            self._ended = True
-            raise
-        self._count += 1
-        if self._count == 1:
-            _set_id(request)
-            self.first = request
-        return request
-
-    @property
-    def was_sole(self) -> bool:
-        """Whether there was one, and there are no more."""
-        ended = self._ended or getattr(self._requests, "has_ended", False)
-        return self._count == 1 and ended
-
-
-class Runner(Shared, Protocol):
-    """Who has this instance's runs."""
-
-    def keep(self, run: Run) -> Run: ...
-
-    def admit(self, owner: str) -> None:
-        """Make room for one more of a caller's. Raises OverLimitError."""
-
-    def go_on(self, run: Run, model: MLModel, request: InferenceRequest, slot: Any) -> None:
-        """Have a run say what a model says, in a slot of the limits, for a request of long ago."""
-
-
 class Sharing:
     """
     Attributes:
         store: what all instances share.
+        published: our runs there.
     """
 
     def __init__(
@@ -112,77 +59,16 @@ class Sharing:
         figures: StoreFigures,
     ) -> None:
         self.store, self._figures = store, figures
-        self._data_plane, self._settings, self._runs = data_plane, settings, runs
-        # Runs of ours that another instance could go on with.
-        self._portable: dict[str, Run] = {}
-        self._publishers: dict[str, Publisher] = {}
+        self._settings, self._runs = settings, runs
         # Others' that are read here.
         self._mirrors: WeakSet[Mirror] = WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
-        # Streams that go on under another id here, and behind which response.
-        self._moved: dict[str, tuple[Run, int]] = {}
         self._finding: dict[tuple[str, str], asyncio.Task[Run]] = {}
-
-    def begin(
-        self,
-        run: Run,
-        model: MLModel,
-        first: InferenceRequest,
-        requests: AsyncIterator[InferenceRequest],
-    ) -> AsyncIterator[InferenceRequest]:
-        """Write a run that begins here; gives its requests, which are to be read instead.
-
-        Args:
-            first: of the requests.
-        """
-        if isinstance(requests, One):
-            _set_id(first)
-            self._publish(run, model, first, begins=True)
-            return requests
-        publisher = self._publish(run, model, None, begins=True)
-
-        counted = Counted(requests)
-
-        def head() -> bytes | None:
-            # Not `first`, which may have been another stream's before this one.
-            sole = counted.first if counted.was_sole else None
-            if sole is None or not can_go_on(model, sole):
-                return None
-            self._portable[run.head.id] = run
-            return pack_head(run.head, sole)
-
-        publisher.ask_for_head(head)
-        return counted
-
-    def _publish(
-        self,
-        run: Run,
-        model: MLModel,
-        request: InferenceRequest | None,
-        *,
-        begins: bool,
-        stored: int = 0,
-    ) -> Publisher:
-        portable = request is not None and can_go_on(model, request)
-        head = pack_head(run.head, request if portable else None) if begins else None
-        publisher = Publisher(run, self.store, self._settings.store.lease_seconds, stored)
-        publisher.start(head, can_resume(model) and not is_repeatable(model))
-        if portable:
-            self._portable[run.head.id] = run
-        self._publishers[run.head.id] = publisher
-        task = self._spawn(publisher.done())
-        task.add_done_callback(lambda _: self._over(run))
-        return publisher
-
-    def _over(self, run: Run) -> None:
-        del self._publishers[run.head.id]
-        self._portable.pop(run.head.id, None)
-
-    async def known(self, run: Run, number: int = 0) -> None:
-        """Wait until other instances can find a run of ours, up to a response; or never will."""
-        if publisher := self._publishers.get(run.head.id):
-            await publisher.begun.wait()
-            await publisher.reached(number)
+        self._moves = Moves()
+        self.published = Publications(store, settings.store.lease_seconds, self._spawn)
+        self._taking_over = TakingOver(
+            store, data_plane, settings, runs, figures, self.published, self._moves
+        )
 
     async def find(self, stream: str) -> Run:
         """A stream of the current caller that is not here. Many who ask at once look once.
@@ -194,8 +80,7 @@ class Sharing:
             MLServerError: it cannot be taken over now.
         """
         owner = callers.current().identity
-        run, _ = self._moved.get(stream, (None, 0))
-        if run is not None and run.head.owner == owner and not run.is_forgotten:
+        if (run := self._moves.of(stream, owner)) is not None:
             return run
         task = self._finding.get((owner, stream))
         if task is None:
@@ -212,7 +97,7 @@ class Sharing:
         """
         kept, head, request = await self._known(stream)
         if kept.ending is None and not kept.is_held:
-            await self._model_for(kept, head, request)
+            await self._taking_over.model_for(kept, head, request)
         return Elsewhere.of(head, kept)
 
     async def cancel(self, stream: str) -> None:
@@ -222,9 +107,12 @@ class Sharing:
         Raises:
             NoSuchStreamError, StoreLostError: as `find`.
         """
+        if found := self._finding.get((callers.current().identity, stream)):
+            # It may go on under another id in a moment.
+            await asyncio.wait([found])
         _, head, _ = await self._known(stream)
         try:
-            await self.store.cancel(head.id, delete=True)
+            await twice(lambda: self.store.cancel(head.id, delete=True))
         except StoreError as error:
             raise StoreLostError() from error
 
@@ -232,7 +120,7 @@ class Sharing:
         """Have a run that is cancelled here found nowhere else."""
 
         async def delete() -> None:
-            await self.known(run)
+            await self.published.known(run)
             await self._cancel(run.head, delete=True)
 
         return self._spawn(delete())
@@ -284,7 +172,7 @@ class Sharing:
 
     def moved_behind(self, stream: str) -> int:
         """The last response of a stream, found, that goes on under another id."""
-        return self._moved[stream][1]
+        return self._moves.behind(stream)
 
     async def _find(self, stream: str, owner: str) -> Run:
         try:
@@ -296,7 +184,8 @@ class Sharing:
             if _is_gone(kept):
                 raise NoSuchStreamError(stream)
             if kept.ending is None and not kept.is_held:
-                return await self._take_over(stream, kept, head, request)
+                run = await self._taking_over.take_over(stream, kept, head, request)
+                return run or await self._find(stream, owner)
             return await self._mirror(head, kept)
         except (GoneError, MalformedError):
             raise NoSuchStreamError(stream) from None
@@ -316,7 +205,7 @@ class Sharing:
     async def _follow_move(self, stream: str, owner: str, kept: Kept) -> Run:
         assert kept.moved is not None
         run = await self._find(kept.moved, owner)
-        self._remember(stream, run, kept.last)
+        self._moves.add(stream, run, kept.last)
         return run
 
     async def _mirror(self, head: Head, kept: Kept) -> Run:
@@ -332,88 +221,9 @@ class Sharing:
         await mirror.until(said, self._settings.store.timeout_seconds * 4)
         return mirror
 
-    async def _take_over(
-        self, stream: str, kept: Kept, head: Head, request: InferenceRequest | None
-    ) -> Run:
-        """Nobody runs it any more: it goes on here, or not at all."""
-        if self._data_plane.calls.stopping:
-            raise DrainingError()
-        try:
-            model, request = await self._model_for(kept, head, request)
-        except LostStreamError:
-            self._figures.lost.inc()
-            raise
-        repeats = is_repeatable(model)
-        self._runs.admit(head.owner)
-        slot = self._data_plane.calls.slot_at_once()
-        await slot.__aenter__()
-        taken = False
-        try:
-            taken = await self.store.take(stream)
-        finally:
-            if not taken:
-                await slot.__aexit__(None, None, None)
-        if not taken:
-            return await self._find(stream, head.owner)  # another was faster
-        try:
-            # Again: it may have been written to before we held it.
-            kept = await self.store.look(stream, head.owner)
-            records = await self._records(stream, kept)
-        except BaseException:
-            await slot.__aexit__(None, None, None)
-            raise
-        going_on = head if repeats else replace(head, id=new_id())
-        run = Run(going_on, self._settings, self._runs, said=kept.first - 1)
-        run.began_elsewhere = True
-        for record in records:
-            run.add(record)
-        self._runs.keep(run)
-        self._figures.taken_over.inc()
-        self._runs.go_on(run, model, request, Taken(slot))
-        if repeats:
-            self._publish(run, model, request, begins=False, stored=kept.last)
-        else:
-            publisher = self._publish(run, model, request, begins=True)
-            self._remember(stream, run, kept.last)
-            await publisher.reached(kept.last)
-            with suppress(StoreError, NotHeldError):
-                await self.store.move(stream, head.owner, run.head.id)
-        return run
-
-    async def _model_for(
-        self, kept: Kept, head: Head, request: InferenceRequest | None
-    ) -> tuple[MLModel, InferenceRequest]:
-        """The model that can go on with a stream that nobody runs, and with what request.
-
-        Raises:
-            LostStreamError: none can.
-            MLServerError: it is not here now.
-        """
-        model = await self._data_plane.model(head.model, head.version)
-        if request is None or not can_go_on(model, request):
-            raise LostStreamError(kept.last)
-        if kept.first > 1 and not is_repeatable(model):
-            raise LostStreamError(kept.last)
-        return model, request
-
-    async def _records(self, stream: str, kept: Kept) -> list[Recorded]:
-        found: list[Recorded] = []
-        after = kept.first - 1
-        async with aclosing(self.store.read(stream, after, kept.last)) as parts:
-            async for part in parts:
-                found += records_behind(part, after)
-                after = part.last
-        return found
-
-    def _remember(self, stream: str, run: Run, last: int) -> None:
-        for known, (each, _) in list(self._moved.items()):
-            if each.is_forgotten:
-                del self._moved[known]
-        self._moved[stream] = run, last
-
     async def _cancel(self, head: Head, delete: bool) -> None:
         with suppress(StoreError):
-            await self.store.cancel(head.id, delete)
+            await twice(lambda: self.store.cancel(head.id, delete))
 
     async def others(self, owner: str, known: Collection[str]) -> list[Elsewhere]:
         """A caller's streams that are not known here.
@@ -435,8 +245,9 @@ class Sharing:
     def hand_over(self) -> None:
         """This instance stops: what others can go on with is theirs, and so are the readers of what
         others run."""
-        self._figures.handed_over.inc(sum(not run.ended for run in self._portable.values()))
-        for run in [*self._portable.values(), *self._mirrors]:
+        portable = self.published.portable()
+        self._figures.handed_over.inc(sum(not run.ended for run in portable))
+        for run in [*portable, *self._mirrors]:
             run.stop(MovedError())
 
     async def close(self) -> None:
@@ -450,12 +261,6 @@ class Sharing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _set_id(request: InferenceRequest) -> None:
-    """Have a request an id: it is the same where it is asked again."""
-    if not request.id:
-        set_id(request, generate_uuid())
 
 
 def _is_gone(kept: Kept) -> bool:

@@ -13,9 +13,13 @@ UnheldError         nobody runs the stream, and it has not ended
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+# Before a store that did not answer is asked again.
+PAUSE_SECONDS = 0.1
 
 
 class StoreError(Exception):
@@ -162,7 +166,8 @@ class Store(Protocol):
         """
 
     async def take(self, stream: str) -> bool:
-        """Hold the lease of a stream that nobody holds; whether we do now. Of several, one does."""
+        """Hold the lease of a stream that nobody else holds; whether we do now. Of several
+        instances, one does."""
 
     async def release(self, stream: str) -> None:
         """Hold it no more: another may take it at once."""
@@ -188,3 +193,18 @@ class Store(Protocol):
         """A caller's streams."""
 
     async def close(self) -> None: ...
+
+
+async def twice(question: Callable[[], Awaitable[None]]) -> None:
+    """Ask the store, and once more where it does not answer: one late answer costs nothing.
+
+    Raises:
+        StoreError
+    """
+    try:
+        await question()
+    except StoreError as error:
+        if error.is_final:
+            raise
+        await asyncio.sleep(PAUSE_SECONDS)
+        await question()

@@ -39,3 +39,6 @@ class Rest:
         run = await self._runs.find(self._position.stream)
         self.model_name, self.form = run.head.model, form_kept(run.head.form)
         return run, (await self._runs.resume(self._position)).with_ids()
+
+    async def cancel(self) -> None:
+        await self._runs.cancel(self.stream)

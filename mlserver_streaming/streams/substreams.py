@@ -169,11 +169,21 @@ class Substreams:
                         gathering = self._writer.gather(responses, outbox, rest.form, None, own)
                         await with_pauses(gathering, outbox.pause)
         except Exception as error:
+            if own.run is None and isinstance(error, RequestCancelledError):
+                error = await self._cancelled(rest, error)
             failure = failure_answer(rest.model_name, own.id, for_caller(error, own.id))
             await self._writer.write(failure, rest.form, None, True)
         finally:
             self._own.discard(own)
             met.set()
+
+    async def _cancelled(self, rest: Rest, error: Exception) -> Exception:
+        """End a run whose rest was cancelled before it was found; what is to be said of it."""
+        try:
+            await rest.cancel()
+        except Exception as failed:
+            return failed
+        return error
 
     def _resumable(self, first: InferenceRequest, model: MLModel) -> InferenceRequest | None:
         """The first request of a stream, if that is to outlive its connection.

@@ -38,6 +38,13 @@ class Rest(Protocol):
             MLServerError: there is nothing to read.
         """
 
+    async def cancel(self) -> None:
+        """End the run, which `open` has not given.
+
+        Raises:
+            MLServerError: there is none, or it cannot be told.
+        """
+
 
 class Outbox(Protocol):
     """The messages of one of a connection's streams on their way to its wire."""

@@ -82,6 +82,24 @@ async def test_connections_that_are_cut_now_and_then(each):
     assert place.times == -(-50 // each)  # at its very end too
 
 
+async def test_each_replica_may_go_on_under_another_id():
+    asked = []
+
+    def service(request):
+        place = request.headers.get("last-event-id", f"{'s' * 22}.0")
+        stream, _, number = place.partition(".")
+        asked.append(request.url.path.rpartition("/")[2])
+        assert asked[-1] in (stream, "generate_stream")
+        if number == "3":
+            return httpx.Response(204)
+        going_on = chr(ord(stream[0]) + 1) * 22
+        said = f"id: {going_on}.{int(number) + 1}\n".encode() + event(WORDS[int(number)])
+        return httpx.Response(200, headers=HEADERS, stream=Pieces(said, CUT))
+
+    assert await said(service) == WORDS[:3]
+    assert [each[0] for each in asked[1:]] == ["t", "u", "v"]
+
+
 async def test_a_stream_that_is_not_cut():
     service, place = Service(50), StreamPlace()
     assert (await said(service, place), place.times, place.summary()) == (WORDS, 0, "")

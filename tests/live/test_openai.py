@@ -479,6 +479,8 @@ def test_a_response_in_the_background(service: Service, tmp_path: Path) -> None:
         assert events[-1].type == "response.output_text.delta"
         found = asked.responses.retrieve(made.id)
         assert (found.status, found.output_text) == ("in_progress", "one")
+        [item] = asked.responses.input_items.list(made.id)
+        assert item.content[0].text == "one two three"
         open_gate(gate, 1)
         open_gate(gate, 2)
         open_gate(gate, 3)

@@ -14,6 +14,7 @@ PATHS = {
     "/responses": "post",
     "/responses/{response_id}": "get",
     "/responses/{response_id}/cancel": "post",
+    "/responses/{response_id}/input_items": "get",
     "/audio/transcriptions": "post",
     "/embeddings": "post",
 }

@@ -46,7 +46,7 @@ async def test_a_replica_reads_on_what_another_one_runs(server: RedisServer, tmp
     async with two(server, tmp_path) as (a, b):
         found = await at(a).cut("POST", CHAT, 4, ASK)
         stream = id_of(found[0]).partition(".")[0]
-        await a.runs.sharing.known(await a.runs.find(stream), 10)
+        await a.runs.sharing.published.known(await a.runs.find(stream), 10)
         while len(found) < BEGUN:
             count = min(3, BEGUN - len(found))
             found += await at(b).cut("POST", CHAT, count, ASK, last_event_id=id_of(found[-1]))
@@ -65,7 +65,7 @@ async def test_a_replica_goes_on_where_another_one_died(server: RedisServer, tmp
     async with two(server, tmp_path, repeatable=True) as (a, b):
         found = await at(a).cut("POST", CHAT, BEGUN, ASK)
         stream = id_of(found[0]).partition(".")[0]
-        await a.runs.sharing.known(await a.runs.find(stream), 10)
+        await a.runs.sharing.published.known(await a.runs.find(stream), 10)
         a.die()
         Counting.open.set()
         found += split((await come_back(b, found)).text)
@@ -104,7 +104,7 @@ async def test_a_response_in_the_background_is_another_replicas_too(
         asking = {"model": "m", "input": "a", "background": True}
         made = (await at(a)("POST", RESPONSES, asking)).json()["id"]
         run = await a.runs.find(made.removeprefix("resp_"))
-        await a.runs.sharing.known(run, 10)
+        await a.runs.sharing.published.known(run, 10)
         found = (await at(b)("GET", f"{RESPONSES}/{made}")).json()
         assert (found["id"], found["status"]) == (made, "in_progress")
         assert found["output"][0]["content"][0]["text"] == "12345678910"
@@ -115,7 +115,7 @@ async def test_a_response_in_the_background_is_another_replicas_too(
         }
         await run.until(float("inf"), 20)
         assert run.state == "cancelled"
-        await a.runs.sharing._publishers[run.head.id].done()
+        await a.runs.sharing.published._publishers[run.head.id].done()
         (await b.runs.find(run.head.id)).forget()  # as it does where nobody reads it
         for replica in (a, b):
             assert (await at(replica)("GET", f"{RESPONSES}/{made}")).json() == cancelled
@@ -132,7 +132,7 @@ async def test_one_that_nobody_can_go_on_with_is_lost(
     async with two(server, tmp_path) as (a, b):
         asking = {"model": "m", "input": "a", "background": True}
         made = (await at(a)("POST", RESPONSES, asking)).json()["id"]
-        await a.runs.sharing.known(await a.runs.find(made.removeprefix("resp_")), 10)
+        await a.runs.sharing.published.known(await a.runs.find(made.removeprefix("resp_")), 10)
         a.die()
         found = await at(b)("GET", f"{RESPONSES}/{made}?stream={str(streams).lower()}")
         while found.status_code == 200:

@@ -11,6 +11,7 @@ from mlserver.types import InferenceResponse, Parameters, ResponseOutput, Tensor
 
 from mlserver_streaming.models.messages import output, response
 from mlserver_streaming.recordings.recording import decode
+from mlserver_streaming.recordings.texts import Texts
 from mlserver_streaming.resume.response_log import TEXTS_BYTES, TOGETHER, ResponseLog, recorded
 
 
@@ -146,3 +147,22 @@ def test_texts_come_back_as_they_were(words: list[str | bytes]):
         found += log.after(len(found))
     assert [each.outputs[0].data.root for each in found] == [[word] for word in words]
     assert [each.parameters for each in found] == [None, Parameters(index=1)]
+
+
+def test_a_texts_place_stands_beside_its_own_parameters():
+    log = ResponseLog()
+    for number in range(1, 4):
+        log.add(said(number, **({"score": number} if number == 2 else {})), 6)
+    texts = log.after(1)
+    assert isinstance(texts, Texts)
+    for _ in range(2):  # others read them too
+        found = [*texts.saying("resume_id", ("s.2", "s.3"))]
+        assert [each.parameters for each in found] == [
+            Parameters(score=2, resume_id="s.2"),
+            Parameters(resume_id="s.3"),
+        ]
+        assert [(each.id, each.outputs[0].data.root) for each in found] == [
+            ("r0", ["word2"]),
+            ("r1", ["word3"]),
+        ]
+    assert [each.parameters for each in texts] == [Parameters(score=2), None]

@@ -199,7 +199,9 @@ async def test_a_thousand_that_nobody_reads_stay_within_the_bound(tmp_path: Path
             began += some
         kept = (await runs.own()).streams
         assert 40 < len(kept) < 1000
-        assert kept == began[-len(kept) :]  # the oldest went
+        # The oldest went; of ten that ran at once, any.
+        later = began[10 * (began.index(kept[0]) // 10 + 1) :]
+        assert kept[-len(later) :] == later
         assert runs.bytes <= 1024 * 1024
         assert runs.bytes / len(kept) < 16 * 1024
         assert await rest(kept[0]) == numbers(1, 40)

@@ -29,6 +29,7 @@ from mlserver_streaming.models.tensors import TEXT, bytes_output
 from mlserver_streaming.resume import sharing
 from mlserver_streaming.resume.opening import share
 from mlserver_streaming.resume.position import Position
+from mlserver_streaming.resume.redis_store import PREFIX
 from mlserver_streaming.resume.runs import Runs
 from mlserver_streaming.resume.store import StoreError
 from mlserver_streaming.settings import StreamingSettings
@@ -113,7 +114,7 @@ class Replica:
             None,
             self.plane.calls.slot_at_once,
         )
-        await self.runs.sharing.known(run, said)
+        await self.runs.sharing.published.known(run, said)
         return run
 
     async def read(self, position: str, count: int = N) -> list[str]:
@@ -135,7 +136,7 @@ class Replica:
 
     def die(self):
         """Nobody is told."""
-        for publisher in self.runs.sharing._publishers.values():
+        for publisher in self.runs.sharing.published._publishers.values():
             publisher._task.cancel()
         for run in list(self.runs._runs.values()):
             if run._task is not None:
@@ -228,7 +229,7 @@ async def test_a_mirror_of_what_has_ended_knows_that_from_the_first_look_on(serv
     Counting.open.set()
     async with two(server, tmp_path) as (a, b):
         run = await a.begin(said=N)
-        await a.runs.sharing._publishers[run.head.id].done()
+        await a.runs.sharing.published._publishers[run.head.id].done()
         assert (await b.runs.find(run.head.id)).is_over(N)
 
 
@@ -238,7 +239,7 @@ async def test_a_stream_that_has_moved_is_found_after_it_was_left_alone(server, 
         a.die()
         await unheld(b, stream)
         run = await b.runs.find(stream)
-        await b.runs.sharing.known(run, 10)
+        await b.runs.sharing.published.known(run, 10)
         a.runs._runs.clear()
         mirror = await a.runs.find(stream)
         mirror.forget()  # as it does where nobody reads it
@@ -564,6 +565,133 @@ async def test_one_late_answer_does_not_cost_a_stream_its_comebacks(
         stream = (await a.begin()).head.id
         said = [each.split()[0] for each in await b.read(f"{stream}.0", 10)]
         assert said == [str(n) for n in range(1, 11)]
+
+
+def once_late(store, name: str) -> None:
+    """Have a store not do what it is asked first."""
+    ask_it, asked = getattr(store, name), []
+
+    async def late(*arguments, **named):
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise StoreError("late")
+        return await ask_it(*arguments, **named)
+
+    setattr(store, name, late)
+
+
+async def test_one_late_answer_does_not_cost_a_stream_of_one_request_of_many_its_comebacks(
+    server, tmp_path
+):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        once_late(a.runs.sharing.store, "amend")
+        stream = (await a.begin(requests=Second(ask()))).head.id
+        a.die()
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.0") == numbers(1, N)
+
+
+async def test_one_late_answer_does_not_cost_a_handover_its_stream(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        once_late(a.runs.sharing.store, "release")
+        stream = (await a.begin()).head.id
+        a.runs.hand_over()
+        Counting.open.set()
+        assert await come_back(b, f"{stream}.0") == numbers(1, N)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+@pytest.mark.parametrize("at", [0, 1])
+async def test_one_late_answer_does_not_cost_who_cancels_that(server, tmp_path, at, has_ended):
+    if has_ended:
+        Counting.open.set()
+    async with two(server, tmp_path) as replicas:
+        run = await replicas[0].begin(said=N if has_ended else 10)
+        once_late(replicas[at].runs.sharing.store, "cancel")
+        await replicas[at].runs.cancel(run.head.id)
+        await run.until(N + 1, 10)
+        for replica in replicas:
+            with pytest.raises(NoSuchStreamError):
+                await replica.runs.find(run.head.id)
+
+
+async def test_one_late_answer_does_not_have_a_stream_moved_twice(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        a.runs._runs.clear()
+        await unheld(b, stream)
+        once_late(b.runs.sharing.store, "move")
+        going_on = await b.runs.find(stream)
+        assert (await a.runs.find(stream)).head.id == going_on.head.id
+
+
+async def test_a_stream_is_not_moved_to_where_nobody_finds_it(server, tmp_path):
+    async with two(server, tmp_path, Resuming) as (a, b):
+        stream = (await a.begin()).head.id
+        a.die()
+        a.runs._runs.clear()
+        await unheld(b, stream)
+
+        async def late(*arguments):
+            raise StoreError("late")
+
+        b.runs.sharing.store.begin = late
+        here = await b.runs.find(stream)
+        Resuming.open.set()
+        assert await b.read(f"{here.head.id}.10") == numbers(11, N, "2:{}")
+        await unheld(a, stream)
+        assert await a.read(f"{stream}.10") == numbers(11, N, "3:{}")
+
+
+@pytest.mark.parametrize("model", [Counting, Resuming])
+async def test_what_is_said_while_the_store_is_away_is_there_once_it_is_back(tmp_path, model):
+    model.open, model.asked = asyncio.Event(), 0
+    with RedisServer() as server:
+        async with two(server, tmp_path, model) as (a, b):
+            streams = [(await a.begin()).head.id for _ in range(3)]
+            publishers = [a.runs.sharing.published._publishers[stream] for stream in streams]
+            link = a.runs.sharing.store._link
+            link.seconds, link._retry_seconds = 0.2, 0.1
+            server.hang()
+            model.open.set()
+            found = await asyncio.gather(*(a.read(f"{stream}.0") for stream in streams))
+            while not all(each.is_lost for each in publishers):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            server.go_on()
+            link.seconds = 10
+            await asyncio.gather(*(each.done() for each in publishers))
+            again = await asyncio.gather(*(b.read(f"{stream}.5") for stream in streams))
+            assert again == [each[5:] for each in found]
+            assert model.asked == 3
+
+
+async def test_a_replica_that_was_late_goes_on_with_what_nobody_took(server, tmp_path):
+    async with two(server, tmp_path) as (a, b):
+        stream = (await a.begin()).head.id
+        server.command("DEL", f"{PREFIX}{stream}:lease")  # as it runs out
+        Counting.open.set()
+        await a.runs.sharing.published._publishers[stream].done()
+        assert await b.read(f"{stream}.0") == numbers(1, N)
+
+
+async def test_what_another_took_while_the_store_was_away_is_not_written_to(server, tmp_path):
+    async with two(server, tmp_path, repeatable=True) as (a, b):
+        stream = (await a.begin()).head.id
+        store = a.runs.sharing.store
+        write = store.write
+
+        async def away(*arguments):
+            raise StoreError("away")
+
+        store.write = away
+        await unheld(b, stream)
+        assert await b.read(f"{stream}.0", 10) == numbers(1, 10)
+        store.write = write
+        Counting.open.set()
+        assert await b.read(f"{stream}.0") == await a.read(f"{stream}.0") == numbers(1, N)
+        await a.runs.sharing.published._publishers[stream].done()
+        assert Counting.asked == 2
 
 
 @pytest.mark.parametrize("model", [Counting, Resuming])

@@ -297,6 +297,32 @@ async def test_a_cancel_ends_the_run_for_all_its_readers_and_a_close_does_not(
     assert not plane.resume._runs
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_cancel_right_behind_coming_back_ends_the_run(
+    port: int, model: Any, plane: StreamingDataPlane, monkeypatch: Any, is_there: bool
+):
+    looking, find = asyncio.Event(), plane.resume.find
+
+    async def slow(stream: str) -> Any:
+        if not looking.is_set():
+            looking.set()
+            await asyncio.Event().wait()  # a store that takes its time
+        return await find(stream)
+
+    async with connect(port) as socket:
+        await socket.send(own("2 waits"))
+        first, _ = await heard(socket, 2)
+        monkeypatch.setattr(plane.resume, "find", slow)
+        await socket.send(back(place(first) if is_there else "unknown.1", "x"))
+        await socket.send(json.dumps({"cancel": "x"}))
+        told, final = await heard(socket, 2)
+        assert (told["id"], refusal(told)[0], final["id"]) == ("x", 499 if is_there else 404, "x")
+        assert looking.is_set()
+        if is_there:
+            assert "cancelled by its caller" in refusal((await heard(socket))[0])[1]
+            await until(lambda: model.closed == 1)
+
+
 async def test_who_reads_a_stream_that_goes_on_elsewhere_is_told_to_come_back(
     port: int, plane: StreamingDataPlane
 ):

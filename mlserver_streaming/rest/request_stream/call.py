@@ -9,10 +9,10 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from mlserver import MLModel
-from mlserver.types import InferenceResponse
+from mlserver.types import InferenceRequest, InferenceResponse
 from starlette.requests import ClientDisconnect
 
-from ...errors import BadRequestError, MLServerError, failure_of
+from ...errors import BadRequestError, MLServerError, MovedError, failure_of
 from ...models.messages import put_headers
 from ...regions.regions import Own
 from ...resume.reader import take_place
@@ -25,12 +25,18 @@ from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ..events import EVENTS, JSON, READY_BYTES, Answers, Framing
 from ..kept_streams import form_of
+from ..resumable_events import COME_BACK, RETRY
 from .asked import Asked
 from .coming import Coming
 from .reading import Reader, id_of
 
 # Events that leave together.
 READY = 16
+MOVED = str(MovedError())
+NOT_ASYNC = (
+    "'Prefer: respond-async' is for a body that is one request; leave it out, or send each request "
+    "by itself."
+)
 
 
 class Written(NamedTuple):
@@ -56,12 +62,14 @@ class StreamedRequests:
         own: Own,
         headers: dict[str, Any],
         framing: Framing,
+        is_async: bool,
     ):
         """
         Args:
             own: the caller's regions of shared memory.
             headers: of the call, as its model may see them.
             framing: what stands around each answer.
+            is_async: whether who asks would rather not listen now.
         """
         self._data_plane = data_plane
         self._call = call
@@ -71,6 +79,7 @@ class StreamedRequests:
         self._own = own
         self._headers = headers
         self._framing = framing
+        self._is_async = is_async
         self._figures = data_plane.metrics.of(model.name, model.version, NDJSON)
         self._bound = data_plane.rest_bound
         self._count = 0
@@ -154,28 +163,39 @@ class StreamedRequests:
             request = await in_turns(self._reader.read(asked, self._own))
             put_headers(request.payload, dict(self._headers))
             self._call.check(request.payload)
+            wants_no_answer = self._is_async and self._count == 1 and self._is_kept(request.payload)
             read_ns = perf_counter_ns() - begun
         except MLServerError as error:
             models.count()
             await models.fail(self._model.name, id_of(asked), error, JSON)
             return
+        if wants_no_answer:
+            raise BadRequestError(NOT_ASYNC)
         if await models.put(request) is not None:
             self._figures.received.inc(len(asked.body))
             self._data_plane.served(self._model).input_ns += read_ns
 
+    def _is_kept(self, first: InferenceRequest) -> bool:
+        resume = self._data_plane.resume
+        return resume is not None and resume.is_wanted(first, self._model)
+
     def encode(
         self, response: InferenceResponse, form: Answers, model: MLModel | None
     ) -> Written | None:
-        lead = b""
+        lead, failure = b"", None
         if response.parameters is not None:
             if is_large(response):
                 return None
-            lead = self._lead(response)
+            lead, failure = self._lead(response), failure_of(response)
+            if failure is not None and self._framing is EVENTS and str(failure) == MOVED:
+                if self._count == 1:
+                    return Written(COME_BACK, failure)
+                lead = RETRY  # which of the requests is to be asked for again stands in it
         body = form.encode(response)
         if body is None:
             return None
         self._bound.check(len(body))
-        return Written(lead + self._framing.event % body, failure_of(response))
+        return Written(lead + self._framing.event % body, failure)
 
     async def encode_large(
         self, response: InferenceResponse, form: Answers, model: MLModel | None

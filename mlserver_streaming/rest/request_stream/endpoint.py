@@ -14,6 +14,7 @@ from ...streams.calls import NDJSON
 from ...streams.data_plane import StreamingDataPlane
 from ..accepting import accepts_gzip, framing_for
 from ..binary import HEADER
+from ..kept_streams import wants_no_answer
 from ..shared_memory import regions_of
 from ..written_events import WrittenEventsResponse
 from .call import StreamedRequests
@@ -67,6 +68,7 @@ class RequestStreamEndpoint:
                     partial(regions_of, plane.regions, request),
                     without_secrets(request.headers),
                     framing,
+                    wants_no_answer(request),
                 )
                 events = WrittenEventsResponse(
                     requests.events(),

@@ -11,9 +11,11 @@ const STREAM = "abcdefghijklmnopqrstuv";
 /** A service whose stream has `count` answers; `answer` may do something else at its n-th request. */
 async function serving(count, answer, use) {
   const asked = [];
-  const server = createServer((request, response) => {
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
     const last = request.headers["last-event-id"];
-    asked.push({ url: request.url, last });
+    asked.push({ url: request.url, last, body });
     const from = last === undefined ? 0 : Number(last.split(".")[1]);
     const head = { "content-type": "text/event-stream", "x-stream-id": STREAM };
     const say = (n) => response.write(`id: ${STREAM}.${n}\ndata: {"text_output":"${n}"}\n\n`);
@@ -115,4 +117,40 @@ test("a failure of the stream is its end, and so is a gap", async () => {
   await serving(2, skips, async (client) => {
     await assert.rejects(words(client), /Answer 2 of the stream came after 0/);
   });
+});
+
+test("a chat that is cut after each chunk comes whole, and ends with its end", async () => {
+  const cut = ({ from, response, head }) => {
+    response.writeHead(200, head);
+    const data = from < 3 ? JSON.stringify({ choices: [{ delta: { content: `${from + 1}` } }] }) : "[DONE]";
+    response.write(`id: ${STREAM}.${from + 1}\ndata: ${data}\n\n`);
+    setTimeout(() => response.destroy(), 5);
+    return true;
+  };
+  await serving(3, cut, async (client, asked) => {
+    let times = 0;
+    const chat = client.chat({ model: "m", messages: [] }, { resumable: true, onresume: (often) => (times = often) });
+    const found = [];
+    for await (const { choices } of chat) found.push(Number(choices[0].delta.content));
+    assert.deepEqual([found, times], [upTo(3), 3]);
+    assert.deepEqual(asked.map(({ url }) => url), ["/v1/chat/completions", ...upTo(3).map(() => `/v2/streams/${STREAM}`)]);
+    assert.deepEqual(JSON.parse(asked[0].body), { model: "m", messages: [], stream: true, resumable: true });
+  });
+});
+
+test("a chat whose service is lost for good says so, and one that is over without its end", async () => {
+  const lost = ({ at, response, say, head }) => {
+    if (at > 1) response.writeHead(410).end('{"error": {"message": "It is lost."}}');
+    else {
+      response.writeHead(200, head);
+      say(1);
+      setTimeout(() => response.destroy(), 5);
+    }
+    return true;
+  };
+  const all = async (client) => {
+    for await (const chunk of client.chat({ model: "m" }, { resumable: true })) assert.ok(chunk);
+  };
+  await serving(1, lost, (client) => assert.rejects(all(client), { status: 410, message: "It is lost." }));
+  await serving(1, () => false, (client) => assert.rejects(all(client), /broke off before its end/));
 });
