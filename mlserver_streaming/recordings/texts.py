@@ -23,12 +23,18 @@ TEXT, BYTES = "text", "bytes"
 
 
 class Like(NamedTuple):
-    """What is the same for all of them."""
+    """What is the same for all of them.
+
+    Attributes:
+        name, datatype, shape: of the one output.
+        label: its content type.
+        kind: what the model gave its text as.
+    """
 
     model_name: str
     model_version: str | None
     name: str
-    datatype: Any  # its name
+    datatype: Any
     shape: list[int]
     label: str | None
     kind: type[str] | type[bytes]

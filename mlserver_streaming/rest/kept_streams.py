@@ -72,6 +72,8 @@ class KeptStreams:
             # At once: who reads a stream waits for its end.
             run = await self._runs().look(request.path_params["stream_id"])
             there = Response(None, 200, {STREAM_ID: run.head.id}, EVENTS_TYPE)
+            # GET's length, which nobody knows: https://www.rfc-editor.org/rfc/rfc9110#section-8.6
+            del there.headers["content-length"]
             await there(request.scope, request.receive, send)
         else:
             await self.read(request, send)
@@ -109,7 +111,7 @@ class KeptStreams:
         try:
             opened = self._data_plane.calls.open(REST, request.headers, slot=NO_SLOT)
             async with opened as call:
-                if said and run.is_over(position.after):
+                if said and runs.is_over(run, position):
                     # What tells an EventSource not to come back.
                     await Response(status_code=204)(request.scope, request.receive, send)
                     return

@@ -8,25 +8,21 @@ has a way past ASGI: messages that are ready together leave as one write.
 from __future__ import annotations
 
 import asyncio
-import codecs
-import logging
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-import orjson
 from starlette.types import Scope
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Close, Frame
-from websockets.http11 import Response
-from websockets.server import ServerProtocol
 
 from ..streams.turns import TURN_SECONDS, in_turns
-from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
+from ..tensors.steps import COPIED_BYTES, Steps
+from .websocket_connection import NOT_UTF8, RESTART, SENTENCES, WebSocketConnection, fit_reason
+from .websocket_messages import BINARY, TEXT, Binary, Message, check_text
 
 # The key in an ASGI scope's extensions of the connection itself.
 FRAMES = "mlserver_streaming.frames"
@@ -38,45 +34,9 @@ PIECE_BYTES = 4 * 1024
 # After we have closed: for the peer to take it, and to say so. Closed at once, with what it still
 # sends unread, the connection would be reset, and it could lose the reason.
 CLOSE_SECONDS = 5
-# A close frame holds no more.
-# https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
-REASON_BYTES = 123
-# Browsers always ask for it. Each message by itself, so that nothing is kept between them: with
-# zlib's state an idle socket takes half as much again.
-DEFLATE = ServerPerMessageDeflateFactory(
-    server_no_context_takeover=True, client_no_context_takeover=True, server_max_window_bits=12
-)
 # Of text: shorter ones hardly shrink alone, and longer ones would keep the loop.
 COMPRESSED_BYTES = range(1024, COPIED_BYTES)
-# A frame is unmasked at once, and undone where it is compressed: so many bytes in some 50 ms.
-FRAME_BYTES = 8 * 1024 * 1024
-# What a connection says of itself is in the service's own lines.
-QUIET = logging.getLogger("mlserver.websockets")
-QUIET.setLevel(logging.WARNING)
-TEXT, BINARY = 0x81, 0x82
-NOT_UTF8 = 1007
-RESTART = 1012
 UNREADABLE = "A request for a WebSocket has no body, and headers as RFC 9110 has them."
-SENTENCES = {
-    1002: "This is no frame of RFC 6455 that a client may send.",
-    NOT_UTF8: "A text message must be UTF-8.",
-    RESTART: "The service restarts; come back.",
-}
-
-
-class Binary:
-    """A binary message; bytes are a text message."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes):
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-
-Message = bytes | Binary
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -89,10 +49,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
-        size = self.config.ws_max_size
-        extensions = [DEFLATE] if self.config.ws_per_message_deflate else []
-        most = None if size is None else (size, min(size, FRAME_BYTES))
-        self.conn = _Connection(extensions=extensions, max_size=most, logger=QUIET)
+        config = self.config
+        self.conn = WebSocketConnection(config.ws_max_size, config.ws_per_message_deflate)
         self.is_gone = False
         self.on_gone: Callable[[], object] | None = None
         self._part: bytearray | None = None
@@ -271,7 +229,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._read()
         if event["is_text"] and not (len(data) <= COPIED_BYTES and data.isascii()):
             try:
-                await in_turns(_decoded(data))
+                await in_turns(check_text(data))
             except UnicodeDecodeError:
                 self.fail(NOT_UTF8)
                 return None
@@ -384,31 +342,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().shutdown()
 
 
-class _Connection(ServerProtocol):
-    """The library's protocol, with our words."""
-
-    def reject(self, status: Any, text: str) -> Response:
-        response = super().reject(status, text)
-        said = text.strip().partition("\n")[0]
-        response.body = orjson.dumps({"error": said or "There is no WebSocket for you here."})
-        for name, value in (
-            ("Content-Length", str(len(response.body))),
-            ("Content-Type", "application/json"),
-        ):
-            if name in response.headers:
-                del response.headers[name]
-            response.headers[name] = value
-        return response
-
-    def fail(self, code: Any, reason: str = "") -> None:
-        if code == 1009:
-            reason = f"A message may have {self.max_message_size} bytes"
-            if self.max_fragment_size != self.max_message_size:
-                reason += f", {self.max_fragment_size} in a frame"
-            reason += "; send less at once."
-        super().fail(code, fit_reason(SENTENCES.get(code, reason)))
-
-
 def frames_of(scope: Scope) -> WebSocketProtocol:
     """The connection of a WebSocket."""
     found: WebSocketProtocol = scope["extensions"][FRAMES]["frames"]
@@ -429,23 +362,3 @@ def until_gone(frames: WebSocketProtocol) -> Iterator[None]:
         task.uncancel()
     finally:
         frames.on_gone = None
-
-
-def fit_reason(reason: str) -> str:
-    """A sentence that a close frame can hold."""
-    encoded = reason.encode()
-    if len(encoded) <= REASON_BYTES:
-        return reason
-    return encoded[: REASON_BYTES - 3].decode(errors="ignore") + "..."
-
-
-def _decoded(data: bytes) -> Steps[None]:
-    """
-    Raises:
-        UnicodeDecodeError: the data are not UTF-8.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    for at in range(0, len(data), READ_BYTES):
-        decoder.decode(data[at : at + READ_BYTES], at + READ_BYTES >= len(data))
-        if at + READ_BYTES < len(data):
-            yield

@@ -16,6 +16,8 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Said:
+    """Which responses there are, and how many bytes they take; 0 where that is not known."""
+
     first: int
     last: int
     size: int = 0

@@ -66,7 +66,6 @@ class RedisStore:
         self._holder = secrets.token_hex(16)
         self._lease, self._kept = int(lease_seconds * 1000), int(seconds * 1000)
         self._bytes = stream_bytes
-        self._seen: dict[str, float] = {}
         register = link.client.register_script
         self._begin, self._write = register(scripts.BEGIN), register(scripts.WRITE)
         self._take, self._release = register(scripts.TAKE), register(scripts.RELEASE)
@@ -76,7 +75,6 @@ class RedisStore:
 
     async def begin(self, stream: str, owner: str, head: bytes) -> None:
         sealed = self._seal.close(("head", stream, owner), head)
-
         arguments = [self._holder, self._lease, self._kept, sealed, stream, time()]
         arguments += [PREFIX, TABLE_KEY]
         keys = [*_keys(stream), _set(owner)]
@@ -129,7 +127,7 @@ class RedisStore:
             raise GoneError(stream) from error
 
     async def follow(self, stream: str, owner: str, after: int) -> AsyncGenerator[Part, None]:
-        self._seen.pop(stream, None)
+        next_sign = 0.0
         async with self._bell.hearing(_channel(stream)) as written:
             while True:
                 written.clear()
@@ -145,7 +143,9 @@ class RedisStore:
                     return
                 if not kept.is_held:
                     raise UnheldError(stream)
-                await self._be_seen(stream)
+                if (now := monotonic()) >= next_sign:
+                    next_sign = now + LOOK_SECONDS
+                    await self._be_seen(stream)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await written.wait()
@@ -158,9 +158,6 @@ class RedisStore:
 
     async def _be_seen(self, stream: str) -> None:
         """Tell who runs a stream that it is read here."""
-        if monotonic() < self._seen.get(stream, 0.0):
-            return
-        self._seen[stream] = monotonic() + LOOK_SECONDS
         with suppress(StoreError):  # full
             await self._link.ask(
                 WRITE, lambda: self._link.client.set(_keys(stream)[3], b"", px=READ_MS)

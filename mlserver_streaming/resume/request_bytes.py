@@ -1,11 +1,13 @@
 """What a store holds of a stream from its beginning on: its head, and the request, to ask again.
 
-The request is a recording's one response: its tensors are like a response's. Its headers stay here:
-they hold its caller's keys.
+The length of the JSON (4 bytes, little-endian), the JSON `[head, {"id": of the request}]`, and the
+packed request; null and nothing where that is not kept. The request is a recording's one response:
+its tensors are like a response's. Its headers stay here: they hold its caller's keys.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -31,11 +33,9 @@ def pack_head(head: Head, request: InferenceRequest | None) -> bytes:
     """
     asked, chunk = None, b""
     if request is not None and request.outputs is None:
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             chunk = _packed(request)
             asked = {"id": request.id}
-        except (UnstorableError, TypeError, ValueError, OverflowError):
-            chunk = b""
     text = orjson.dumps([asdict(head), asked])
     return len(text).to_bytes(4, "little") + text + chunk
 

@@ -226,10 +226,10 @@ def encoded(responses: Sequence[InferenceResponse]) -> Chunk:
     """
     if isinstance(responses, Texts):
         return Chunk(responses.head(), ())
-    return encode([taken_down(response) for response in responses])
+    return encode([recorded(response) for response in responses])
 
 
-def taken_down(response: InferenceResponse) -> Recorded:
+def recorded(response: InferenceResponse) -> Recorded:
     """A response, with the id that it has; when it came is not told."""
     parameters = response.parameters
     return Recorded(

@@ -50,6 +50,9 @@ class Shared(Protocol):
     def has_room(self) -> bool:
         """Whether they may hold more; streams that have ended are thrown away for it."""
 
+    def has_ended(self, run: Run) -> None:
+        """A run says no more: once nobody reads it, it is thrown away where room is needed."""
+
     def wait(self, room: asyncio.Future[None]) -> None:
         """Have a future set when there may be room."""
 
@@ -182,6 +185,7 @@ class Run:
             self._wake()
             if not self._readers:
                 self._left()
+            self._shared.has_ended(self)
             self._shared.has_room()  # what was too little to be counted may be too much now
             self._watch()
 
@@ -265,6 +269,7 @@ class Run:
             if not self._readers:
                 self._left()
                 self._watch()
+                self._shared.has_room()  # what was kept for this one may be too much
             self._give_room()
 
     @property

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any
 
 from mlserver import MLModel
@@ -40,6 +40,10 @@ from .run import Run
 from .sharing import Sharing
 from .taking_over import can_go_on, records_of, rest_of
 
+# So many workers that say nothing more may be lost under one stream.
+WORKERS_LOST = 3
+# For how long a stream whose worker is lost waits for another, and how often it looks.
+WORKER_SECONDS, LOOK_SECONDS = 60.0, 0.1
 # The parameter of a stream's first response: how long its reader may be away.
 RESUME_SECONDS = "resume_seconds"
 
@@ -63,6 +67,8 @@ class Runs:
         self._runs: dict[str, Run] = {}
         # Each caller's, the oldest first.
         self._owned: dict[str, dict[str, Run]] = {}
+        # Those that have ended, in that order: all that is looked through where room is needed.
+        self._ended: dict[str, Run] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         # What other instances have to do with it, where there is a store.
         self.sharing: Sharing | None = None
@@ -141,14 +147,10 @@ class Runs:
                 run.stop_work = own.stop
                 own.set_timeout(first, came)
                 stream = self._data_plane.infer_stream(requests, head.model, head.version)
-                try:
+                if is_only and can_go_on(model, first):
+                    await self._say_all(run, own, stream, model, first)
+                else:
                     await self._say(run, own, stream)
-                except WorkerLostError:
-                    if not (is_only and can_go_on(model, first)):
-                        raise
-                    said, log = records_of(run.log), run.log
-                    rest = rest_of(self._data_plane, model, first, head.version, said, log.first)
-                    await self._say(run, own, rest)
 
         run.start(work)
         return run
@@ -162,12 +164,13 @@ class Runs:
     def go_on(
         self,
         run: Run,
+        model: MLModel,
         request: InferenceRequest,
-        responses: AsyncGenerator[InferenceResponse, None],
         slot: AbstractAsyncContextManager[None],
     ) -> None:
         """Have a run say more, which began elsewhere: it has what is left of its request's
         `timeout`, and of `limits.stream_seconds`."""
+        rest = self._rest(run, model, request)
 
         async def work(run: Run) -> None:
             opened = self._data_plane.calls.open(run.head.protocol, {}, slot=slot)
@@ -177,9 +180,53 @@ class Runs:
                 age = max(0.0, time.time() - run.head.began)
                 own.opened -= age
                 own.set_timeout(request, asyncio.get_running_loop().time() - age)
-                await self._say(run, own, responses)
+                await self._say_all(run, own, rest, model, request)
 
         run.start(work)
+
+    def _rest(
+        self, run: Run, model: MLModel, request: InferenceRequest
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """What a model says behind what a run has said."""
+        said, first, version = records_of(run.log), run.log.first, run.head.version
+        return rest_of(self._data_plane, model, request, version, said, first)
+
+    async def _say_all(
+        self,
+        run: Run,
+        call: Call,
+        stream: AsyncGenerator[InferenceResponse, None],
+        model: MLModel,
+        request: InferenceRequest,
+    ) -> None:
+        """Take down what the model answers, whichever of its workers are lost meanwhile.
+
+        Raises:
+            WorkerLostError: one after the other was lost, and none said more.
+        """
+        last, left = -1, WORKERS_LOST
+        while True:
+            try:
+                return await self._say(run, call, stream)
+            except WorkerLostError:
+                # A request that kills whoever answers it is not to do so for ever.
+                left = WORKERS_LOST if run.log.last > last else left - 1
+                if not left:
+                    raise
+            last = run.log.last
+            call.last = math.inf  # nobody is there to be silent
+            await self._until_ready(run.head)
+            call.touch()
+            stream = self._rest(run, model, request)
+
+    async def _until_ready(self, head: Head) -> None:
+        """Wait until there is a worker again; not for ever, and then what is asked says so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WORKER_SECONDS):
+                while not await self._data_plane.model_ready(  # noqa: ASYNC110
+                    head.model, head.version
+                ):
+                    await asyncio.sleep(LOOK_SECONDS)
 
     async def _say(
         self, run: Run, call: Call, stream: AsyncGenerator[InferenceResponse, None]
@@ -262,6 +309,13 @@ class Runs:
             return None
         return self.sharing.moved_behind(stream)
 
+    def is_over(self, run: Run, position: Position) -> bool:
+        """Whether a reader with this place in a stream that was found has all of it, which ended
+        well."""
+        behind = self.moved_behind(position.stream, run)
+        # Behind where it moved, what he has is not what was said here.
+        return run.is_over(position.after) and (behind is None or position.after <= behind)
+
     async def own(self) -> Owned:
         """The current caller's, the oldest first; then those that other instances have."""
         owner = callers.current().identity
@@ -309,19 +363,24 @@ class Runs:
 
     def count(self, bytes: int) -> None:
         self.bytes += bytes
-        if bytes < 0 and self._waiting:
+        # Hundreds may wait: not in vain, each time that one of them holds a little less.
+        if bytes < 0 and self._waiting and self.bytes <= self._settings.bytes_in_all:
             for room in self._waiting:
                 if not room.done():
                     room.set_result(None)
 
     def has_room(self) -> bool:
         while self.bytes > self._settings.bytes_in_all:
-            found = (run for run in self._runs.values() if run.ended and not run.readers)
+            found = (run for run in self._ended.values() if not run.readers)
             oldest = next(found, None)
             if oldest is None:
                 return False
             self._throw_away(oldest)
         return True
+
+    def has_ended(self, run: Run) -> None:
+        if not run.is_forgotten:
+            self._ended[run.head.id] = run
 
     def wait(self, room: asyncio.Future[None]) -> None:
         self._waiting.add(room)
@@ -332,6 +391,7 @@ class Runs:
         if isinstance(run.error, UnreadError):
             self.figures.dropped[UNREAD].inc()
         self._runs.pop(head.id, None)
+        self._ended.pop(head.id, None)
         if own := self._owned.get(head.owner):
             own.pop(head.id, None)
             if not own:

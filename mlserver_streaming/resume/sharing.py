@@ -42,7 +42,7 @@ from .publisher import Publisher
 from .request_bytes import pack_head, unpack_head
 from .run import Run, Shared
 from .store import GoneError, Kept, LeftBehindError, NotHeldError, Store, StoreError
-from .taking_over import can_go_on, is_repeatable, rest_of
+from .taking_over import can_go_on, is_repeatable
 
 # How long a reader from elsewhere, who has more than the store, is waited for.
 AHEAD_SECONDS = 2.0
@@ -93,7 +93,7 @@ class Runner(Shared, Protocol):
     def admit(self, owner: str) -> None:
         """Make room for one more of a caller's. Raises OverLimitError."""
 
-    def go_on(self, run: Run, request: InferenceRequest, responses: Any, slot: Any) -> None:
+    def go_on(self, run: Run, model: MLModel, request: InferenceRequest, slot: Any) -> None:
         """Have a run say what a model says, in a slot of the limits, for a request of long ago."""
 
 
@@ -368,9 +368,8 @@ class Sharing:
         for record in records:
             run.add(record)
         self._runs.keep(run)
-        responses = rest_of(self._data_plane, model, request, head.version, records, kept.first)
         self._figures.taken_over.inc()
-        self._runs.go_on(run, request, responses, Taken(slot))
+        self._runs.go_on(run, model, request, Taken(slot))
         if repeats:
             self._publish(run, model, request, begins=False, stored=kept.last)
         else:

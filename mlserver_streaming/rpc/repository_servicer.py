@@ -7,7 +7,6 @@ from typing import Any
 from mlserver.grpc import model_repository_pb2 as pb
 from mlserver.grpc.model_repository import ModelRepositoryServicer
 
-from .converters import with_plain_states
 from .errors import answers_errors
 
 
@@ -24,3 +23,11 @@ class RepositoryServicer(ModelRepositoryServicer):
     async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
         await self._handlers.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
+
+
+def with_plain_states(index: Any) -> Any:
+    """A repository's index, its states as the protocol names them. MLServer writes `State.READY`,
+    Python's name."""
+    for item in index.models:
+        item.state = item.state.removeprefix("State.")
+    return index

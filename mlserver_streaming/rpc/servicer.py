@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -22,26 +22,24 @@ from ..models.messages import put_headers
 from ..regions.regions import Own
 from ..resume.position import Position
 from ..resume.runs import Runs
-from ..streams import headers
 from ..streams.calls import GRPC, NO_SLOT, REQUEST_ID, Call, fit_id
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.repository_handlers import GuardedRepositoryHandlers
-from ..streams.response_bound import ResponseBound
-from ..streams.sequence_header import SEQUENCE_HEADER, all_said, is_returnable
 from ..streams.substreams import Substreams
 from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
-from ..tensors.steps import Steps, gathered
 from ..watch.metrics import Figures
 from . import own_streams
-from .converters import decode, encode_response, named, response_parts, with_plain_states
-from .errors import abort, answers_errors, write_all
-from .errors import write as write_message
+from .errors import abort, answers_errors, write
 from .management import ManagementServicer, values_of
-from .outbox import Outbox
+from .metadata import metadata_of, return_sequence, send_headers
 from .refusals import Refusals
+from .repository_servicer import with_plain_states
+from .requests import decode, named
+from .responses import encode_response
 from .shared_memory import SharedMemoryServicer, regions_of
 from .triton.messages import CLASSES
+from .wire import Wire, encoded
 
 SERVICE = "inference.GRPCInferenceService"
 # Requests of which MLServer's protobuf does not know the parameters.
@@ -49,8 +47,8 @@ READ_BY_US = {
     f"RepositoryModel{call}": CLASSES["RepositoryModelRequest"] for call in ("Load", "Unload")
 }
 
-if TYPE_CHECKING:  # the generic exists in grpc's stubs only
-    Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:
+    from .metadata import Context
 
 
 class StreamingServicer(InferenceServicer):
@@ -126,10 +124,14 @@ class StreamingServicer(InferenceServicer):
     ) -> None:
         own = self._own(context)
         await return_sequence(context, call)
-        async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
+        async with self._substreams(context, call) as models:
             async for message in messages:
                 call.touch()
                 await self._route(message, models, headers, call, own)
+
+    def _substreams(self, context: Context, call: Call) -> Substreams:
+        wire = Wire(self._data_plane, context, call, self._figures)
+        return Substreams(self._data_plane, wire)
 
     async def _read_on(
         self,
@@ -147,7 +149,7 @@ class StreamingServicer(InferenceServicer):
         ):
             reader = await self._runs().resume(position)
             try:
-                async with Substreams(self._data_plane, _Wire(self, context, call)) as models:
+                async with self._substreams(context, call) as models:
                     models.read_on(reader.with_ids(), bool(run.head.form.get("raw")))
                     await asking
             finally:
@@ -170,7 +172,7 @@ class StreamingServicer(InferenceServicer):
             if not own.is_whole:
                 context.set_trailing_metadata(own_streams.PARTIAL)
             for run in own.streams:
-                await write_message(context, self._about_stream(own_streams.about(run)))
+                await write(context, self._about_stream(own_streams.about(run)))
 
     def _about_stream(self, response: InferenceResponse) -> bytes:
         return encode_response(response, False)
@@ -256,101 +258,3 @@ class StreamingServicer(InferenceServicer):
                     response_serializer=getattr(pb, method.output_type.name).SerializeToString,
                 )
         return found
-
-
-class _Wire:
-    """A call's context, as its messages are written to it."""
-
-    def __init__(self, servicer: StreamingServicer, context: Context, call: Call):
-        self._servicer = servicer
-        self._context = context
-        self._call = call
-        self._writing = asyncio.Lock()
-        self._all = write_all(context, call.touch)
-        self._sent: dict[MLModel, Callable[[float], None]] = {}
-
-    def encode(
-        self, response: InferenceResponse, form: bool, model: MLModel | None
-    ) -> bytes | None:
-        if is_large(response):
-            return None
-        if response.parameters is not None:
-            said = headers.metadata_of(headers.headers_of(response))
-            send_headers(said, self._context, self._call)
-        message = encode_response(response, form)
-        if len(message) > self._servicer.bound.bytes:
-            self._servicer.bound.check(len(message))
-        return self._counted(message, model)
-
-    async def encode_large(
-        self, response: InferenceResponse, form: bool, model: MLModel | None
-    ) -> bytes:
-        if response.parameters is not None:
-            said = headers.metadata_of(headers.headers_of(response))
-            send_headers(said, self._context, self._call)
-        message = await in_turns(encoded(response, form, self._servicer.bound))
-        return self._counted(message, model)
-
-    def failed(self, model: MLModel) -> None:
-        self._servicer._figures(model).errors.inc(1)
-
-    def _counted(self, message: bytes, model: MLModel | None) -> bytes:
-        if model is not None:
-            if model not in self._sent:
-                self._sent[model] = self._servicer._figures(model).sent.inc
-            self._sent[model](len(message))
-        return message
-
-    def kept(self, form: bool) -> dict[str, Any]:
-        return {"raw": form}
-
-    def final(self, request_id: str) -> None:
-        """A stream of one request has no end of its own here."""
-
-    def outbox(self, model: MLModel | None) -> Outbox:
-        data_plane = self._servicer._data_plane
-        limit = data_plane.streaming.limits.buffered_responses
-        turnstile = data_plane.calls.turnstile
-        return Outbox(self._write, self._writing, turnstile, limit, self._all)
-
-    async def _write(self, message: bytes) -> None:
-        await write_message(self._context, message)
-        self._call.touch()
-
-
-def encoded(response: InferenceResponse, raw: bool, bound: ResponseBound) -> Steps[bytes]:
-    """A large response's message.
-
-    Raises:
-        TooLargeError: it is larger than a message may be.
-    """
-    parts = yield from response_parts(response, raw)
-    bound.check(sum(map(len, parts)))
-    return (yield from gathered(parts))
-
-
-def metadata_of(context: Context) -> dict[str, Any]:
-    """A call's metadata: the same for all its messages."""
-    given = context.invocation_metadata() or ()
-    found: dict[str, Any] = dict(given)
-    if SEQUENCE_HEADER in found:
-        found[SEQUENCE_HEADER] = all_said(
-            str(value) for name, value in given if name == SEQUENCE_HEADER
-        )
-    return found
-
-
-async def return_sequence(context: Context, call: Call) -> None:
-    """Give a call's `x-sequence-id` back at once, as initial metadata."""
-    if call.sequence is not None and is_returnable(call.sequence):
-        await context.send_initial_metadata(((SEQUENCE_HEADER, call.sequence),))
-
-
-def send_headers(said: Iterable[tuple[str, str]], context: Context, call: Call) -> None:
-    """A response's headers as the call's trailing metadata."""
-    sent = tuple(said)
-    if call.request_id and sent:
-        own = (REQUEST_ID, call.request_id)
-        sent = (*(each for each in sent if each[0] != REQUEST_ID), own)
-    if sent:
-        context.set_trailing_metadata(sent)

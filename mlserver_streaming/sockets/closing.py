@@ -4,7 +4,7 @@ https://www.rfc-editor.org/rfc/rfc6455#section-7.4
 """
 
 from ..errors import DrainingError, InternalError, MLServerError
-from ..rest.websocket_protocol import RESTART, SENTENCES
+from ..rest.websocket_connection import RESTART, SENTENCES
 
 DONE = (1000, "All requests are answered.")
 COME_BACK = (RESTART, SENTENCES[RESTART])

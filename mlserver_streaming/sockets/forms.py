@@ -12,7 +12,7 @@ from mlserver.types import InferenceResponse
 from ..rest.binary import BinaryOutputs
 from ..rest.generate import FlatAnswers
 from ..rest.kept_streams import answers_of, form_of
-from ..rest.websocket_protocol import Binary, Message
+from ..rest.websocket_messages import Binary, Message
 from ..tensors.json_codec import encode_unless_large, is_large
 from ..tensors.json_responses import written
 from ..tensors.raw import Buffer

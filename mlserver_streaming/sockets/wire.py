@@ -11,7 +11,8 @@ import orjson
 from mlserver import MLModel
 from mlserver.types import InferenceResponse
 
-from ..rest.websocket_protocol import Message, WebSocketProtocol
+from ..rest.websocket_messages import Message
+from ..rest.websocket_protocol import WebSocketProtocol
 from ..streams.calls import WEBSOCKET, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.turns import in_turns

@@ -11,7 +11,7 @@ A request may also ask for a stream of its own: that one keeps no order.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -20,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from ..errors import MLServerError, RequestCancelledError, TooLargeError, failure_of
+from ..errors import MLServerError, RequestCancelledError
 from .answers import One
 from .common_stream import CommonStream
 from .data_plane import StreamingDataPlane
@@ -30,13 +30,11 @@ from .own_stream import Met, OwnStream
 from .pauses import with_pauses
 from .reading import Reading
 from .recent_requests import RecentRequest, RecentRequests
-from .wire import Outbox, Rest, Routed, Wire
+from .response_writer import ResponseWriter
+from .wire import Rest, Routed, Wire
 
 # Requests that wait for a model; past it the wire is not read, which stops the client.
 REQUESTS_AHEAD = 2
-# When the first answer of a stream is a failure: how long to wait for the client to say whether
-# it has more to ask. A client that has not is told by the stream's status.
-SOLE_REQUEST_SECONDS = 0.25
 
 ModelKey = tuple[str, str]
 """A model's name and version."""
@@ -67,22 +65,18 @@ class Substreams:
         self._models: set[ModelKey] = set()
         self._served: dict[ModelKey, MLModel] = {}
         self._recent = RecentRequests() if lasting else None
+        self._writer = ResponseWriter(wire, lasting, self._recent)
         self._own: set[OwnStream] = set()
         self._slots = asyncio.Semaphore(data_plane.streaming.limits.buffered_responses)
         self._any_own = False
-        self._requests = 0
         self._read = asyncio.Event()
-        self._more_or_end = asyncio.Event()
-        self._ended = False
-        self._wrote = False
 
     async def __aenter__(self) -> "Substreams":
         await self._tasks.__aenter__()
         return self
 
     async def __aexit__(self, *exception: object) -> bool:
-        self._ended = True
-        self._more_or_end.set()
+        self._writer.end()
         for common in self._inputs.values():
             common.send.close()
         try:
@@ -106,7 +100,7 @@ class Substreams:
         Raises:
             MLServerError: there is no such model, and nothing else on this stream.
         """
-        self.count()
+        self._writer.count()
         model, payload = (request.model_name, request.model_version), request.payload
         if len(self._models) < 2:  # one, or several: all that is asked of it
             self._models.add(model)
@@ -143,20 +137,22 @@ class Substreams:
 
     def read_on(self, rest: AsyncGenerator[InferenceResponse, None], form: Any) -> None:
         """Write what one who came back to a stream has yet to hear. Nothing is asked besides."""
-        self._wrote = True  # before, elsewhere
+        self._writer.wrote = True  # before, elsewhere
         self._tasks.create_task(self._read_on(rest, form))
 
     async def _read_on(self, rest: AsyncGenerator[InferenceResponse, None], form: Any) -> None:
         outbox = self._wire.outbox(None)
         async with aclosing(rest) as responses:
-            await with_pauses(self._gather(responses, outbox, form, None, None), outbox.pause)
-        if not self._ended:
+            await with_pauses(
+                self._writer.gather(responses, outbox, form, None, None), outbox.pause
+            )
+        if not self._writer.has_ended:
             raise ModelEnded
 
     async def read_beside(self, own: OwnStream, rest: Rest) -> None:
         """The same on a connection that lasts, beside its other streams; returns when it has a
         slot. What goes wrong is the answer."""
-        self.count()
+        self._writer.count()
         met = asyncio.Event()
         self._own.add(own)
         self._tasks.create_task(self._read_beside(own, rest, met))
@@ -170,11 +166,11 @@ class Substreams:
                     own.run, found = await rest.open()
                     outbox = self._wire.outbox(None)
                     async with aclosing(found) as responses:
-                        gathering = self._gather(responses, outbox, rest.form, None, own)
+                        gathering = self._writer.gather(responses, outbox, rest.form, None, own)
                         await with_pauses(gathering, outbox.pause)
         except Exception as error:
             failure = failure_answer(rest.model_name, own.id, for_caller(error, own.id))
-            await self._write(failure, rest.form, None, True)
+            await self._writer.write(failure, rest.form, None, True)
         finally:
             self._own.discard(own)
             met.set()
@@ -227,7 +223,7 @@ class Substreams:
         elif reading.met == 1 and reading.count == asked.number:
             common.cut()
         failure = failure_answer(common.model_name, request_id, RequestCancelledError())
-        await self._write(failure, asked.form, None)
+        await self._writer.write(failure, asked.form, None)
 
     async def fail(
         self,
@@ -242,15 +238,13 @@ class Substreams:
         Raises:
             MLServerError: `error` itself, where nothing else is on this stream.
         """
-        if self._requests <= 1 and not self._lasting:
+        if self._writer.requests <= 1 and not self._lasting:
             raise error
-        await self._write(failure_answer(model_name, request_id, error), form, None, own)
+        await self._writer.write(failure_answer(model_name, request_id, error), form, None, own)
 
     def count(self) -> None:
         """Another message has come, well-formed or not."""
-        self._requests += 1
-        if self._requests > 1:
-            self._more_or_end.set()
+        self._writer.count()
 
     async def _run(
         self,
@@ -269,7 +263,7 @@ class Substreams:
                 except asyncio.CancelledError:
                     if not common.was_cut():
                         raise
-                if not self._ended and self._is_only():
+                if not self._writer.has_ended and self._is_only():
                     raise ModelEnded
                 if not reading.has_more():
                     return
@@ -289,7 +283,9 @@ class Substreams:
                 asked = self._recent.of(request_id) if self._recent is not None else None
                 if asked is None or not asked.is_cancelled:
                     failure = failure_answer(model[0], request_id, known)
-                    await self._write(failure, asked.form if asked else form, self._served[model])
+                    await self._writer.write(
+                        failure, asked.form if asked else form, self._served[model]
+                    )
         finally:
             requests.close()
             self._read.set()
@@ -317,10 +313,10 @@ class Substreams:
                     await self._answer(model, requests, request.form, own, resumable)
         except Exception as error:
             known = for_caller(error, payload.id)
-            if await self._is_sole():
+            if await self._writer.is_sole():
                 raise known  # noqa: B904 - its cause, where it has one, is set
             failure = failure_answer(model[0], payload.id or "", known)
-            await self._write(failure, request.form, self._served[model], True)
+            await self._writer.write(failure, request.form, self._served[model], True)
         finally:
             self._own.discard(own)
             met.set()
@@ -357,80 +353,9 @@ class Substreams:
             stream = self._data_plane.infer_stream(requests, *model, take_turns=False)
         async with aclosing(stream) as responses:
             await with_pauses(
-                self._gather(responses, outbox, form, self._served[model], own), outbox.pause
+                self._writer.gather(responses, outbox, form, self._served[model], own), outbox.pause
             )
-
-    async def _gather(
-        self,
-        responses: AsyncIterator[InferenceResponse],
-        outbox: Outbox,
-        form: Any,
-        model: MLModel | None,
-        own: OwnStream | None,
-    ) -> None:
-        """Have all responses written; a failure that is the stream's only answer is raised."""
-        held: InferenceResponse | None = None
-        recent = self._recent if own is None else None
-        try:
-            async for response in responses:
-                if recent is not None and (asked := recent.of(response.id)):
-                    if asked.is_cancelled:
-                        continue
-                    form = asked.form
-                if held is not None:
-                    outbox.put(self._wire.encode(held, form, model))  # a failure has no outputs
-                    held = None
-                elif not self._wrote and failure_of(response) and await self._is_sole():
-                    held = response
-                    continue
-                wrote, self._wrote = self._wrote, True
-                try:
-                    message = self._wire.encode(response, form, model)
-                    if message is None:
-                        message = await self._wire.encode_large(response, form, model)
-                except TooLargeError as error:
-                    if model is not None:
-                        self._wire.failed(model)
-                    failure = failure_answer(response.model_name, response.id or "", error)
-                    if not wrote and await self._is_sole():
-                        held = failure
-                        continue
-                    message = self._wire.encode(failure, form, model)
-                if outbox.put(message):
-                    await outbox.flush()
-        except Exception:
-            await outbox.flush()
-            raise
-        if own is not None:
-            own.end()
-            if (final := self._wire.final(own.id)) is not None:
-                outbox.put(final)
-        await outbox.flush()
-        if held is not None and (sole := failure_of(held)):
-            raise sole
 
     def _is_only(self) -> bool:
         """Whether all that was asked goes to one model, in one stream."""
         return len(self._models) == 1 and not self._any_own and not self._lasting
-
-    async def _is_sole(self) -> bool:
-        """Whether the stream's first request is its only one."""
-        if self._lasting:
-            return False
-        try:
-            async with asyncio.timeout(SOLE_REQUEST_SECONDS):
-                await self._more_or_end.wait()
-        except TimeoutError:
-            return False
-        return self._ended and self._requests == 1
-
-    async def _write(
-        self, response: InferenceResponse, form: Any, model: MLModel | None, own: bool = False
-    ) -> None:
-        """Write a failure, and after one of a stream of its own that nothing follows."""
-        self._wrote = True
-        outbox = self._wire.outbox(model)
-        outbox.put(self._wire.encode(response, form, model))
-        if own and (final := self._wire.final(response.id or "")) is not None:
-            outbox.put(final)
-        await outbox.flush()

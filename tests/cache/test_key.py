@@ -12,9 +12,10 @@ from mlserver.types import InferenceRequest, Parameters, RequestInput, TensorDat
 
 from mlserver_streaming.cache.key import PREDICT, STREAM, is_large, key_of
 from mlserver_streaming.rest import binary, generate
-from mlserver_streaming.rpc import converters
+from mlserver_streaming.rpc import requests
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.tensors import json_requests
+from mlserver_streaming.tensors.raw import DTYPES
 from mlserver_streaming.tensors.steps import finish
 
 IDENTITY = b"i" * 32
@@ -62,7 +63,7 @@ def over_grpc(raw: bytes | None = None, **message: Any) -> InferenceRequest:
     request = pb.ModelInferRequest(**message)
     if raw is not None:
         request.raw_input_contents.append(raw)
-    return finish(converters.decode(request.SerializeToString(), LimitSettings())).payload
+    return finish(requests.decode(request.SerializeToString(), LimitSettings())).payload
 
 
 def test_a_text_is_the_same_question_over_every_wire():
@@ -97,7 +98,7 @@ def test_numbers_are_the_same_question_over_every_wire(
     datatype: str, values: list[Any], field: str
 ):
     described = {"name": "x", "datatype": datatype, "shape": [1, 2]}
-    raw = np.array([values], converters.DTYPES[datatype]).tobytes()
+    raw = np.array([values], DTYPES[datatype]).tobytes()
     keys = {
         key(request)
         for request in (

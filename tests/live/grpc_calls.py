@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
-from mlserver_streaming.rpc.converters import encode_parameters
+from mlserver_streaming.rpc.parameters import encode_parameters
 from mlserver_streaming.rpc.triton.messages import ModelStreamInferResponse
 
 Tls = grpc.ChannelCredentials | None

@@ -105,6 +105,7 @@ async def test_a_look_at_a_stream_that_runs_is_answered_at_once(
     at = begun.headers["location"]
     looked = await client.head(at)
     assert (looked.status_code, looked.headers["x-stream-id"]) == (200, begun.json()["id"])
+    assert "content-length" not in looked.headers  # GET would have another
     assert (await client.head(at + "x")).status_code == 404
     [listed] = [each for each in (await client.get("/v2/streams")).json() if each["id"] in at]
     assert listed["seconds_left"] is not None  # who looks is no reader

@@ -179,7 +179,7 @@ async def test_a_killed_worker_fails_only_its_own_streams_and_sequences(
         assert (await client.post(path("text-model", "infer"), json=prompt())).status_code == 200
 
 
-async def test_resumable_streams_of_a_killed_worker_go_on_in_the_other(
+async def test_resumable_streams_go_on_when_all_workers_have_been_killed(
     service: Service, client: httpx.AsyncClient
 ):
     words = " ".join(f"w{number}" for number in range(60))
@@ -200,10 +200,11 @@ async def test_resumable_streams_of_a_killed_worker_go_on_in_the_other(
         return said
 
     async with asyncio.TaskGroup() as tasks:
-        # They spread: some of them are on the one that is killed.
         asked = [tasks.create_task(ask()) for _ in range(8)]
         await tenth.wait()
-        os.kill(min(workers(service)), signal.SIGKILL)
+        # First one's are gone on with in the other, then nobody is there for a while.
+        for pid in workers(service):
+            os.kill(pid, signal.SIGKILL)
     assert ["".join(each.result()) for each in asked] == [words] * 8
 
 

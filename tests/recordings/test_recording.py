@@ -20,7 +20,7 @@ from mlserver_streaming.recordings.recording import (
     encode,
     record,
 )
-from mlserver_streaming.rpc import converters
+from mlserver_streaming.rpc import responses
 from mlserver_streaming.tensors import json_codec
 
 
@@ -70,7 +70,7 @@ def test_a_response_says_the_same_over_every_wire(each: ResponseOutput):
     original = response(each, index=3, note={"a": [1, None]})
     # What goes over the wire first, before anything is taken down.
     first = original.model_copy(update={"id": None})
-    json, raw = json_codec.encode_response(first), converters.encode_response(first, True)
+    json, raw = json_codec.encode_response(first), responses.encode_response(first, True)
     found = again(original)
     assert (found.model_name, found.model_version, found.seconds) == ("m", "v1", 0.25)
     assert found.parameters == {"index": 3, "note": {"a": [1, None]}}
@@ -81,7 +81,7 @@ def test_a_response_says_the_same_over_every_wire(each: ResponseOutput):
         outputs=found.outputs,
     )
     assert json_codec.encode_response(replayed) == json
-    assert converters.encode_response(replayed, True) == raw
+    assert responses.encode_response(replayed, True) == raw
 
 
 def test_an_array_that_its_model_uses_again_is_not_changed():

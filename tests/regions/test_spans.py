@@ -21,7 +21,8 @@ from mlserver_streaming.regions.regions import CallerRegions, Own, Regions
 from mlserver_streaming.regions.spans import Span, spans_of, written
 from mlserver_streaming.rest.binary import BinaryOutputs
 from mlserver_streaming.rest.shared_memory import attach_regions
-from mlserver_streaming.rpc.converters import DecodedRequest, decode, encode_response
+from mlserver_streaming.rpc.requests import DecodedRequest, decode
+from mlserver_streaming.rpc.responses import encode_response
 from mlserver_streaming.settings import LimitSettings, SharedMemorySettings
 from mlserver_streaming.tensors.json_codec import encode_response as encode_json
 from mlserver_streaming.tensors.json_requests import decode_request

@@ -11,7 +11,7 @@ from mlserver.types import InferenceResponse, Parameters, ResponseOutput, Tensor
 
 from mlserver_streaming.models.messages import output, response
 from mlserver_streaming.recordings.recording import decode
-from mlserver_streaming.resume.response_log import TEXTS_BYTES, TOGETHER, ResponseLog, taken_down
+from mlserver_streaming.resume.response_log import TEXTS_BYTES, TOGETHER, ResponseLog, recorded
 
 
 def said(number: int, **parameters: Any) -> InferenceResponse:
@@ -128,7 +128,7 @@ def test_arrays_and_parameters_come_back():
     [found] = log.after(0)
     assert np.array_equal(found.outputs[0].data.root, array)
     assert found.parameters == Parameters(headers={"Ce-Id": "r"}, score=1)
-    record = taken_down(found)
+    record = recorded(found)
     assert (record.id, record.model_version) == ("r", "v1")
 
 

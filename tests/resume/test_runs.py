@@ -60,17 +60,23 @@ class Counts(MLModel):
 
 
 class Mortal(MLModel):
-    """Five responses; the first time its worker is lost behind the third."""
+    """Five responses; the first time its worker is lost behind the third. Asked for "each", the
+    next one behind the fourth; for "all", each one behind the third."""
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
         async for request in payloads:
             self.asked = getattr(self, "asked", 0) + 1
+            what = asked(request)
+            deadly = {1: 3, 2: 4 if what == "each" else None}.get(self.asked)
             for number in range(1, 6):
-                other = asked(request) == "changes" and number == 2 and self.asked > 1
+                other = what == "changes" and number == 2 and self.asked > 1
                 yield answer("other" if other else str(number))
-                if number == 3 and self.asked == 1:
+                if number == (3 if what == "all" else deadly):
+                    # There is none for a while.
+                    self.ready = what == "all"
+                    asyncio.get_running_loop().call_later(0.01, setattr, self, "ready", True)
                     raise WorkerLostError
 
 
@@ -209,6 +215,28 @@ async def test_a_thousand_that_nobody_reads_stay_within_the_bound(tmp_path: Path
         assert not [each for each in gc.get_objects() if type(each) is Run]
 
 
+async def test_streams_that_are_read_to_their_ends_at_once_stay_within_the_bound(tmp_path: Path):
+    async with serving(tmp_path, bytes_in_all=64 * 1024) as (plane, runs):
+        began = [await begun(plane, "20 500 ends") for _ in range(20)]
+        assert await asyncio.gather(*map(rest, began)) == [numbers(1, 20)] * 20
+        assert runs.bytes <= 64 * 1024
+        assert (await runs.own()).streams
+
+
+async def test_who_waits_for_room_is_woken_once_there_is_some(tmp_path: Path):
+    async with serving(tmp_path, bytes_in_all=64 * 1024) as (plane, runs):
+        began = [await begun(plane, "20 4000 ends") for _ in range(20)]
+        await until(lambda: len(runs._waiting) == 20)
+        waiting = {*runs._waiting}
+        began[0].cancel()
+        await until(lambda: began[0].ended and not began[0].log.size)
+        assert runs.bytes > 64 * 1024
+        assert sum(each.done() for each in waiting) == 1  # who was cancelled
+        for run in began[1:]:
+            assert await rest(run) == numbers(1, 20)
+        assert runs.bytes <= 64 * 1024
+
+
 async def test_a_stream_is_thrown_away_some_time_after_its_end(tmp_path: Path):
     async with serving(tmp_path, seconds_kept=0.05) as (plane, runs):
         run = await begun(plane, "3 1 ends")
@@ -321,6 +349,8 @@ async def test_what_the_model_refuses_is_refused_and_not_kept(tmp_path: Path):
         ("same", None, {}, WorkerLostError),
         ("same", {"repeatable": True}, {"sequence_id": 1, "sequence_start": True}, WorkerLostError),
         ("changes", {"repeatable": True}, {}, LostStreamError),
+        ("each", {"repeatable": True}, {}, None),
+        ("all", {"repeatable": True}, {}, WorkerLostError),
     ],
 )
 async def test_a_worker_is_lost_under_a_run(

@@ -453,6 +453,10 @@ async def test_a_model_that_can_goes_on_behind_what_was_said(server, tmp_path):
         assert await a.read(f"{going_on}.30") == numbers(31, N, "2:{}")
         with pytest.raises(LostStreamError, match="lost after response 10"):
             await b.read(f"{stream}.11")
+        # Nor has he all, who has as many of other words.
+        run = await b.runs.find(stream)
+        assert b.runs.is_over(run, Position(going_on, N))
+        assert not b.runs.is_over(run, Position(stream, N))
 
 
 async def test_any_other_stream_is_lost_with_its_replica(server, tmp_path):

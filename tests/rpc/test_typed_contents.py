@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mlserver.grpc import dataplane_pb2 as pb
 
 from mlserver_streaming.errors import BadRequestError, TooLargeError
-from mlserver_streaming.rpc import converters
-from mlserver_streaming.rpc.converters import SMALL_MESSAGE_BYTES
+from mlserver_streaming.rpc import requests
+from mlserver_streaming.rpc.requests import SMALL_MESSAGE_BYTES
 from mlserver_streaming.rpc.typed_contents import CONTENTS, NARROW
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.tensors.raw import BYTES, DTYPES
@@ -25,7 +25,7 @@ Input = pb.ModelInferRequest.InferInputTensor
 
 def decode(message: pb.ModelInferRequest | bytes) -> Steps[Any]:
     whole = message if isinstance(message, bytes) else message.SerializeToString()
-    found = yield from converters.decode(LARGE + whole, LimitSettings())
+    found = yield from requests.decode(LARGE + whole, LimitSettings())
     return found.payload.inputs[0].data.root
 
 
@@ -69,7 +69,7 @@ def test_text_is_a_list_of_bytes() -> None:
 
 def test_floats_stay_where_they_were_received() -> None:
     whole = LARGE + typed("FP32", [1.0, 2.0]).SerializeToString()
-    found = finish(converters.decode(whole, LimitSettings())).payload.inputs[0].data.root
+    found = finish(requests.decode(whole, LimitSettings())).payload.inputs[0].data.root
     assert np.shares_memory(found, np.frombuffer(whole, np.uint8))
 
 

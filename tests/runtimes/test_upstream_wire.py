@@ -18,7 +18,7 @@ from mlserver_streaming.models.errors import RequestError
 from mlserver_streaming.models.owned_id import OwnedId
 from mlserver_streaming.rest import binary
 from mlserver_streaming.rest.binary import BinaryOutputs
-from mlserver_streaming.rpc import converters
+from mlserver_streaming.rpc import requests, responses
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.tensors.json_codec import encode_response
 from mlserver_streaming.tensors.json_requests import decode_request
@@ -241,7 +241,7 @@ def test_a_tensor_of_any_datatype_passes_as_its_bytes(datatype: str, over: str):
     if over == "grpc":
         sent = pb.ModelInferRequest(model_name="here", raw_input_contents=[raw])
         sent.inputs.add(name="x", datatype=datatype, shape=[1])
-        payload = finish(converters.decode(sent.SerializeToString(), LimitSettings())).payload
+        payload = finish(requests.decode(sent.SerializeToString(), LimitSettings())).payload
     else:
         tensor = {"name": "x", "datatype": datatype, "shape": [1]}
         parsed: dict[str, Any] = {
@@ -261,7 +261,7 @@ def test_a_tensor_of_any_datatype_passes_as_its_bytes(datatype: str, over: str):
 
 
 def raw_form(response: InferenceResponse) -> tuple[str, bytes]:
-    found = pb.ModelInferResponse.FromString(converters.encode_response(response, raw=True))
+    found = pb.ModelInferResponse.FromString(responses.encode_response(response, raw=True))
     return found.outputs[0].datatype, found.raw_output_contents[0]
 
 

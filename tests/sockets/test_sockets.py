@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 
 from mlserver_streaming.errors import IdleError
 from mlserver_streaming.rest import websocket_protocol
-from mlserver_streaming.rest.websocket_protocol import FRAME_BYTES
+from mlserver_streaming.rest.websocket_connection import FRAME_BYTES
 from mlserver_streaming.streams import turns
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
 from tests.sockets.serving import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, raw, serving

@@ -18,9 +18,9 @@ from mlserver_streaming.errors import (
     NoSuchModelError,
     RequestFailedError,
 )
-from mlserver_streaming.rpc.converters import DecodedRequest
 from mlserver_streaming.rpc.outbox import Outbox
-from mlserver_streaming.streams import substreams
+from mlserver_streaming.rpc.requests import DecodedRequest
+from mlserver_streaming.streams import response_writer
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
 from mlserver_streaming.streams.substreams import REQUESTS_AHEAD, Substreams
 from mlserver_streaming.streams.turnstile import Turnstile
@@ -291,7 +291,7 @@ async def test_the_first_of_several_requests_that_fails_in_band_fails_alone(
 async def test_a_client_that_waits_for_its_first_answer_is_told_of_the_failure(
     plane: StreamingDataPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(substreams, "SOLE_REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(response_writer, "SOLE_REQUEST_SECONDS", 0.01)
     wire = Wire()
     async with Substreams(plane, wire) as models:
         await models.put(to("a", "fail", "1"))
@@ -434,7 +434,7 @@ async def test_a_request_that_is_late_ends_no_other(plane: StreamingDataPlane) -
 async def test_a_client_that_waits_for_its_only_answer_is_told_that_it_is_late(
     plane: StreamingDataPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(substreams, "SOLE_REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(response_writer, "SOLE_REQUEST_SECONDS", 0.01)
     wire = Wire()
     async with Substreams(plane, wire) as models:
         await models.put(to("gated", "late", "1", timeout=SHORT))

@@ -18,7 +18,8 @@ from ...regions.regions import Own
 from ...resume.reader import take_place
 from ...streams.calls import NDJSON, Call
 from ...streams.data_plane import StreamingDataPlane
-from ...streams.substreams import SOLE_REQUEST_SECONDS, Substreams
+from ...streams.response_writer import SOLE_REQUEST_SECONDS
+from ...streams.substreams import Substreams
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered

@@ -35,22 +35,17 @@ from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from .. import own_streams
-from ..converters import (
-    DecodedRequest,
-    decode,
-    encode_response,
-    encoded_parameters,
-    named,
-    response_parts,
-)
 from ..errors import abort, write, write_all
+from ..metadata import metadata_of, return_sequence
 from ..outbox import Outbox
-from ..servicer import StreamingServicer, metadata_of, return_sequence
+from ..requests import DecodedRequest, decode, named
+from ..responses import encode_response, encoded_parameters, response_parts
+from ..servicer import StreamingServicer
 from .messages import ModelStreamInferResponse
 
 if TYPE_CHECKING:
     from ...watch.metrics import Figures
-    from ..servicer import Context
+    from ..metadata import Context
 
 FINAL = "triton_final_response"
 WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"

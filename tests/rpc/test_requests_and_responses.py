@@ -23,14 +23,10 @@ from mlserver.types import (
 
 from mlserver_streaming.errors import BadRequestError
 from mlserver_streaming.models.parameters import number
-from mlserver_streaming.rpc import converters
-from mlserver_streaming.rpc.converters import (
-    SMALL_MESSAGE_BYTES,
-    DecodedRequest,
-    decode_parameters,
-    encode_parameters,
-    encode_response,
-)
+from mlserver_streaming.rpc import requests, responses
+from mlserver_streaming.rpc.parameters import decode_parameters, encode_parameters
+from mlserver_streaming.rpc.requests import SMALL_MESSAGE_BYTES, DecodedRequest
+from mlserver_streaming.rpc.responses import encode_response
 from mlserver_streaming.rpc.typed_contents import CONTENTS
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.tensors.raw import BYTES, DTYPES, pack_bytes
@@ -80,7 +76,7 @@ def message(
 
 
 def decode(received: bytes) -> DecodedRequest:
-    return finish(converters.decode(received, LimitSettings()))
+    return finish(requests.decode(received, LimitSettings()))
 
 
 def data_of(request: DecodedRequest, index: int = 0) -> Any:
@@ -390,9 +386,9 @@ def test_a_response_without_outputs_is_one() -> None:
 def test_a_long_id_comes_back_and_is_not_kept_for_later() -> None:
     sent = response("FP32", [1.0], [1])
     sent.id = "long" * 100_000
-    before = converters._head.cache_info().currsize
+    before = responses._head.cache_info().currsize
     assert answered(sent, raw=True).id == sent.id
-    assert converters._head.cache_info().currsize == before
+    assert responses._head.cache_info().currsize == before
 
 
 # -- parameters --
@@ -534,5 +530,5 @@ def test_mlservers_own_converter_sends_a_fraction_as_text_only(given: Any, got: 
     """docs/clients.md says so; when MLServer sends floats, it need not any more."""
     request = InferenceRequest(inputs=[], parameters=Parameters(delay=given))
     message = ModelInferRequestConverter.from_types(request, model_name="m", model_version=None)
-    found = finish(converters.decode(message.SerializeToString(), LimitSettings())).payload
+    found = finish(requests.decode(message.SerializeToString(), LimitSettings())).payload
     assert number(found, "delay", 9, 0, 10) == got

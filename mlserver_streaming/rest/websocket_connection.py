@@ -1,0 +1,74 @@
+"""RFC 6455 without I/O: the library's protocol, what it may hold, and the words it closes with."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
+
+# A close frame holds no more.
+# https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
+REASON_BYTES = 123
+# Browsers always ask for it. Each message by itself, so that nothing is kept between them: with
+# zlib's state an idle socket takes half as much again.
+DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True, client_no_context_takeover=True, server_max_window_bits=12
+)
+# A frame is unmasked at once, and undone where it is compressed: so many bytes in some 50 ms.
+FRAME_BYTES = 8 * 1024 * 1024
+# What a connection says of itself is in the service's own lines.
+QUIET = logging.getLogger("mlserver.websockets")
+QUIET.setLevel(logging.WARNING)
+NOT_UTF8 = 1007
+RESTART = 1012
+SENTENCES = {
+    1002: "This is no frame of RFC 6455 that a client may send.",
+    NOT_UTF8: "A text message must be UTF-8.",
+    RESTART: "The service restarts; come back.",
+}
+
+
+class WebSocketConnection(ServerProtocol):
+    """The library's protocol, with our words and bounds."""
+
+    def __init__(self, max_size: int | None, deflates: bool):
+        """
+        Args:
+            max_size: bytes of a message; None for any number.
+            deflates: whether messages may be compressed.
+        """
+        most = None if max_size is None else (max_size, min(max_size, FRAME_BYTES))
+        super().__init__(extensions=[DEFLATE] if deflates else [], max_size=most, logger=QUIET)
+
+    def reject(self, status: Any, text: str) -> Response:
+        response = super().reject(status, text)
+        said = text.strip().partition("\n")[0]
+        response.body = orjson.dumps({"error": said or "There is no WebSocket for you here."})
+        for name, value in (
+            ("Content-Length", str(len(response.body))),
+            ("Content-Type", "application/json"),
+        ):
+            if name in response.headers:
+                del response.headers[name]
+            response.headers[name] = value
+        return response
+
+    def fail(self, code: Any, reason: str = "") -> None:
+        if code == 1009:
+            reason = f"A message may have {self.max_message_size} bytes"
+            if self.max_fragment_size != self.max_message_size:
+                reason += f", {self.max_fragment_size} in a frame"
+            reason += "; send less at once."
+        super().fail(code, fit_reason(SENTENCES.get(code, reason)))
+
+
+def fit_reason(reason: str) -> str:
+    """A sentence that a close frame can hold."""
+    encoded = reason.encode()
+    if len(encoded) <= REASON_BYTES:
+        return reason
+    return encoded[: REASON_BYTES - 3].decode(errors="ignore") + "..."
