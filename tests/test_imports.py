@@ -307,6 +307,16 @@ def test_model_settings_name_their_runtime_by_a_string(path: Path) -> None:
     }
 
 
+def test_a_start_imports_nothing_that_only_a_setting_needs() -> None:
+    own = {"jwt", "cryptography", "memcachio", "redis", "h2"}
+    theirs = {"cv2", "onnxruntime", "xllamacpp", "av"}  # of runtimes
+    code = "import sys, mlserver_streaming.repository; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (own | theirs) & set(done.stdout.split()) == set()
+
+
 def test_model_settings_hold_no_code() -> None:
     assert python_files(ROOT / "model-settings") == []
 

@@ -9,7 +9,7 @@ import functools
 import ipaddress
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlserver.logging import logger
 from mlserver.settings import Settings
@@ -18,10 +18,11 @@ from prometheus_client import Counter
 from ..errors import UnauthenticatedError
 from ..settings import AuthSettings
 from .callers import ANYBODY, Caller
-from .issuer_keys import issuer_keys
 from .keys_file import KeysFile
 from .socket_tokens import SocketTokens
-from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from .tokens import Tokens
 
 API_KEY, AUTHORIZATION = "x-api-key", "authorization"
 BEARER = "bearer "
@@ -60,6 +61,10 @@ class Authenticator:
         self._keys = KeysFile(os.path.join(folder, keys)) if keys is not None else None
         self._tokens: Tokens | None = None
         if token is not None:
+            # Here: PyJWT takes as long to import as a quarter of the other modules together.
+            from .issuer_keys import issuer_keys
+            from .tokens import Tokens
+
             self._tokens = Tokens(token, issuer_keys(token.jwks, os.path.join(folder, token.jwks)))
         self.socket_tokens = SocketTokens()
         self.enabled = self._keys is not None or self._tokens is not None

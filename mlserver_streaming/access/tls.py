@@ -17,21 +17,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
 import grpc
 import uvicorn
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificates
 from mlserver.logging import logger
 
 from ..settings import BLOCK, TlsSettings
 
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
 MINIMUM = ssl.TLSVersion.TLSv1_2
 LOOK_SECONDS = 1.0
 # What gRPC's TLS library can serve with; others would work over REST and fail there.
-CURVES = (ec.SECP256R1, ec.SECP384R1)
+CURVES = ("secp256r1", "secp384r1")
 
 # What a file is, to notice its replacement: one that was renamed into place has its own inode.
 Stamp = tuple[int, ...]
@@ -273,6 +273,9 @@ def _bytes(field: str, path: str) -> bytes:
 
 
 def _certificates(field: str, path: str, data: bytes) -> list[Certificate]:
+    # Here and below: a service without TLS starts sooner without it.
+    from cryptography.x509 import load_pem_x509_certificates
+
     try:
         return load_pem_x509_certificates(data)
     except ValueError as error:
@@ -280,6 +283,10 @@ def _certificates(field: str, path: str, data: bytes) -> list[Certificate]:
 
 
 def _check_key(paths: dict[str, str], data: bytes, certificate: Certificate) -> None:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     path = paths["key"]
     try:
         key = load_pem_private_key(data, None)
@@ -292,7 +299,7 @@ def _check_key(paths: dict[str, str], data: bytes, certificate: Certificate) -> 
     if key.public_key() != certificate.public_key():
         raise TlsFileError("key", path, f"is not the key of {paths['certificate']}")
     if not isinstance(key, rsa.RSAPrivateKey) and not (
-        isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES)
+        isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES
     ):
         raise TlsFileError("key", path, "is of a kind that gRPC cannot use: RSA, P-256 or P-384")
 

@@ -34,7 +34,6 @@ from .flight import Budget, Flight
 from .identity import Identities
 from .in_order import in_order
 from .key import PREDICT, STREAM, is_large, key_of
-from .memcached import MemcachedStore
 from .memory import MemoryStore
 from .sequences import OF_SEQUENCES, SequencesSeen, in_sequence, is_flagged
 from .wishes import CACHE, take_wishes
@@ -90,6 +89,9 @@ class StreamCache:
         self.figures = CacheFigures()
         self._store: Store
         if self._settings.backend == "memcached":
+            # Here: a service without it starts sooner.
+            from .memcached import MemcachedStore
+
             self._store = MemcachedStore(
                 self._settings, self.figures, secret_of(self._settings, folder)
             )

@@ -72,6 +72,8 @@ class LlamaEngine:
         self._running: set[Handover] = set()
 
     async def load(self) -> None:
+        # Its library keeps the GIL all the while: what other models begin in threads begins before.
+        await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         self._server = await loop.run_in_executor(self._pool, self._open)
 
@@ -166,6 +168,8 @@ class LlamaEngine:
         params.verbosity = -1
         params.ui = params.endpoint_slots = False
         params.n_threads_http = 1
+        # It loads the model twice otherwise, first to see how much of it a GPU has room for.
+        params.fit_params = self._has_gpu()
         for name, value in settings.own.items():
             if not hasattr(params, name):
                 raise ValueError(f"the 'llama' settings have no {name}")
@@ -181,6 +185,11 @@ class LlamaEngine:
                 raise ValueError(
                     f"{self._file.name} cannot be loaded as a GGUF model ({error})"
                 ) from error
+
+    def _has_gpu(self) -> bool:
+        kinds = self._library.ggml_backend_dev_type
+        gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+        return any(device["type"] in gpus for device in self._library.get_device_info())
 
 
 def _about(error: RequestError, generation: Generation) -> RequestError:

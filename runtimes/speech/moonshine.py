@@ -54,17 +54,17 @@ class Moonshine:
         # One core an utterance, as many utterances as there are cores.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # The one that takes longest first: while a session is made others have the GIL, and between
+        # the two one that keeps it, llama.cpp's load, would hold up what is left.
+        names = ("decoder_model_merged.ort", "encoder_model.ort")
         try:
-            return cls(
-                *(
-                    onnxruntime.InferenceSession(
-                        str(folder / name), options, ["CPUExecutionProvider"]
-                    )
-                    for name in ("encoder_model.ort", "decoder_model_merged.ort")
-                )
+            decoder, encoder = (
+                onnxruntime.InferenceSession(str(folder / name), options, ["CPUExecutionProvider"])
+                for name in names
             )
         except Exception as error:  # its exceptions have no common base but this
             raise ValueError(f"Moonshine's files cannot be loaded: {error}") from error
+        return cls(encoder, decoder)
 
     def hear(self, samples: NDArray[np.float32], guess: Sequence[int] = ()) -> list[Token]:
         """What is said in [n] samples, -1 to 1.
