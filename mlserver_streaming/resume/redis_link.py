@@ -72,7 +72,9 @@ class RedisLink:
             password=password,
             socket_connect_timeout=seconds,
             socket_timeout=None,  # ours, around all of it
-            retry=Retry(NoBackoff(), 0),
+            # That a server was started again is seen on each connection when it is asked; what is
+            # asked may be asked twice.
+            retry=Retry(NoBackoff(), 1, supported_errors=(LostConnectionError,)),
             decode_responses=False,
         )
         self.client: Any = redis.Redis.from_pool(pool)

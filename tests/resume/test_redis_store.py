@@ -8,7 +8,7 @@ from unittest.mock import call, create_autospec
 import pytest
 
 from mlserver_streaming.resume.figures import StoreFigures
-from mlserver_streaming.resume.redis_link import RedisLink
+from mlserver_streaming.resume.redis_link import CONNECTIONS, RedisLink
 from mlserver_streaming.resume.redis_store import PREFIX, RedisStore, _set
 from mlserver_streaming.resume.seal import Seal
 from mlserver_streaming.resume.store import (
@@ -209,6 +209,17 @@ async def test_a_callers_set_holds_few_that_have_expired(server):
         held = await store._link.client.zcard(_set(OWNER))
         # A third at most, in the long run, beside those that are there.
         assert held < 130
+
+
+async def test_a_server_that_was_started_again_answers_the_first_who_ask():
+    with RedisServer() as server:
+        async with replica(server, timeout=10) as store:
+            names = [f"{number}" for number in range(CONNECTIONS)]
+            await asyncio.gather(*(store.begin(each, OWNER, b"head") for each in names))
+            server.kill()
+            server.start()
+            for each in names:
+                await store.begin(each, OWNER, b"head")
 
 
 async def test_a_stream_that_moved_is_nobodys_to_take(one, other):
