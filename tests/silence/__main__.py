@@ -25,7 +25,7 @@ import click
 import grpc
 
 from benchmarks.contenders.contenders import change_model, ours
-from benchmarks.contenders.process import Contender, resident
+from benchmarks.contenders.process import Contender
 from benchmarks.report.machine import describe
 from clients.server_process import answers_ok
 from tests.silence.watch import Silence, Watch
@@ -146,6 +146,16 @@ def measure_once(service: Contender, watch: Watch, kind: Worst, body: bytes, lim
     time.sleep(REST_SECONDS)
     growth = resident(service.process.pid, "VmHWM") - before
     return Seen(kind, len(body), status, seconds, watch.seen(), growth)
+
+
+def resident(pid: int, field: str = "VmRSS") -> int:
+    """Bytes of a process's memory (proc(5)); VmHWM: the most since `forget_most`; 0 where it has
+    ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def forget_most(pid: int) -> None:

@@ -46,6 +46,10 @@ class Watch:
     """Asks while it is open."""
 
     def __init__(self, http_port: int, grpc_port: int, pid: int):
+        """
+        Args:
+            grpc_port: 0 where only REST is asked.
+        """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.silence.watch", *map(str, (http_port, grpc_port, pid))],
             stdin=subprocess.PIPE,
@@ -153,11 +157,14 @@ def over_grpc(port: int) -> Callable[[], None]:
 
 def main() -> None:
     http_port, grpc_port, pid = map(int, sys.argv[1:])
-    edges = [Watched(over_rest(http_port), pid), Watched(over_grpc(grpc_port), pid)]
+    edges = [Watched(over_rest(http_port), pid)]
+    if grpc_port:
+        edges.append(Watched(over_grpc(grpc_port), pid))
     for _ in sys.stdin:
-        rest, rpc = (edge.seen() for edge in edges)
-        longest, own = max(rest.longest, rpc.longest), max(rest.own, rpc.own)
-        print(json.dumps(asdict(Silence(longest, own, rest.failed + rpc.failed))), flush=True)
+        seen = [edge.seen() for edge in edges]
+        longest, own = max(each.longest for each in seen), max(each.own for each in seen)
+        failed = sum(each.failed for each in seen)
+        print(json.dumps(asdict(Silence(longest, own, failed))), flush=True)
 
 
 if __name__ == "__main__":
