@@ -6,7 +6,6 @@ put our edges in their places.
 
 import asyncio
 import builtins
-import gc
 import logging
 import os
 import sys
@@ -18,14 +17,9 @@ from mlserver.logging import logger
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters, ModelSettings
 
+from . import extension
 from .discovery import MODELS_FOLDER, Findings, FoundModel, PassedOver, find_models
 from .settings import StreamingSettings
-
-# What MLServer has imported stays: a full collection, and the imports that follow bring some about,
-# would look through all of it.
-gc.freeze()
-
-from . import extension  # noqa: E402
 
 extension.install()
 

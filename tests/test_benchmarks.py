@@ -36,6 +36,7 @@ from benchmarks.rows.jpeg_rows import WITHOUT_CLIENT, without_client
 from benchmarks.rows.measured import RATE, Case, Plan, Row, measure_row
 from benchmarks.rows.paced_rows import figures, find_fit
 from benchmarks.rows.stock_model_rows import cases, stock_model
+from tests.silence.__main__ import main as silence
 
 ROOT = Path(__file__).resolve().parents[1]
 BOTH = (OURS, OURS_OTHER_GRPC)
@@ -350,3 +351,8 @@ def test_the_readmes_show_the_results_that_are_there() -> None:
         shown = text.partition(BEGIN)[2].partition(END)[0]
         assert shown.strip().splitlines() == lines, f"python -m benchmarks --publish renews {name}"
     assert (ROOT / "benchmarks" / "results" / "table.md").read_text() == report.table(results)
+
+
+def test_the_silence_check_begins():
+    result = CliRunner().invoke(silence, ["--only", "no such kind", "--help"])
+    assert result.exit_code == 0 and "--quick" in result.output
