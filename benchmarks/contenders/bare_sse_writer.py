@@ -1,10 +1,8 @@
 """The bare limit of text over SSE: events encoded beforehand, written to an asyncio socket.
 
-`python -m benchmarks.contenders.bare_sse_writer PORT WORDS [turns]`: whatever is asked, the same
-WORDS events of this project's size, chunk framing and all. asyncio's own loop sends each event
-as it is written (uvloop would gather all 200 and send them once, which no stream of a model's words
-can); `turns`
-gives the loop a turn after each, as a server must that is fair to its other streams.
+`python -m benchmarks.contenders.bare_sse_writer PORT WORDS`: whatever is asked, the same WORDS
+events of this project's size, chunk framing and all. asyncio's own loop sends each event as it is
+written (uvloop would gather all 200 and send them once, which no stream of a model's words can).
 """
 
 import asyncio
@@ -42,7 +40,7 @@ def chunks(count: int) -> list[bytes]:
     return found
 
 
-async def serve(port: int, count: int, turns: bool) -> None:
+async def serve(port: int, count: int) -> None:
     """Serve on the loopback until killed."""
     events = chunks(count)
 
@@ -55,8 +53,6 @@ async def serve(port: int, count: int, turns: bool) -> None:
                 writer.write(HEAD)
                 for event in events:
                     writer.write(event)
-                    if turns:
-                        await asyncio.sleep(0)
                 writer.write(END)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -67,4 +63,4 @@ async def serve(port: int, count: int, turns: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), "turns" in sys.argv))
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))

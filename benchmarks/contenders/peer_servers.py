@@ -7,7 +7,6 @@ the same folders hold the models and servers, written as each project's document
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +21,21 @@ from .process import Contender, ContenderError
 PEERS = HERE / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"
 Start = Callable[[Path, set[int]], Contender]
+# The input and the output of each model, as Triton is told them.
+TEXT_TENSORS = (
+    'name: "prompt" data_type: TYPE_STRING dims: [ 1 ]',
+    'name: "output" data_type: TYPE_STRING dims: [ 1 ]',
+)
+TENSORS = {
+    "jpeg": (
+        'name: "image" data_type: TYPE_STRING dims: [ 1 ]',
+        'name: "output_image" data_type: TYPE_STRING dims: [ 1 ]',
+    ),
+    "tensor": (
+        'name: "image" data_type: TYPE_FP32 dims: [ 1, 3, 640, 640 ]',
+        'name: "ends" data_type: TYPE_FP32 dims: [ 3 ]',
+    ),
+}
 # What a kind of work is called where its model has a name of its own.
 NAMES = {
     (OURS, "text"): "text-model",
@@ -63,7 +77,6 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
         named.BY_HAND_SSE: by_hand_sse,
         named.BY_HAND_GRPC: by_hand_grpc,
         named.BARE_SSE: bare_sse,
-        named.BARE_SSE_TURNS: partial(bare_sse, turns=True),
     }
     return {name: makers[name] for name in who}
 
@@ -96,8 +109,7 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
     # Its stub has a Python path of its own, on which the model's folder is.
     for file in (PEERS / "triton" / "model.py", PEERS / "work.py"):
         shutil.copy(file, copied / "1")
-    config = (PEERS / "triton" / "models" / f"{model}.pbtxt").read_text()
-    (copied / "config.pbtxt").write_text(config.replace("count: 1", f"count: {instances}"))
+    (copied / "config.pbtxt").write_text(_triton_config(model, instances))
     http, grpc = free_ports(2)
     command = [
         f"{server}/bin/tritonserver",
@@ -113,6 +125,19 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
         "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
     }
     return _server(folder, cores, "triton", command, http, grpc, environment=environment)
+
+
+def _triton_config(model: str, instances: int) -> str:
+    inputs, outputs = TENSORS.get(model, TEXT_TENSORS)
+    return f"""
+name: "{model}"
+backend: "python"
+max_batch_size: 0
+model_transaction_policy {{ decoupled: {"false" if model == "echo" else "true"} }}
+input [ {{ {inputs} }} ]
+output [ {{ {outputs} }} ]
+instance_group [ {{ kind: KIND_CPU count: {instances} }} ]
+"""
 
 
 def litserve(folder: Path, cores: set[int], api: str, workers: int) -> Contender:
@@ -154,11 +179,11 @@ def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
     return _server(folder, cores, "", [f"{PEERS}/by_hand/grpc_server.py", str(grpc)], 0, grpc)
 
 
-def bare_sse(folder: Path, cores: set[int], turns: bool = False) -> Contender:
+def bare_sse(folder: Path, cores: set[int]) -> Contender:
     """The bare limit: see bare_sse_writer.py."""
     (http,) = free_ports(1)
     command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]
-    return _server(folder, cores, "", command + ["turns"] * turns, http, ready_path="")
+    return _server(folder, cores, "", command, http, ready_path="")
 
 
 def _server(

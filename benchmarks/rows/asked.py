@@ -52,10 +52,9 @@ def messages(who: str, work: str, text: str, triton: bool = False) -> GrpcCall:
 
 def unary(who: str, model: str, text: str) -> HttpCall:
     """For the same text again."""
-    if who in HTTP_ONLY:
-        path = {LITSERVE: "/predict", BENTOML: f"/{model}"}[who]
-        return HttpCall(path, flat_body(text), partial(of_text.holds, text))
-    return HttpCall(f"/v2/models/{model}/infer", v2_body(text), partial(of_text.is_answer, text))
+    path = {LITSERVE: "/predict", BENTOML: f"/{model}"}.get(who, f"/v2/models/{model}/infer")
+    body = (flat_body if who in HTTP_ONLY else v2_body)(text)
+    return HttpCall(path, body, partial(of_text.holds, text))
 
 
 def unary_message(model: str, text: str) -> GrpcCall:

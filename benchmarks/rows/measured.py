@@ -11,14 +11,15 @@ from typing import Any
 
 from ..contenders.contenders import OURS, OURS_OTHER_GRPC
 from ..contenders.peer_servers import Start
-from ..contenders.process import ContenderError, usage
+from ..contenders.process import ContenderError, cpu_seconds
 from ..contenders.started import folder_of, reason, started
 from ..loads.load_process import LoadProcess
 from ..loads.plain_load import missing
 from ..loads.samples import Ratio, Sample, Target, alternate, medians, ratio
+from .machine_speed import speed_ms
 
 RATE = "responses_per_second"
-FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"
+FIRST_P99 = "first_response_p99_ms"
 SERVER_TIME, PER_CPU = "server_cpu_us_per_response", "responses_per_cpu_second"
 PINNED = "server on one core, client on the other"
 SHARED = "server and client share two cores"
@@ -71,7 +72,7 @@ class Row:
         unit: what a response is.
         cores: where server and client ran, in words.
         absent: who was not measured, and why.
-        runs: of paced rows, every run that was tried.
+        speed_ms: how fast the machine was just before it and just after (machine_speed.py).
     """
 
     title: str
@@ -80,7 +81,7 @@ class Row:
     samples: Mapping[str, Sequence[Sample]]
     ratios: tuple[Ratio, ...]
     absent: Mapping[str, str] = field(default_factory=dict)
-    runs: Mapping[str, list[Any]] = field(default_factory=dict)
+    speed_ms: tuple[float, float] | None = None
 
     def as_dict(self, machine: Mapping[str, str]) -> dict[str, Any]:
         """The row as it is written, every round of it."""
@@ -88,7 +89,7 @@ class Row:
             name: {
                 "medians": medians(samples),
                 "rounds": [dict(sample.figures) for sample in samples],
-                **({"runs": self.runs[name]} if name in self.runs else {}),
+                "runs": [asdict(run) for sample in samples for run in sample.runs],
             }
             for name, samples in self.samples.items()
         }
@@ -97,6 +98,7 @@ class Row:
             "unit": self.unit,
             "cores": self.cores,
             "machine": dict(machine),
+            "speed_ms": self.speed_ms,
             "contenders": contenders,
             "ratios": [asdict(each) for each in self.ratios],
             "not measured": dict(self.absent),
@@ -113,6 +115,7 @@ class Case:
         again: the one that the others are compared with.
         cannot: who is not asked, and why.
         adjust: makes of a window's figures those of the row.
+        windows: there is one window for so many rounds.
     """
 
     title: str
@@ -123,6 +126,7 @@ class Case:
     cannot: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     adjust: Callable[[Sample], Sample] = lambda sample: sample
+    windows: int = 1
 
 
 def measured(
@@ -146,9 +150,12 @@ def measured(
         LoadProcess(client_cores) as load,
     ):
 
+        def settle() -> None:
+            settled([each.process.pid for each in servers.values()])
+
         def window(case: Case, who: str) -> Sample:
             function, *given = case.calls[who]
-            settle([each.process.pid for each in servers.values()])
+            settle()
             if who not in starts:
                 return case.adjust(function(plan.seconds, *given))
             return case.adjust(load.measure(servers[who], function, plan.seconds, *given))
@@ -158,18 +165,23 @@ def measured(
             gone = {who: why for who, why in absent.items() if who in case.calls}
             windows = {who: partial(window, case, who) for who in case.calls if who not in gone}
             cores = (SHARED if shared else PINNED) + case.note
-            rows.append(measure_row(case, cores, plan.rounds, windows, gone))
+            rounds = -(-plan.rounds // case.windows)
+            settle()
+            before = speed_ms()
+            row = measure_row(case, cores, rounds, windows, gone)
+            settle()
+            rows.append(replace(row, speed_ms=(before, speed_ms())))
         return rows
 
 
-def settle(pids: Sequence[int]) -> None:
+def settled(pids: Sequence[int]) -> None:
     """Wait until no server works any more: some go on for seconds with what a client left behind,
     on the core of the one that is measured next."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
-        before = sum(usage(pid).cpu_seconds for pid in pids)
+        before = sum(cpu_seconds(pid) for pid in pids)
         time.sleep(LOOK_SECONDS)
-        if sum(usage(pid).cpu_seconds for pid in pids) - before < IDLE * LOOK_SECONDS:
+        if sum(cpu_seconds(pid) for pid in pids) - before < IDLE * LOOK_SECONDS:
             return
 
 
