@@ -15,15 +15,13 @@ from .report import machine, report
 from .report.publish import publish
 from .report.results import Result, write
 from .rows.feature_rows import features
-from .rows.idle_rows import idle
 from .rows.jpeg_rows import jpeg
 from .rows.measured import Plan, Row
 from .rows.paced_rows import paced
-from .rows.start_rows import start
+from .rows.service_rows import idle, start
 from .rows.stock_model_rows import stock_model
 from .rows.tensor_rows import tensor_rows
 from .rows.text_rows import text
-from .rows.worker_rows import workers
 
 WORKLOADS: dict[str, Callable[[Plan], list[Row]]] = {
     "stock-model": stock_model,
@@ -31,7 +29,6 @@ WORKLOADS: dict[str, Callable[[Plan], list[Row]]] = {
     "jpeg": jpeg,
     "tensor": tensor_rows,
     "features": features,
-    "workers": workers,
     "start": start,
     "paced": paced,
     "idle": idle,

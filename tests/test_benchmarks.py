@@ -29,7 +29,7 @@ from benchmarks.loads.samples import Sample, Target, alternate, judged, percenti
 from benchmarks.loads.samples import sample as window
 from benchmarks.report import machine, report
 from benchmarks.report.plots import bars, curves
-from benchmarks.report.publish import BEGIN, END, MarkerError, publish
+from benchmarks.report.publish import BEGIN, END, publish
 from benchmarks.report.publish import replace as replace_marked
 from benchmarks.report.results import README_ROWS, read, unsteady, verdict, write
 from benchmarks.rows import text_rows
@@ -216,7 +216,10 @@ def test_as_much_is_asked_of_the_other_grpc_server_as_of_the_one_that_is_shipped
 
 def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_servers, "ENVIRONMENTS", tmp_path)
-    starts = {"KServe": peer_servers.kserve, "hand-written": peer_servers.by_hand_sse}
+    starts = {
+        "KServe": peer_servers.kserve,
+        "hand-written": partial(peer_servers.by_hand, program="sse_server"),
+    }
     with started(starts, tmp_path, os.sched_getaffinity(0), "ours") as (running, absent):
         assert list(running) == ["hand-written"]
         assert absent == {"KServe": "not installed here (`make peers` tries)"}
@@ -227,7 +230,7 @@ def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @LOADS
 def test_wrk_measures_a_server_and_refuses_wrong_answers(tmp_path: Path) -> None:
-    server = peer_servers.by_hand_sse(tmp_path, os.sched_getaffinity(0))
+    server = peer_servers.by_hand(tmp_path, os.sched_getaffinity(0), "sse_server")
     path, right = "/v2/models/text-model/generate_stream", partial(are_events, "a b")
     call = HttpCall(path, v2_body("a b"), right, 2)
 
@@ -352,7 +355,7 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
     images = {path.name for path in (tmp_path / "docs" / "images").iterdir()}
     assert images == {"bench-paced.png", "bench-throughput.png"}
     (tmp_path / "other.md").write_text("nothing here")
-    with pytest.raises(MarkerError):
+    with pytest.raises(ValueError, match="other"):
         replace_marked(tmp_path / "other.md", [])
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from clients.server_process import HOST, free_ports
 
-from ..inputs.text_prompt import WORDS
 from . import contenders as named
 from .contenders import HERE, OURS, ROOT, STOCK, ours, stock, with_other_grpc
 from .process import Contender, ContenderError
@@ -55,7 +54,7 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
     """What starts each contender, to do a kind of work.
 
     Args:
-        work: text, ticker, burn, jpeg or tensor; of peers also echo.
+        work: text, ticker, jpeg or tensor; of peers also echo.
         workers: processes or instances of those that have such a setting; ours and stock do it in
             one process.
         changed: our settings that are not as shipped.
@@ -74,24 +73,11 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
         named.LITSERVE: start(litserve, work, workers),
         named.BENTOML: start(bentoml, workers),
         named.KSERVE: kserve,
-        named.BY_HAND_SSE: by_hand_sse,
-        named.BY_HAND_GRPC: by_hand_grpc,
-        named.BARE_SSE: bare_sse,
+        named.BY_HAND_SSE: start(by_hand, "sse_server"),
+        named.BY_HAND_GRPC: start(by_hand, "grpc_server", True),
+        named.BARE_SSE: start(by_hand, "sse_writer"),
     }
     return {name: makers[name] for name in who}
-
-
-class AbsentError(ContenderError):
-    """A peer's environment is not there."""
-
-
-def not_here(program: str) -> Start:
-    """In place of what starts a contender that needs a program that is not installed."""
-
-    def start(folder: Path, cores: set[int]) -> Contender:
-        raise AbsentError(f"{program} is not installed")
-
-    return start
 
 
 def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Contender:
@@ -167,23 +153,11 @@ def kserve(folder: Path, cores: set[int]) -> Contender:
     return _server(folder, cores, "kserve", command, http, grpc)
 
 
-def by_hand_sse(folder: Path, cores: set[int]) -> Contender:
-    """peers/by_hand/sse_server.py."""
-    (http,) = free_ports(1)
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/sse_server.py", str(http)], http)
-
-
-def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
-    """peers/by_hand/grpc_server.py."""
-    (grpc,) = free_ports(1)
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/grpc_server.py", str(grpc)], 0, grpc)
-
-
-def bare_sse(folder: Path, cores: set[int]) -> Contender:
-    """The bare limit: see bare_sse_writer.py."""
-    (http,) = free_ports(1)
-    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]
-    return _server(folder, cores, "", command, http, ready_path="")
+def by_hand(folder: Path, cores: set[int], program: str, over_grpc: bool = False) -> Contender:
+    """A file of peers/by_hand/, in this project's own environment; ready when its port is open."""
+    (port,) = free_ports(1)
+    ports = (0, port) if over_grpc else (port, 0)
+    return _server(folder, cores, "", [f"{PEERS}/by_hand/{program}.py", str(port)], *ports, "")
 
 
 def _server(
@@ -214,5 +188,5 @@ def _server(
 def _environment(name: str) -> Path:
     environment = ENVIRONMENTS / name
     if not (environment / ".installed").exists():
-        raise AbsentError("not installed here (`make peers` tries)")
+        raise ContenderError("not installed here (`make peers` tries)")
     return environment

@@ -52,14 +52,11 @@ def _word(event: Any) -> str:
     return str(event["outputs"][0]["data"][0] if "outputs" in event else event["output"])
 
 
-def are_messages(unwrap: Callable[[bytes], bytes], text: str, messages: Sequence[bytes]) -> bool:
-    """Whether responses have it again, a word each."""
-    return [word(unwrap(each)) for each in messages if unwrap(each)] == pieces(text)
-
-
-def is_message(unwrap: Callable[[bytes], bytes], text: str, messages: Sequence[bytes]) -> bool:
-    """Whether the one response has it again."""
-    return [word(unwrap(each)) for each in messages] == [text]
+def are_messages(
+    unwrap: Callable[[bytes], bytes], wanted: Sequence[str], messages: Sequence[bytes]
+) -> bool:
+    """Whether responses have these words, one each; Triton's last has none."""
+    return [word(unwrap(each)) for each in messages if unwrap(each)] == wanted
 
 
 def word(response: bytes) -> str:

@@ -18,16 +18,12 @@ from .results import (
     when,
 )
 
+# Of rows of an older run, the other gRPC server may be the one that is the default now.
+OTHERS = [f"{named.OURS}, {server}" for server in named.GRPC_SERVERS]
 # A column of the overview, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    named.OURS: (named.OURS,),
-    # Of rows of an older run, the other server may be the one that is the default now.
-    **{each: (each,) for each in (f"{named.OURS}, {server}" for server in named.GRPC_SERVERS)},
-    named.STOCK: (named.STOCK,),
-    named.TRITON: (named.TRITON,),
-    named.LITSERVE: (named.LITSERVE,),
-    named.BENTOML: (named.BENTOML,),
-    named.KSERVE: (named.KSERVE,),
+    **{who: (who,) for who in (named.OURS, *OTHERS, named.STOCK)},
+    **{who: (who,) for who in (named.TRITON, named.LITSERVE, named.BENTOML, named.KSERVE)},
     "by hand": (named.BY_HAND_SSE, named.BY_HAND_GRPC),
     "bare limit": (named.BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
 }

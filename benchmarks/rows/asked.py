@@ -46,7 +46,8 @@ def events(who: str, work: str, text: str, call: str = "generate_stream") -> Htt
 def messages(who: str, work: str, text: str, triton: bool = False) -> GrpcCall:
     """The same over gRPC; in Triton's dialect of Triton, or of whom else it is asked."""
     triton = triton or who == TRITON
-    right = partial(of_text.are_messages, unwrapped if triton else plain, text)
+    wanted = of_text.pieces(text)
+    right = partial(of_text.are_messages, unwrapped if triton else plain, wanted)
     return GrpcCall(STREAM, message(model_of(who, work), text), right, triton)
 
 
@@ -59,7 +60,7 @@ def unary(who: str, model: str, text: str) -> HttpCall:
 
 def unary_message(model: str, text: str) -> GrpcCall:
     """The same over gRPC."""
-    return GrpcCall(UNARY, message(model, text), partial(of_text.is_message, plain, text))
+    return GrpcCall(UNARY, message(model, text), partial(of_text.are_messages, plain, [text]))
 
 
 def elements(
@@ -81,7 +82,7 @@ def elements(
     """
     calls: dict[str, Call] = {}
     for who in set(STREAMING) - {OURS_OTHER_GRPC}:
-        right = partial(has_element, unwrap(who), is_right)
+        right = partial(has_element, unwrapped if who == TRITON else plain, is_right)
         asked = (way(who), requests(model_of(who, work)), right, in_flight, streams)
         calls[who] = (items, *asked, in_order or who != TRITON)
     at_once, only = in_flight * streams, partial(is_only_element, is_right)
@@ -110,11 +111,6 @@ def upload(who: str, work: str, data: bytes, is_right: Callable[[bytes], bool]) 
 def way(who: str) -> str:
     """A contender's way of streaming over gRPC (loads/calls.py)."""
     return "triton" if who == TRITON else "grpc"
-
-
-def unwrap(who: str) -> Callable[[bytes], bytes]:
-    """Makes of a contender's reply a response."""
-    return unwrapped if who == TRITON else plain
 
 
 def has_element(

@@ -60,9 +60,6 @@ class Plan:
     def all_cores(self) -> set[int]:
         return self.server_cores | self.client_cores
 
-    def shows(self, who: str) -> bool:
-        return not self.beside or any(part in who for part in self.beside)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -197,8 +194,12 @@ def of_both(*targets: Target) -> tuple[Target, ...]:
 
 def _possible(plan: Plan, case: Case) -> Case:
     """The case with the contenders that are wanted, and can be asked here."""
-    kept = {case.again, *(target.of for target in case.targets)} - {OURS_OTHER_GRPC}
-    calls = {who: call for who, call in case.calls.items() if who in kept or plan.shows(who)}
+    parts = plan.beside or ("",)
+    calls = {
+        who: call
+        for who, call in case.calls.items()
+        if who == case.again or any(part in who for part in parts)
+    }
     gone = {who: why for who, call in calls.items() if (why := missing(call[0].__name__))}
     calls = {} if case.again in gone else {who: calls[who] for who in calls if who not in gone}
     return replace(case, calls=calls, cannot={**case.cannot, **gone})

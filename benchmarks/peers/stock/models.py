@@ -42,18 +42,6 @@ class Ticker(MLModel):
                 yield said(self, token)
 
 
-class Burn(MLModel):
-    """Pure Python work that blocks its process: a prompt in, the same prompt out."""
-
-    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        work.burn()
-        return said(self, prompt(payload))
-
-    async def predict_stream(self, payloads: Requests) -> Responses:
-        async for request in payloads:
-            yield await self.predict(request)
-
-
 class StockJpeg(MLModel):
     """Decodes a frame and encodes it again at quality 95."""
 

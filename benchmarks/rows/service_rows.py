@@ -1,16 +1,21 @@
-"""What a thousand streams hold that say one thing a second: the memory of each beyond the service's
-own, and the share of a core. Client and service share the machine."""
+"""What a service takes by itself: how long until it is ready, the memory that it then holds, and of
+each of a thousand streams that say one thing a second. Client and service share the machine.
+
+A service of its own for each window: memory that one run has left free would serve the next.
+"""
 
 import asyncio
 import ssl
 import time
+from functools import partial
 from itertools import count
 from typing import Any
 
 from clients.server_process import HOST
 from tests.certificates import Authority
 
-from ..contenders.contenders import OURS, ours
+from ..contenders.contenders import OURS, STOCK, ours, stock
+from ..contenders.peer_servers import Start
 from ..contenders.process import Contender, cpu_seconds, memory
 from ..inputs.text_prompt import v2_body
 from ..loads.http_wire import HttpWire, post
@@ -18,12 +23,37 @@ from ..loads.load_process import AnswerError
 from ..loads.samples import Sample, Target
 from .measured import Case, Plan, Row, measured
 
-STREAMS, MEMORY_KIB = 1000, "kib_a_stream"
+ALL, NONE = f"{OURS}, all models", f"{STOCK}, no model"
+READY, MEMORY, MEMORY_KIB = "ready_ms", "memory_mib", "kib_a_stream"
+STREAMS = 1000
 # What the first streams of a service load is not the others'.
 WARM = 20
 PERIOD_SECONDS, WATCHED_SECONDS = 1.0, 5.0
 REQUEST = post("/v2/models/ticker/generate_stream", v2_body(f"{1 / PERIOD_SECONDS:g} 1000000"))
 NUMBERS = count()
+
+
+def start(plan: Plan) -> list[Row]:
+    """All models of the repository, beside stock with none."""
+    calls = {
+        ALL: (until_ready, partial(ours, everything=True), plan),
+        NONE: (until_ready, stock, plan),
+    }
+    targets = (
+        Target(NONE, at_most=1.3, figure=READY, of=ALL),
+        Target(NONE, figure=MEMORY, of=ALL),
+    )
+    case = Case("start to ready", "start", calls, targets, ALL)
+    return measured(plan, {}, [case], shared=True)
+
+
+def until_ready(seconds: float, start: Start, plan: Plan) -> Sample:
+    """From its start until it answers that it is ready; `seconds` are as many as it takes."""
+    contender = start(plan.folder / f"start-{next(NUMBERS)}", plan.all_cores)
+    begun = time.perf_counter()
+    with contender:
+        ready = time.perf_counter() - begun
+        return Sample({READY: 1e3 * ready, MEMORY: memory(contender.process.pid)})
 
 
 def idle(plan: Plan) -> list[Row]:
@@ -37,7 +67,7 @@ def idle(plan: Plan) -> list[Row]:
 
 
 def held(seconds: float, plan: Plan, secured: bool) -> Sample:
-    """A service of its own for each: memory that one run has left free would serve the next."""
+    """Of so many streams; `seconds` are as many as it takes."""
     folder, streams = plan.folder / f"idle-{next(NUMBERS)}", min(STREAMS, 16 * plan.most_streams)
     streaming: dict[str, Any] = {"limits": {"streams": streams + WARM}}
     context = None
@@ -78,7 +108,7 @@ async def watched(service: Contender, tls: ssl.SSLContext | None, streams: int) 
     return Sample(
         {
             MEMORY_KIB: 1024 * taken / streams,
-            "memory_mib": base,
+            MEMORY: base,
             "server_cpu_percent": 100 * used / took,
         }
     )
