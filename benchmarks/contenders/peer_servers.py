@@ -20,20 +20,11 @@ from .process import Contender, ContenderError
 PEERS = HERE / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"
 Start = Callable[[Path, set[int]], Contender]
-# The input and the output of each model, as Triton is told them.
-TEXT_TENSORS = (
-    'name: "prompt" data_type: TYPE_STRING dims: [ 1 ]',
-    'name: "output" data_type: TYPE_STRING dims: [ 1 ]',
-)
+# The input and the output of each model of Triton's: name, type, shape.
+TEXT_TENSORS = (("prompt", "STRING", "1"), ("output", "STRING", "1"))
 TENSORS = {
-    "jpeg": (
-        'name: "image" data_type: TYPE_STRING dims: [ 1 ]',
-        'name: "output_image" data_type: TYPE_STRING dims: [ 1 ]',
-    ),
-    "tensor": (
-        'name: "image" data_type: TYPE_FP32 dims: [ 1, 3, 640, 640 ]',
-        'name: "ends" data_type: TYPE_FP32 dims: [ 3 ]',
-    ),
+    "jpeg": (("image", "STRING", "1"), ("output_image", "STRING", "1")),
+    "tensor": (("image", "FP32", "1, 3, 640, 640"), ("ends", "FP32", "3")),
 }
 # What a kind of work is called where its model has a name of its own.
 NAMES = {
@@ -114,7 +105,10 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
 
 
 def _triton_config(model: str, instances: int) -> str:
-    inputs, outputs = TENSORS.get(model, TEXT_TENSORS)
+    inputs, outputs = (
+        f'name: "{name}" data_type: TYPE_{kind} dims: [ {shape} ]'
+        for name, kind, shape in TENSORS.get(model, TEXT_TENSORS)
+    )
     return f"""
 name: "{model}"
 backend: "python"

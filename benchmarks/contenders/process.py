@@ -118,17 +118,17 @@ class Contender(ServerProcess):
         return self.process.wait()
 
 
-def family(pid: int) -> set[int]:
-    """The contender that process `pid` leads: its session, and its descendants, some of which may
-    have sessions of their own."""
+def family(*pids: int) -> set[int]:
+    """The contenders that these processes lead: their sessions, and their descendants, some of
+    which may have sessions of their own."""
     parents: dict[int, int] = {}
-    found = {pid}
+    found = set(pids)
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             # The fields from the third on: the second, a name, may hold blanks.
             fields, own = stat.read_text().rpartition(")")[2].split(), int(stat.parent.name)
             parents[own] = int(fields[1])
-            if int(fields[3]) == pid:
+            if int(fields[3]) in pids:
                 found.add(own)
     more = found
     while more:
@@ -137,10 +137,10 @@ def family(pid: int) -> set[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a contender and its workers so far."""
+def cpu_seconds(*pids: int) -> float:
+    """CPU time of contenders and their workers so far."""
     seconds = 0.0
-    for each in family(pid):
+    for each in family(*pids):
         with suppress(OSError):
             seconds += time.clock_gettime(~each << 3 | CPU_CLOCK)
     return seconds

@@ -139,8 +139,8 @@ async def paced_fit(
     kind: type[Items | Tokens],
     requests: Sequence[bytes],
     rate: float,
-    seconds: float,
     first: int,
+    seconds: float,
     most: int,
 ) -> Sample:
     """How many streams at `rate` fit a contender, each on a connection of its own, timed from
@@ -148,8 +148,8 @@ async def paced_fit(
 
     Args:
         way: see calls.py.
-        seconds: length of a run.
         first, most: the first count to try, and the last.
+        seconds: length of a run.
     """
 
     async def run(streams: int) -> Paced:

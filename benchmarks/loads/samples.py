@@ -43,7 +43,6 @@ def sample(
     found = {
         "responses_per_second": responses / seconds,
         "bytes_per_response": received_bytes / responses,
-        "megabytes_per_second": received_bytes / seconds / 1e6,
         "server_cpu_percent": 100 * server_cpu / seconds,
         "client_cpu_percent": 100 * client_cpu / seconds,
         "server_cpu_us_per_response": 1e6 * server_cpu / responses,

@@ -3,15 +3,16 @@
 A key for each call, TLS, streams that outlive their connection, answers remembered.
 """
 
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from mlserver_streaming.access.keys import main as keys
 from tests.certificates import Authority
 
-from ..contenders.contenders import OURS, ROOT, change_model, ours
+from ..contenders.contenders import OURS, change_model, ours
 from ..contenders.peer_servers import Start
 from ..contenders.process import Contender
 from ..inputs.text_prompt import WORDS, prompt, v2_body
@@ -69,7 +70,5 @@ def _cached(folder: Path, cores: set[int]) -> Contender:
 
 
 def _new_key(file: Path) -> str:
-    keys = (sys.executable, "-m", "mlserver_streaming.access.keys")
-    command = [*keys, "add", "bench", "--role", "infer", "--file", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[-1]
+    made = CliRunner().invoke(keys, ["add", "bench", "--role", "infer", "--file", str(file)])
+    return made.stdout.splitlines()[-1]

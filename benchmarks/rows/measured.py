@@ -176,9 +176,9 @@ def settled(pids: Sequence[int]) -> None:
     on the core of the one that is measured next."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
-        before = sum(cpu_seconds(pid) for pid in pids)
+        before = cpu_seconds(*pids)
         time.sleep(LOOK_SECONDS)
-        if sum(cpu_seconds(pid) for pid in pids) - before < IDLE * LOOK_SECONDS:
+        if cpu_seconds(*pids) - before < IDLE * LOOK_SECONDS:
             return
 
 

@@ -30,13 +30,13 @@ def paced(plan: Plan) -> list[Row]:
     prompt = f"{TOKENS_A_SECOND:g} {int(TOKENS_A_SECOND * (plan.paced_seconds + 5))}"
     pace = f"token streams at {TOKENS_A_SECOND:g}/s"
 
+    run = (plan.paced_seconds, plan.most_streams)
+
     def tokens(way: str, request: bytes) -> Call:
-        run = (TOKENS_A_SECOND, plan.paced_seconds, FIRST_STREAMS, plan.most_streams)
-        return (paced_fit, way, Tokens, [request], *run)
+        return (paced_fit, way, Tokens, [request], TOKENS_A_SECOND, FIRST_STREAMS, *run)
 
     def frames_of(way: str, requests: Sequence[bytes]) -> Call:
-        run = (FPS, plan.paced_seconds, FIRST_CAMERAS, plan.most_streams)
-        return (paced_fit, way, Items, requests, *run)
+        return (paced_fit, way, Items, requests, FPS, FIRST_CAMERAS, *run)
 
     sse = {
         who: tokens("http", events(who, "ticker", prompt).request)

@@ -60,8 +60,14 @@ def idle(plan: Plan) -> list[Row]:
     """Plain, and over TLS."""
     target = Target("", at_most=64, figure=MEMORY_KIB)
     cases = [
-        Case(f"idle, {STREAMS} streams, {name}", "event", {OURS: (held, plan, secured)}, [target])
-        for name, secured in (("plain", False), ("TLS", True))
+        Case(
+            f"idle, {STREAMS} streams, {name}",
+            "event",
+            {OURS: (held, plan, tls)},
+            [target],
+            windows=3,
+        )
+        for name, tls in (("plain", False), ("TLS", True))
     ]
     return measured(plan, {}, cases, shared=True)
 
