@@ -86,7 +86,9 @@ def _bars(axis: Any, result: Result) -> None:
     axis.bar_label(drawn, labels=[f"{value:,.0f}" for value in values], padding=3, fontsize=8)
     figure, name = headline(result)
     less = "\n(less is better)" if figure == FIRST_P99 else ""
-    axis.set_title(name.replace(", each its own model", "") + less, fontsize=8, loc="left")
+    for words in (", each its own model", ", unchanged"):
+        name = name.replace(words, "")
+    axis.set_title(name + less, fontsize=8, loc="left")
     axis.margins(x=0.15)
     axis.get_xaxis().set_visible(False)
 
