@@ -30,7 +30,7 @@ GRPC_SERVERS = get_args(GrpcSettings.model_fields["server"].annotation)
 OURS_OTHER_GRPC = f"{OURS}, {OTHER_GRPC}"
 TRITON, LITSERVE, BENTOML, KSERVE = "Triton", "LitServe", "BentoML", "KServe"
 BY_HAND_SSE, BY_HAND_GRPC = "hand-written Starlette", "hand-written grpc.aio"
-BARE_SSE = "bare asyncio writer"
+BARE_SSE, BARE_SSE_TURNS = "bare asyncio writer", "bare asyncio writer, a turn each event"
 
 
 def ours(

@@ -65,8 +65,9 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
         named.BENTOML: start(bentoml, workers),
         named.KSERVE: kserve,
         named.BY_HAND_SSE: start(by_hand, "sse_server"),
-        named.BY_HAND_GRPC: start(by_hand, "grpc_server", True),
+        named.BY_HAND_GRPC: start(by_hand, "grpc_server", over_grpc=True),
         named.BARE_SSE: start(by_hand, "sse_writer"),
+        named.BARE_SSE_TURNS: start(by_hand, "sse_writer", "turns"),
     }
     return {name: makers[name] for name in who}
 
@@ -147,11 +148,14 @@ def kserve(folder: Path, cores: set[int]) -> Contender:
     return _server(folder, cores, "kserve", command, http, grpc)
 
 
-def by_hand(folder: Path, cores: set[int], program: str, over_grpc: bool = False) -> Contender:
+def by_hand(
+    folder: Path, cores: set[int], program: str, *more: str, over_grpc: bool = False
+) -> Contender:
     """A file of peers/by_hand/, in this project's own environment; ready when its port is open."""
     (port,) = free_ports(1)
     ports = (0, port) if over_grpc else (port, 0)
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/{program}.py", str(port)], *ports, "")
+    command = [f"{PEERS}/by_hand/{program}.py", str(port), *more]
+    return _server(folder, cores, "", command, *ports, "")
 
 
 def _server(

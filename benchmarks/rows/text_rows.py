@@ -22,7 +22,7 @@ from .measured import (
     of_both,
 )
 
-OTHERS = (named.BY_HAND_SSE, named.LITSERVE, named.BENTOML)
+OTHERS = (named.BARE_SSE_TURNS, named.BY_HAND_SSE, named.LITSERVE, named.BENTOML)
 SSE = (OURS, STOCK, TRITON, *OTHERS, named.BARE_SSE)
 CANNOT = {
     "SSE": {KSERVE: "has no V2 stream; its OpenAI streams need vllm"},

@@ -1,8 +1,9 @@
 """The bare limit of text over SSE: events encoded beforehand, written to an asyncio socket.
 
-`python sse_writer.py PORT`: whatever is asked, the same words as events of this project's size,
-chunk framing and all. asyncio's own loop sends each event as it is written (uvloop would gather all
-200 and send them once, which no stream of a model's words can).
+`python sse_writer.py PORT [turns]`: whatever is asked, the same words as events of this project's
+size, chunk framing and all. asyncio's own loop sends each event as it is written (uvloop would
+gather all 200 and send them once, which no stream of a model's words can); `turns` gives the loop a
+turn after each, as a server must that is fair to its other streams.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ HEAD = (
 END = b"0\r\n\r\n"
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, turns: bool) -> None:
     """Serve on the loopback until killed."""
     events = [event("text-model", word) for word in pieces(prompt())]
     chunks = [b"%x\r\n%b\r\n" % (len(each), each) for each in events]  # as uvicorn frames them
@@ -32,6 +33,8 @@ async def serve(port: int) -> None:
                 writer.write(HEAD)
                 for chunk in chunks:
                     writer.write(chunk)
+                    if turns:
+                        await asyncio.sleep(0)
                 writer.write(END)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -42,4 +45,4 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), "turns" in sys.argv))
