@@ -14,43 +14,29 @@ from .contenders.process import ContenderError
 from .report import machine, report
 from .report.publish import publish
 from .report.results import Result, write
-from .rows.cache_rows import cache
-from .rows.cost_rows import costs, resumable
-from .rows.idle_rows import idle
+from .rows.feature_rows import features
 from .rows.jpeg_rows import jpeg
-from .rows.language_rows import language
 from .rows.measured import Plan, Row
 from .rows.paced_rows import paced
-from .rows.replica_rows import replicas
-from .rows.shared_memory_rows import shared_memory
-from .rows.socket_rows import sockets
-from .rows.start_rows import start
+from .rows.service_rows import idle, start
 from .rows.stock_model_rows import stock_model
 from .rows.tensor_rows import tensor_rows
 from .rows.text_rows import text
-from .rows.video_rows import video
-from .rows.worker_rows import workers
 
 WORKLOADS: dict[str, Callable[[Plan], list[Row]]] = {
     "stock-model": stock_model,
     "text": text,
     "jpeg": jpeg,
     "tensor": tensor_rows,
-    "shared-memory": shared_memory,
-    "costs": costs,
-    "cache": cache,
-    "resumable": resumable,
-    "workers": workers,
-    "sockets": sockets,
+    "features": features,
     "start": start,
     "paced": paced,
+    "idle": idle,
 }
-# Not beside peers, and not short: measured where they are named.
-BY_NAME = {"idle": idle, "language": language, "replicas": replicas, "video": video}
 
 
 @click.command()
-@click.argument("workloads", nargs=-1, type=click.Choice([*WORKLOADS, "all", *BY_NAME]))
+@click.argument("workloads", nargs=-1, type=click.Choice([*WORKLOADS, "all"]))
 @click.option("--row", default="", help="Only rows whose title has this in it.")
 @click.option("--beside", multiple=True, help="Only contenders with this in their names; several.")
 @click.option("--rounds", default=3, show_default=True, help="Windows of each contender.")
@@ -75,7 +61,7 @@ def main(
     published: bool,
     results: Path | None,
 ) -> None:
-    """Measure the service beside what a user would pick instead: WORKLOADS, or all before ALL.
+    """Measure the service beside what a user would pick instead: WORKLOADS, or all of them.
 
     Every contender is a process of its own on the loopback; they are measured in turn, ours beside
     each other, and a ratio is the median of those of windows side by side.
@@ -94,7 +80,7 @@ def main(
         for name in wanted:
             click.echo(f"measuring {name} ...", err=True)
             try:
-                measured = [each.as_dict(found) for each in (WORKLOADS | BY_NAME)[name](plan)]
+                measured = [each.as_dict(found) for each in WORKLOADS[name](plan)]
             except ContenderError as error:
                 failed.append(f"{name}: {error}")
                 continue

@@ -36,10 +36,10 @@ from .loads.paced_load import Items, Tokens, run_paced
 from .report.paced_table import as_table
 
 # What each wire is, and the port that it has where none is named.
-PORTS = {"grpc": 8081, "triton": 8001, "sse": 8080, "generate": 8080}
+PORTS = {"grpc": 8081, "triton": 8001, "sse": 8080}
 WIRES = (
     "grpc: ModelStreamInfer as MLServer has it; triton: the same in Triton's dialect; "
-    "sse: generate_stream with a V2 body; generate: with the flat body of Triton's"
+    "sse: generate_stream with a V2 body"
 )
 MAX_STREAMS = 10_000
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -141,24 +141,22 @@ def tokens(prompt: str | None, file: TextIO | None, **given: Any) -> None:
 def wire(wanted: Wanted) -> GrpcWire | HttpWire:
     """One camera's way to the server, or one reader's."""
     tls = wanted.tls
-    if wanted.wire in ("grpc", "triton"):
-        credentials = None if tls is None else channel_credentials(tls)
-        metadata, triton = wanted.credentials.metadata(), wanted.wire == "triton"
-        return GrpcWire(wanted.address, STREAM, triton, credentials, metadata)
-    return HttpWire(wanted.host, wanted.port, None if tls is None else tls.context())
+    if wanted.wire == "sse":
+        return HttpWire(wanted.host, wanted.port, None if tls is None else tls.context())
+    credentials = None if tls is None else channel_credentials(tls)
+    metadata, triton = wanted.credentials.metadata(), wanted.wire == "triton"
+    return GrpcWire(wanted.address, STREAM, triton, credentials, metadata)
 
 
 def http_request(wanted: Wanted, element: bytes) -> bytes:
-    """An element in a V2 body or in Triton's flat one: its text, or its base64."""
+    """An element in a V2 body: its text, or its base64."""
     try:
         text, kind = element.decode(), "str"
     except UnicodeDecodeError:
         text, kind = base64.b64encode(element).decode(), "base64"
     tensor = {"name": wanted.tensor, "datatype": "BYTES", "shape": [1], "data": [text]}
-    found: dict[str, Any] = {"inputs": [{**tensor, "parameters": {"content_type": kind}}]}
-    if wanted.wire == "generate":
-        found = {wanted.tensor: text}
-    body = json.dumps({**found, "parameters": wanted.parameters}).encode()
+    inputs = [{**tensor, "parameters": {"content_type": kind}}]
+    body = json.dumps({"inputs": inputs, "parameters": wanted.parameters}).encode()
     path = f"/v2/models/{quote(wanted.model, safe='')}/generate_stream"
     headers = {"Accept": "text/event-stream", **wanted.credentials.headers()}
     return post(path, body, JSON, headers, wanted.address)
@@ -170,30 +168,32 @@ def finish(
     """Run what is wanted, print the table, write the JSON; exit status 1 where nothing fits."""
     port = port or PORTS[given["wire"]]
     wanted = Wanted(port=port, address=join_address(given["host"], port), **given)
-    runs: list[Paced] = []
-    requests = [http_request(wanted, each) for each in elements]
-    if wanted.wire in ("grpc", "triton"):
+    if wanted.wire == "sse":
+        requests = [http_request(wanted, each) for each in elements]
+    else:
         requests = element_requests(wanted.model, wanted.tensor, elements, wanted.parameters)
+    runs: list[Paced] = []
 
-    def run(streams: int) -> bool:
+    async def fits(streams: int) -> bool:
         pace = Pace(streams, wanted.rate, wanted.seconds, min(1.0, wanted.seconds / 2))
         wires = [wire(wanted) for _ in range(streams)]
-        runs.append(uvloop.run(run_paced(wires, kind, requests, pace, "first")))
+        runs.append(await run_paced(wires, kind, requests, pace, "first"))
         if wanted.find:
             click.echo(f"{streams} streams: p99 {1e3 * runs[-1].late_p99:.1f} ms late", err=True)
         return runs[-1].fits(wanted.limit_ms / 1e3)
 
-    most: int | None = None
     with reported():
         try:
-            if wanted.find:
-                most = find_most(run, wanted.streams, MAX_STREAMS)
-            else:
-                run(wanted.streams)
+            # Without --find one run is all there is to it.
+            most = uvloop.run(
+                find_most(fits, wanted.streams, MAX_STREAMS)
+                if wanted.find
+                else fits(wanted.streams)
+            )
         except (OSError, ContenderError) as error:
             raise click.ClickException(explained(wanted, error)) from error
     click.echo(as_table(runs))
-    if most is not None:
+    if wanted.find:
         late = f"before p99 lateness passes {wanted.limit_ms:g} ms"
         click.echo(f"\n{most} streams at {wanted.rate:g}/s fit {late}.")
     if wanted.output:
@@ -201,7 +201,7 @@ def finish(
             "model": wanted.model,
             "wire": wanted.wire,
             "limit_seconds": wanted.limit_ms / 1e3,
-            "most": most,
+            "most": most if wanted.find else None,
             "runs": [asdict(run) for run in runs],
         }
         wanted.output.write(json.dumps(found, indent=1) + "\n")

@@ -16,25 +16,25 @@ import benchmarks.__main__ as program
 from benchmarks.__main__ import main as benchmarks
 from benchmarks.contenders import peer_servers
 from benchmarks.contenders.contenders import OURS, OURS_OTHER_GRPC
-from benchmarks.contenders.process import ContenderError, Usage, family
+from benchmarks.contenders.process import ContenderError, family
 from benchmarks.contenders.started import started
 from benchmarks.inputs.text_prompt import are_events, v2_body
 from benchmarks.loads import plain_load
 from benchmarks.loads.calls import HttpCall
 from benchmarks.loads.load_process import AnswerError
 from benchmarks.loads.pace import Pace, Paced, StreamLog
-from benchmarks.loads.plain_load import SEED, h2load_figures, whole, wrk_figures
+from benchmarks.loads.paced_load import figures, find_fit
+from benchmarks.loads.plain_load import h2load_figures, whole, wrk_figures
 from benchmarks.loads.samples import Sample, Target, alternate, judged, percentile, ratio
 from benchmarks.loads.samples import sample as window
 from benchmarks.report import machine, report
 from benchmarks.report.plots import bars, curves
-from benchmarks.report.publish import BEGIN, END, MarkerError, publish
+from benchmarks.report.publish import BEGIN, END, publish
 from benchmarks.report.publish import replace as replace_marked
-from benchmarks.report.results import README_ROWS, read, verdict, write
+from benchmarks.report.results import README_ROWS, read, unsteady, verdict, write
 from benchmarks.rows import text_rows
 from benchmarks.rows.jpeg_rows import WITHOUT_CLIENT, without_client
 from benchmarks.rows.measured import RATE, Case, Plan, Row, measure_row
-from benchmarks.rows.paced_rows import figures, find_fit
 from benchmarks.rows.stock_model_rows import cases, stock_model
 from tests.silence.__main__ import main as silence
 
@@ -66,14 +66,16 @@ def test_a_quick_run_of_first_responses(tmp_path: Path) -> None:
 
 
 @LOADS
-def test_a_quick_run_of_what_keys_metrics_and_tls_cost(tmp_path: Path) -> None:
-    table = run("costs", tmp_path)
-    assert table.count("| keys + metrics / open, unmeasured |") == 4
-    assert table.count("| TLS / open, unmeasured |") == 4
+def test_a_quick_run_of_what_features_cost(tmp_path: Path) -> None:
+    table = run("features --beside keys --beside TLS --beside resumable --row features", tmp_path)
+    for who, ratios in {"keys": 1, "TLS": 2, "resumable": 1}.items():
+        assert table.count(f"| {who} / ours |") == ratios
+    found = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert len(found["speed_ms"]) == 2 and min(found["speed_ms"]) > 0
 
 
 def sample(responses: int) -> Sample:
-    return window(responses, 2.0, responses * 10, 1.0, Usage(0.5, responses), (0.001, 0.003))
+    return window(responses, 2.0, responses * 10, 1.0, 0.5, (0.001, 0.003))
 
 
 def test_figures() -> None:
@@ -82,7 +84,6 @@ def test_figures() -> None:
     assert seen["bytes_per_response"] == 10
     assert seen["client_cpu_percent"] == 50
     assert seen["server_cpu_us_per_response"] == 5000
-    assert seen["faults_per_response"] == 1
     assert seen["first_response_p99_ms"] == 3
 
 
@@ -162,16 +163,15 @@ def test_a_program_that_is_not_there_is_named(
 
 
 def test_a_stream_is_right_when_each_word_is_an_event() -> None:
-    def events(*words: str, **more: Any) -> bytes:
-        found = [json.dumps({"outputs": [{"data": [word]}], **more}) for word in words]
+    def events(*words: str) -> bytes:
+        found = [json.dumps({"outputs": [{"data": [word]}]}) for word in words]
         return "".join(f"data: {each}\n\n" for each in found).encode()
 
     assert are_events("a b", events("a", " b"))
     assert are_events("a b", b'data: {"output":"a"}\n\ndata: {"output":" b"}\n\n')
     assert not are_events("a b", events("a"))
     assert not are_events("a b", events("a", " b") + b"data: {")
-    assert are_events("a", events("a", parameters={"cache": "hit"}), cache="hit")
-    assert not are_events("a", events("a"), cache="hit")
+    assert are_events("a", b"id: 1\n" + events("a"))
 
 
 def test_a_peer_that_fails_leaves_the_row_and_ours_ends_it() -> None:
@@ -199,9 +199,9 @@ def test_a_workload_that_fails_costs_the_others_nothing(
     def fine(plan: Plan) -> list[Row]:
         return [Row("text", "response", "", {"ours": [sample(100)]}, ())]
 
-    monkeypatch.setattr(program, "WORKLOADS", {"costs": fails, "text": fine})
+    monkeypatch.setattr(program, "WORKLOADS", {"features": fails, "text": fine})
     done = CliRunner().invoke(benchmarks, ["--results", str(tmp_path)])
-    assert done.exit_code == 1 and "costs: no port is free" in done.output
+    assert done.exit_code == 1 and "features: no port is free" in done.output
     assert "## text" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["text.json"]
 
@@ -216,7 +216,10 @@ def test_as_much_is_asked_of_the_other_grpc_server_as_of_the_one_that_is_shipped
 
 def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_servers, "ENVIRONMENTS", tmp_path)
-    starts = {"KServe": peer_servers.kserve, "hand-written": peer_servers.by_hand_sse}
+    starts = {
+        "KServe": peer_servers.kserve,
+        "hand-written": partial(peer_servers.by_hand, program="sse_server"),
+    }
     with started(starts, tmp_path, os.sched_getaffinity(0), "ours") as (running, absent):
         assert list(running) == ["hand-written"]
         assert absent == {"KServe": "not installed here (`make peers` tries)"}
@@ -227,9 +230,9 @@ def test_a_peer_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @LOADS
 def test_wrk_measures_a_server_and_refuses_wrong_answers(tmp_path: Path) -> None:
-    server = peer_servers.by_hand_sse(tmp_path, os.sched_getaffinity(0))
+    server = peer_servers.by_hand(tmp_path, os.sched_getaffinity(0), "sse_server")
     path, right = "/v2/models/text-model/generate_stream", partial(are_events, "a b")
-    call = HttpCall(path, v2_body("a b", seed=SEED), right, 2)
+    call = HttpCall(path, v2_body("a b"), right, 2)
 
     def measured(call: HttpCall) -> Sample:
         return asyncio.run(plain_load.wrk(server.target, 1.0, call, 2))
@@ -278,8 +281,10 @@ def paced(streams: int, late: float, errors: dict[str, int] | None = None) -> Pa
 
 
 def test_how_many_fit_and_what_was_seen_with_so_many() -> None:
-    runs = find_fit(lambda streams: paced(streams, 0.02 * streams), first=2, most=64)
-    seen = figures(runs).figures
+    async def run(streams: int) -> Paced:
+        return paced(streams, 0.02 * streams)
+
+    seen = figures(asyncio.run(find_fit(run, first=2, most=64))).figures
     assert seen["most"] == 5 and seen["late_p99_ms"] == pytest.approx(100)
     assert figures([paced(2, 0.9)]).figures == {"most": 0}
 
@@ -289,15 +294,29 @@ def as_written(*rows: Row) -> list[dict[str, Any]]:
 
 
 def paced_row() -> Row:
-    samples = {who: [Sample({"most": most})] for who, most in (("ours", 4), ("Triton", 2))}
-    runs = [vars(each) for each in (paced(2, 0.01), paced(4, 0.2), paced(4, 0.02))]
-    more = {"runs": {"ours": runs, "Triton": runs[:1]}, "absent": {"KServe": "no stream"}}
-    return Row("paced, cameras at 25 fps", "camera", "", samples, (), **more)
+    runs = [paced(2, 0.01), paced(4, 0.2), paced(4, 0.02)]
+    samples = {
+        "ours": [Sample({"most": 4}, runs=runs)],
+        "Triton": [Sample({"most": 2}, runs=runs[:1])],
+    }
+    absent = {"KServe": "no stream"}
+    return Row("paced, cameras at 25 fps", "camera", "", samples, (), absent)
 
 
 def test_curves_have_the_better_of_two_runs() -> None:
     found = curves(as_written(paced_row())[0])
     assert found["ours"] == [(2, pytest.approx(10)), (4, pytest.approx(20))]
+
+
+def test_a_row_says_that_the_machine_s_own_speed_changed() -> None:
+    row = Row("text, SSE, 1 client", "response", "", {"ours": [sample(100)]}, ())
+    steady, slower = as_written(*(replace(row, speed_ms=(100, ms)) for ms in (124.0, 150.0)))
+    assert "took 100 ms before, 124 after" in report.table([steady])
+    assert unsteady(steady) == "" and unsteady(as_written(row)[0]) == ""
+    assert "**meanwhile the machine became 50% slower**" in report.table([slower])
+    # Rows that are older have no such figure.
+    del steady["speed_ms"]
+    assert "before" in report.table([steady]) and unsteady(steady) == ""
 
 
 def test_bars_end_with_the_best() -> None:
@@ -336,7 +355,7 @@ def test_results_are_published_between_the_markers(tmp_path: Path) -> None:
     images = {path.name for path in (tmp_path / "docs" / "images").iterdir()}
     assert images == {"bench-paced.png", "bench-throughput.png"}
     (tmp_path / "other.md").write_text("nothing here")
-    with pytest.raises(MarkerError):
+    with pytest.raises(ValueError, match="other"):
         replace_marked(tmp_path / "other.md", [])
 
 

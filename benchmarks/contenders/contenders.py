@@ -3,10 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from clients.server_process import free_ports, on_ports
 from clients.service import COMMAND
+from mlserver_streaming.settings.wires import GrpcSettings
 
 from .process import Contender
 
@@ -22,9 +23,10 @@ STOCK_SETTINGS: dict[str, Any] = {
 SEAM = {"model_repository_implementation": "mlserver_streaming.repository.ModelSettingsRepository"}
 # One FP32 1x3x640x640 tensor is past gRPC's usual 4 MiB; ours takes 64 MiB as shipped.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-# The gRPC server that is not shipped as the default; gRPC rows of text have it beside the other.
-OTHER_GRPC = "http2"
 OURS, STOCK = "ours", "stock MLServer"
+# The gRPC servers that ours has; rows of text over gRPC have the one that is not its default too.
+GRPC_SERVERS = get_args(GrpcSettings.model_fields["server"].annotation)
+(OTHER_GRPC,) = {*GRPC_SERVERS} - {GrpcSettings().server}
 OURS_OTHER_GRPC = f"{OURS}, {OTHER_GRPC}"
 TRITON, LITSERVE, BENTOML, KSERVE = "Triton", "LitServe", "BentoML", "KServe"
 BY_HAND_SSE, BY_HAND_GRPC = "hand-written Starlette", "hand-written grpc.aio"
@@ -39,7 +41,7 @@ def ours(
     Args:
         folder: a fresh one, for the copies of settings and models.
         models: folders of benchmarks/models to serve beside the project's own.
-        everything: its language model too, which has threads of its own (language_rows.py).
+        everything: its language model too, which has threads of its own.
         changed: settings that are not as shipped; `streaming` is merged into its block.
     """
     copied = folder / "model-settings"

@@ -7,14 +7,12 @@ the same folders hold the models and servers, written as each project's document
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from clients.server_process import HOST, free_ports
 
-from ..inputs.text_prompt import WORDS
 from . import contenders as named
 from .contenders import HERE, OURS, ROOT, STOCK, ours, stock, with_other_grpc
 from .process import Contender, ContenderError
@@ -22,6 +20,12 @@ from .process import Contender, ContenderError
 PEERS = HERE / "peers"
 ENVIRONMENTS = ROOT / ".venv-peers"
 Start = Callable[[Path, set[int]], Contender]
+# The input and the output of each model of Triton's: name, type, shape.
+TEXT_TENSORS = (("prompt", "STRING", "1"), ("output", "STRING", "1"))
+TENSORS = {
+    "jpeg": (("image", "STRING", "1"), ("output_image", "STRING", "1")),
+    "tensor": (("image", "FP32", "1, 3, 640, 640"), ("ends", "FP32", "3")),
+}
 # What a kind of work is called where its model has a name of its own.
 NAMES = {
     (OURS, "text"): "text-model",
@@ -41,7 +45,7 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
     """What starts each contender, to do a kind of work.
 
     Args:
-        work: text, ticker, burn, jpeg or tensor; of peers also echo.
+        work: text, ticker, jpeg or tensor; of peers also echo.
         workers: processes or instances of those that have such a setting; ours and stock do it in
             one process.
         changed: our settings that are not as shipped.
@@ -60,25 +64,12 @@ def starts(work: str, *who: str, workers: int = 1, **changed: Any) -> dict[str, 
         named.LITSERVE: start(litserve, work, workers),
         named.BENTOML: start(bentoml, workers),
         named.KSERVE: kserve,
-        named.BY_HAND_SSE: by_hand_sse,
-        named.BY_HAND_GRPC: by_hand_grpc,
-        named.BARE_SSE: bare_sse,
-        named.BARE_SSE_TURNS: partial(bare_sse, turns=True),
+        named.BY_HAND_SSE: start(by_hand, "sse_server"),
+        named.BY_HAND_GRPC: start(by_hand, "grpc_server", over_grpc=True),
+        named.BARE_SSE: start(by_hand, "sse_writer"),
+        named.BARE_SSE_TURNS: start(by_hand, "sse_writer", "turns"),
     }
     return {name: makers[name] for name in who}
-
-
-class AbsentError(ContenderError):
-    """A peer's environment is not there."""
-
-
-def not_here(program: str) -> Start:
-    """In place of what starts a contender that needs a program that is not installed."""
-
-    def start(folder: Path, cores: set[int]) -> Contender:
-        raise AbsentError(f"{program} is not installed")
-
-    return start
 
 
 def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Contender:
@@ -96,8 +87,7 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
     # Its stub has a Python path of its own, on which the model's folder is.
     for file in (PEERS / "triton" / "model.py", PEERS / "work.py"):
         shutil.copy(file, copied / "1")
-    config = (PEERS / "triton" / "models" / f"{model}.pbtxt").read_text()
-    (copied / "config.pbtxt").write_text(config.replace("count: 1", f"count: {instances}"))
+    (copied / "config.pbtxt").write_text(_triton_config(model, instances))
     http, grpc = free_ports(2)
     command = [
         f"{server}/bin/tritonserver",
@@ -113,6 +103,22 @@ def triton(folder: Path, cores: set[int], model: str, instances: int = 1) -> Con
         "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
     }
     return _server(folder, cores, "triton", command, http, grpc, environment=environment)
+
+
+def _triton_config(model: str, instances: int) -> str:
+    inputs, outputs = (
+        f'name: "{name}" data_type: TYPE_{kind} dims: [ {shape} ]'
+        for name, kind, shape in TENSORS.get(model, TEXT_TENSORS)
+    )
+    return f"""
+name: "{model}"
+backend: "python"
+max_batch_size: 0
+model_transaction_policy {{ decoupled: {"false" if model == "echo" else "true"} }}
+input [ {{ {inputs} }} ]
+output [ {{ {outputs} }} ]
+instance_group [ {{ kind: KIND_CPU count: {instances} }} ]
+"""
 
 
 def litserve(folder: Path, cores: set[int], api: str, workers: int) -> Contender:
@@ -142,23 +148,14 @@ def kserve(folder: Path, cores: set[int]) -> Contender:
     return _server(folder, cores, "kserve", command, http, grpc)
 
 
-def by_hand_sse(folder: Path, cores: set[int]) -> Contender:
-    """peers/by_hand/sse_server.py."""
-    (http,) = free_ports(1)
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/sse_server.py", str(http)], http)
-
-
-def by_hand_grpc(folder: Path, cores: set[int]) -> Contender:
-    """peers/by_hand/grpc_server.py."""
-    (grpc,) = free_ports(1)
-    return _server(folder, cores, "", [f"{PEERS}/by_hand/grpc_server.py", str(grpc)], 0, grpc)
-
-
-def bare_sse(folder: Path, cores: set[int], turns: bool = False) -> Contender:
-    """The bare limit: see bare_sse_writer.py."""
-    (http,) = free_ports(1)
-    command = ["-m", "benchmarks.contenders.bare_sse_writer", str(http), str(WORDS)]
-    return _server(folder, cores, "", command + ["turns"] * turns, http, ready_path="")
+def by_hand(
+    folder: Path, cores: set[int], program: str, *more: str, over_grpc: bool = False
+) -> Contender:
+    """A file of peers/by_hand/, in this project's own environment; ready when its port is open."""
+    (port,) = free_ports(1)
+    ports = (0, port) if over_grpc else (port, 0)
+    command = [f"{PEERS}/by_hand/{program}.py", str(port), *more]
+    return _server(folder, cores, "", command, *ports, "")
 
 
 def _server(
@@ -189,5 +186,5 @@ def _server(
 def _environment(name: str) -> Path:
     environment = ENVIRONMENTS / name
     if not (environment / ".installed").exists():
-        raise AbsentError("not installed here (`make peers` tries)")
+        raise ContenderError("not installed here (`make peers` tries)")
     return environment

@@ -27,17 +27,6 @@ class ContenderError(Exception):
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a process has used since it started."""
-
-    cpu_seconds: float
-    minor_faults: int
-
-    def since(self, before: Usage) -> Usage:
-        return Usage(self.cpu_seconds - before.cpu_seconds, self.minor_faults - before.minor_faults)
-
-
-@dataclass(frozen=True)
 class Target:
     """A running contender, as the load generator knows it: its process and its ports."""
 
@@ -129,16 +118,17 @@ class Contender(ServerProcess):
         return self.process.wait()
 
 
-def family(pid: int) -> set[int]:
-    """The contender that process `pid` leads: its session, and its descendants, some of which may
-    have sessions of their own."""
+def family(*pids: int) -> set[int]:
+    """The contenders that these processes lead: their sessions, and their descendants, some of
+    which may have sessions of their own."""
     parents: dict[int, int] = {}
-    found = {pid}
+    found = set(pids)
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            fields, own = _fields(stat), int(stat.parent.name)
+            # The fields from the third on: the second, a name, may hold blanks.
+            fields, own = stat.read_text().rpartition(")")[2].split(), int(stat.parent.name)
             parents[own] = int(fields[1])
-            if int(fields[3]) == pid:
+            if int(fields[3]) in pids:
                 found.add(own)
     more = found
     while more:
@@ -147,15 +137,13 @@ def family(pid: int) -> set[int]:
     return found
 
 
-def usage(pid: int) -> Usage:
-    """CPU time and page faults of a contender and its workers so far (proc(5): field 10 of
-    stat)."""
-    seconds, faults = 0.0, 0
-    for each in family(pid):
+def cpu_seconds(*pids: int) -> float:
+    """CPU time of contenders and their workers so far."""
+    seconds = 0.0
+    for each in family(*pids):
         with suppress(OSError):
-            faults += int(_fields(Path(f"/proc/{each}/stat"))[7])
             seconds += time.clock_gettime(~each << 3 | CPU_CLOCK)
-    return Usage(seconds, faults)
+    return seconds
 
 
 def memory(pid: int) -> float:
@@ -166,11 +154,6 @@ def memory(pid: int) -> float:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
             kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024
-
-
-def _fields(stat: Path) -> list[str]:
-    """The fields of stat from the third on: the second, a name, may hold blanks."""
-    return stat.read_text().rpartition(")")[2].split()
 
 
 @contextmanager

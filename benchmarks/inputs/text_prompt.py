@@ -39,22 +39,12 @@ def holds(text: str, body: bytes) -> bool:
     return text.encode() in body
 
 
-def is_answer(text: str, body: bytes) -> bool:
-    """Whether a V2 response in JSON has it again."""
-    same: bool = json.loads(body)["outputs"][0]["data"] == [text]
-    return same
-
-
-def are_events(text: str, body: bytes, cache: str = "") -> bool:
-    """Whether a body's events have it again, a word each.
-
-    Args:
-        cache: what each event's parameter `cache` must say, where it says something.
-    """
+def are_events(text: str, body: bytes) -> bool:
+    """Whether a body's events have it again, a word each."""
     *blocks, rest = body.decode().split("\n\n")
-    events = [json.loads(each.removeprefix("data: ")) for each in blocks]
-    ways = {(each.get("parameters") or {}).get("cache", "") for each in events}
-    return not rest and list(map(_word, events)) == pieces(text) and ways == {cache}
+    # What can be resumed has ids too.
+    events = [json.loads(each.partition("data: ")[2]) for each in blocks]
+    return not rest and list(map(_word, events)) == pieces(text)
 
 
 def _word(event: Any) -> str:
@@ -62,14 +52,11 @@ def _word(event: Any) -> str:
     return str(event["outputs"][0]["data"][0] if "outputs" in event else event["output"])
 
 
-def are_messages(unwrap: Callable[[bytes], bytes], text: str, messages: Sequence[bytes]) -> bool:
-    """Whether responses have it again, a word each."""
-    return [word(unwrap(each)) for each in messages if unwrap(each)] == pieces(text)
-
-
-def is_message(unwrap: Callable[[bytes], bytes], text: str, messages: Sequence[bytes]) -> bool:
-    """Whether the one response has it again."""
-    return [word(unwrap(each)) for each in messages] == [text]
+def are_messages(
+    unwrap: Callable[[bytes], bytes], wanted: Sequence[str], messages: Sequence[bytes]
+) -> bool:
+    """Whether responses have these words, one each; Triton's last has none."""
+    return [word(unwrap(each)) for each in messages if unwrap(each)] == wanted
 
 
 def word(response: bytes) -> str:

@@ -16,7 +16,6 @@ from ..contenders.process import Target
 from .grpc_wire import CALL_SECONDS, STREAM, UNARY, GrpcWire
 from .http_wire import JSON, HttpWire, post
 from .load_process import AnswerError
-from .socket_wire import SocketWire
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class HttpCall:
         is_right: whether a body is the right answer.
         responses: how many an answer holds.
         certificate: of whom the server's is, a PEM file, where it speaks TLS.
-        remembered: ask once before the first answer counts, which a cache then has.
     """
 
     path: str
@@ -37,7 +35,6 @@ class HttpCall:
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     certificate: str = ""
-    remembered: bool = False
     way = "http"
 
     @property
@@ -64,40 +61,20 @@ class GrpcCall:
         return "triton" if self.triton else "unary" if self.method == UNARY else "grpc"
 
 
-@dataclass(frozen=True)
-class SocketCall:
-    """What is asked over a WebSocket, answered by messages and a final one.
-
-    Attributes:
-        is_right: whether the messages before the final one are the right answer.
-    """
-
-    model: str
-    request: bytes
-    is_right: Callable[[Sequence[bytes]], bool]
-
-    @property
-    def way(self) -> str:
-        return f"socket {self.model}"
-
-
-Asked = HttpCall | GrpcCall | SocketCall
+Asked = HttpCall | GrpcCall
 
 
 def wire_to(target: Target, way: str, timeout: float | None = None) -> Any:
     """The wire to a contender.
 
     Args:
-        way: http; grpc, triton and unary; or socket and the model's name.
+        way: http; or grpc, triton and unary.
     """
-    kind, _, model = way.partition(" ")
-    if kind == "http":
+    if way == "http":
         return HttpWire(HOST, target.http)
-    if kind == "socket":
-        return SocketWire(HOST, target.http, model)
-    port = target.triton if kind == "triton" else target.grpc
-    method = UNARY if kind == "unary" else STREAM
-    return GrpcWire(f"{HOST}:{port}", method, kind == "triton", timeout=timeout)
+    port = target.triton if way == "triton" else target.grpc
+    method = UNARY if way == "unary" else STREAM
+    return GrpcWire(f"{HOST}:{port}", method, way == "triton", timeout=timeout)
 
 
 async def opened(target: Target, way: str, streams: int) -> list[Any]:

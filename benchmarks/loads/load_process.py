@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import grpc
 import uvloop
 
-from ..contenders.process import Contender, ContenderError, usage
+from ..contenders.process import Contender, ContenderError, cpu_seconds
 from .samples import Sample, sample
 
 Found = TypeVar("Found")
@@ -68,12 +68,12 @@ class Tally:
     def __init__(self, pid: int, seconds: float):
         """
         Args:
-            pid: the server's process, whose use of CPU and memory is counted too.
+            pid: the server's process, whose use of CPU is counted too.
             seconds: how long streams may begin.
         """
         self.responses = self.received_bytes = 0
         self.first_seconds: list[float] = []
-        self._pid, self._server = pid, usage(pid)
+        self._pid, self._server = pid, cpu_seconds(pid)
         self._cpu, self._begun = time.process_time(), time.perf_counter()
         self._until = self._begun + seconds
 
@@ -83,7 +83,7 @@ class Tally:
 
     def close(self) -> Sample:
         seconds, cpu = time.perf_counter() - self._begun, time.process_time() - self._cpu
-        server = usage(self._pid).since(self._server)
+        server = cpu_seconds(self._pid) - self._server
         return sample(self.responses, seconds, self.received_bytes, cpu, server, self.first_seconds)
 
 

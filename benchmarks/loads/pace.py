@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -150,7 +150,7 @@ class Paced:
         return not self.errors and self.late_p99 <= limit
 
 
-def find_most(fits: Callable[[int], bool], start: int, most: int) -> int:
+async def find_most(fits: Callable[[int], Awaitable[bool]], start: int, most: int) -> int:
     """The most streams that fit, to within a tenth; 0 where not even one does.
 
     Doubles until they do not fit, then halves the gap.
@@ -160,14 +160,14 @@ def find_most(fits: Callable[[int], bool], start: int, most: int) -> int:
         most: never try more.
     """
     low, high = 0, min(start, most)
-    while fits(high):
+    while await fits(high):
         low = high
         if low == most:
             return low
         high = min(2 * high, most)
     while high - low > max(1, int(RESOLUTION * low)):
         middle = (low + high) // 2
-        if fits(middle):
+        if await fits(middle):
             low = middle
         else:
             high = middle

@@ -12,13 +12,11 @@ import ssl
 import struct
 import subprocess
 import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 
 from clients.server_process import HOST
 
-from ..contenders.process import Target, Usage, usage
+from ..contenders.process import Target, cpu_seconds
 from .calls import GrpcCall, HttpCall, opened, right_answer
 from .grpc_wire import CALL_SECONDS, SERVICE
 from .http_wire import HttpWire
@@ -29,21 +27,11 @@ WRK, H2LOAD = "wrk", "h2load"
 HOW = "`make load-programs` installs it"
 # Both take whole seconds only.
 LEAST_SECONDS = 1
-# Stands in a body where each request has a number of its own, as long as this one.
-SEED = 4242424242424242
 # wrk's own words are rounded; its script is told the figures themselves.
 SCRIPT = """
 wrk.method = "POST"
 for name, value in pairs(%s) do wrk.headers[name] = value end
-local body = io.open(%s, "rb"):read("*a")
-wrk.body = body
-local seed = %d
-if seed > 0 then
-  request = function()
-    seed = seed + 1
-    return wrk.format(nil, nil, nil, (body:gsub("4242424242424242", string.format("%%.0f", seed))))
-  end
-end
+wrk.body = io.open(%s, "rb"):read("*a")
 function done(summary)
   local e = summary.errors
   io.stderr:write(string.format("%%d %%d %%d %%d", summary.requests, summary.duration,
@@ -67,13 +55,12 @@ async def wrk(target: Target, seconds: float, call: HttpCall, connections: int) 
     """POST one body over so many connections."""
     size = await _asked(target, call)
     scheme = "https" if call.certificate else "http"
-    seed = time.time_ns() // 1000 if str(SEED).encode() in call.body else 0
     with tempfile.TemporaryDirectory(prefix="wrk-") as folder:
         body, script = Path(folder) / "body", Path(folder) / "script.lua"
         body.write_bytes(call.body)
         headers = {"Content-Type": call.content_type, **call.headers}
         lua = ",".join(f"[{json.dumps(name)}]={json.dumps(each)}" for name, each in headers.items())
-        script.write_text(SCRIPT % ("{" + lua + "}", json.dumps(str(body)), seed))
+        script.write_text(SCRIPT % ("{" + lua + "}", json.dumps(str(body))))
         command = [WRK, "-t1", f"-c{connections}", f"-d{whole(seconds)}s", "-s", str(script)]
         url = f"{scheme}://127.0.0.1:{target.http}{call.path}"
         done, used = _run(target, [*command, "--timeout", f"{CALL_SECONDS:g}s", url])
@@ -137,11 +124,11 @@ def h2load_figures(said: str) -> tuple[int, float, int, int, int]:
 
 def _run(
     target: Target, command: list[str]
-) -> tuple[subprocess.CompletedProcess[str], tuple[float, Usage]]:
-    """What a program says, and what it and the server have used meanwhile."""
-    client, server = _children(), usage(target.pid)
+) -> tuple[subprocess.CompletedProcess[str], tuple[float, float]]:
+    """What a program says, and the CPU time that it and the server have used meanwhile."""
+    client, server = _children(), cpu_seconds(target.pid)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    used = _children() - client, usage(target.pid).since(server)
+    used = _children() - client, cpu_seconds(target.pid) - server
     if done.returncode:
         raise AnswerError(f"{command[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done, used
@@ -156,12 +143,8 @@ async def _asked(target: Target, call: HttpCall) -> int:
     """The bytes that an answer takes on the wire; it must be right."""
     tls = ssl.create_default_context(cafile=call.certificate) if call.certificate else None
     wire = HttpWire(HOST, target.http, tls)
-    body = call.body.replace(str(SEED).encode(), str(time.time_ns() // 1000).encode())
-    asked = replace(call, body=body)
     try:
-        for _ in range(call.remembered):
-            await wire.whole(asked.request)
-        await right_answer(wire, asked)
+        await right_answer(wire, call)
     finally:
         await wire.close()
     return wire.size

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from math import ceil
 from statistics import median
+from typing import Any
 
-from ..contenders.process import ContenderError, Usage
+from ..contenders.process import ContenderError
 
 
 @dataclass(frozen=True)
@@ -17,36 +18,37 @@ class Sample:
 
     Attributes:
         turn: its place among all windows of its row.
+        runs: of paced streams, every run that was tried.
     """
 
     figures: Mapping[str, float]
     turn: int = 0
+    runs: Sequence[Any] = ()
 
 
 def sample(
     responses: float,
     seconds: float,
     received_bytes: int,
-    client_cpu_seconds: float,
-    server: Usage,
+    client_cpu: float,
+    server_cpu: float,
     first_seconds: Sequence[float] = (),
 ) -> Sample:
-    """The figures of what a load generator saw in a window, and of what the server used in it.
+    """The figures of what a load generator saw in a window.
 
     Args:
+        client_cpu, server_cpu: seconds of CPU that they used in it.
         first_seconds: for each stream, the time from its request to its first response.
     """
     found = {
         "responses_per_second": responses / seconds,
         "bytes_per_response": received_bytes / responses,
-        "megabytes_per_second": received_bytes / seconds / 1e6,
-        "server_cpu_percent": 100 * server.cpu_seconds / seconds,
-        "client_cpu_percent": 100 * client_cpu_seconds / seconds,
-        "server_cpu_us_per_response": 1e6 * server.cpu_seconds / responses,
-        "faults_per_response": server.minor_faults / responses,
+        "server_cpu_percent": 100 * server_cpu / seconds,
+        "client_cpu_percent": 100 * client_cpu / seconds,
+        "server_cpu_us_per_response": 1e6 * server_cpu / responses,
     }
-    if server.cpu_seconds:
-        found["responses_per_cpu_second"] = responses / server.cpu_seconds
+    if server_cpu:
+        found["responses_per_cpu_second"] = responses / server_cpu
     if first_seconds:
         found["first_response_p50_ms"] = 1e3 * percentile(first_seconds, 50)
         found["first_response_p99_ms"] = 1e3 * percentile(first_seconds, 99)
@@ -75,7 +77,6 @@ class Target:
 
     Attributes:
         over: empty where the figure itself counts.
-        later: the difference counts, not the ratio.
     """
 
     over: str
@@ -83,7 +84,6 @@ class Target:
     at_most: float | None = None
     figure: str = "responses_per_second"
     of: str = "ours"
-    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,6 @@ def ratio(samples: Mapping[str, Sequence[Sample]], asked: Target) -> Ratio:
         (mine.figures[name], theirs.figures[name])
         for mine, theirs in pairs(samples[asked.of], samples[asked.over])
     ]
-    if asked.later:
-        return judged(asked, [mine - theirs for mine, theirs in both])
     return judged(asked, [mine / (theirs or 1.0) for mine, theirs in both])
 
 
@@ -139,8 +137,8 @@ def judged(asked: Target, values: Sequence[float]) -> Ratio:
     elif asked.at_most is not None:
         words, missed = f"<= {asked.at_most:g}", spread.median / asked.at_most - 1
     met = missed <= 0 if words else None
-    figure = "first_later_ms" if asked.later else asked.figure
-    return Ratio(asked.of, asked.over, figure, spread, words, met, missed if met is False else None)
+    missed_by = missed if met is False else None
+    return Ratio(asked.of, asked.over, asked.figure, spread, words, met, missed_by)
 
 
 def alternate(

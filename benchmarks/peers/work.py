@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 
 QUALITY = 95
-# Some 5 ms of pure Python.
-ROUNDS = 100_000
 
 
 def words(prompt: str) -> Iterator[str]:
@@ -50,10 +48,3 @@ def ends(elements: Any) -> Any:
     """A large tensor's first, middle and last element."""
     flat = elements.reshape(-1)
     return flat[[0, flat.size // 2, -1]]
-
-
-def burn() -> None:
-    """Work that blocks its process."""
-    total = 0
-    for number in range(ROUNDS):
-        total += number & 3

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..contenders.contenders import OURS
 from ..rows.measured import FIRST_P99
-from .results import Result, figures, headline, when
+from .results import README_ROWS, Result, figures, headline, when
 
 # By how a contender's name begins.
 COLORS = {
@@ -21,18 +21,6 @@ COLORS = {
     "hand-written": "#c4721f",
     "bare": "#d0d7de",
 }
-# The rows that have a panel.
-PANELS = (
-    "a stock model, unchanged, REST infer, 32 connections",
-    "text, SSE, 32 clients",
-    "text, gRPC, 32 clients",
-    "fairness, SSE, 32 streams at once",
-    "fairness, gRPC, 32 streams at once",
-    "JPEG 640x480, one core, 8 in flight",
-    "JPEG 640x480, two cores, 8 in flight",
-    "FP32 tensor, gRPC, 8 in flight",
-    "CPU-bound Python model, 4 streams",
-)
 BARS, PACED = "bench-throughput.png", "bench-paced.png"
 LIMIT_MS = 100
 
@@ -56,16 +44,12 @@ def curves(result: Result) -> dict[str, list[tuple[int, float]]]:
 
 
 def draw(results: Sequence[Result], folder: Path) -> None:
-    """Draw what the results allow."""
+    """Draw what the results allow: the README's rows, and all paced ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    panels = [each for each in results if each["title"] in PANELS and each["contenders"]]
-    _draw(panels, (5.5, 2.6), _bars, folder / BARS)
-    _draw(
-        [each for each in results if each["title"].startswith("paced")],
-        (5.5, 5.2),
-        _curves,
-        folder / PACED,
-    )
+    paced = [each for each in results if each["title"].startswith("paced")]
+    plain = [each for each in results if each["title"] in README_ROWS and each not in paced]
+    _draw([each for each in plain if each["contenders"]], (5.5, 2.6), _bars, folder / BARS)
+    _draw(paced, (5.5, 5.2), _curves, folder / PACED)
 
 
 def _draw(
@@ -102,7 +86,9 @@ def _bars(axis: Any, result: Result) -> None:
     axis.bar_label(drawn, labels=[f"{value:,.0f}" for value in values], padding=3, fontsize=8)
     figure, name = headline(result)
     less = "\n(less is better)" if figure == FIRST_P99 else ""
-    axis.set_title(name.replace(", each its own model", "") + less, fontsize=8, loc="left")
+    for words in (", each its own model", ", unchanged"):
+        name = name.replace(words, "")
+    axis.set_title(name + less, fontsize=8, loc="left")
     axis.margins(x=0.15)
     axis.get_xaxis().set_visible(False)
 

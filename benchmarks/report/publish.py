@@ -11,10 +11,6 @@ from .results import read
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 
 
-class MarkerError(ValueError):
-    """A file has no place for the results."""
-
-
 def publish(results: Path, root: Path = ROOT) -> None:
     """Draw the plots, write `table.md`, and renew the README's and benchmarks/README.md's results,
     of all the rows whose files are there."""
@@ -29,13 +25,13 @@ def replace(file: Path, lines: Sequence[str]) -> None:
     """Put lines between a file's markers.
 
     Raises:
-        MarkerError: it has none.
+        ValueError: it has none.
     """
     text = file.read_text()
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise MarkerError(f"{file.name} has no lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"{file.name} has no lines {BEGIN!r} and {END!r}")
     file.write_text("\n".join([f"{head}{BEGIN}", "", *lines, "", f"{END}{tail}"]))
 
 

@@ -6,17 +6,24 @@ from typing import Any
 from ..contenders import contenders as named
 from ..rows.jpeg_rows import LOOP, TWO_LOOPS, WITHOUT_CLIENT
 from ..rows.measured import FIRST_P99, PER_CPU, RATE, SERVER_TIME
-from .results import README_ROWS, Result, figures, headline, tally, targets, verdict, when
+from .results import (
+    README_ROWS,
+    Result,
+    figures,
+    headline,
+    tally,
+    targets,
+    unsteady,
+    verdict,
+    when,
+)
 
+# Of rows of an older run, the other gRPC server may be the one that is the default now.
+OTHERS = [f"{named.OURS}, {server}" for server in named.GRPC_SERVERS]
 # A column of the overview, and the contenders that stand in it: each row has one of them.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    named.OURS: (named.OURS,),
-    named.OURS_OTHER_GRPC: (named.OURS_OTHER_GRPC,),
-    named.STOCK: (named.STOCK,),
-    named.TRITON: (named.TRITON,),
-    named.LITSERVE: (named.LITSERVE,),
-    named.BENTOML: (named.BENTOML,),
-    named.KSERVE: (named.KSERVE,),
+    **{who: (who,) for who in (named.OURS, *OTHERS, named.STOCK)},
+    **{who: (who,) for who in (named.TRITON, named.LITSERVE, named.BENTOML, named.KSERVE)},
     "by hand": (named.BY_HAND_SSE, named.BY_HAND_GRPC),
     "bare limit": (named.BARE_SSE, TWO_LOOPS, LOOP, "bare grpc.aio"),
 }
@@ -35,14 +42,10 @@ FIGURES = {
     FIRST_P99: ("first p99 ms", "{:.2f}"),
     "server_cpu_percent": ("server CPU", "{:.0f} %"),
     SERVER_TIME: ("server µs", "{:,.1f}"),
-    "faults_per_response": ("faults", "{:.1f}"),
     "bytes_per_response": ("bytes", "{:,.0f}"),
     "client_cpu_percent": ("client CPU", "{:.0f} %"),
 }
-NAMES = {figure: heading for figure, (heading, _) in FIGURES.items()} | {
-    PER_CPU: "/s of server CPU",
-    "first_later_ms": "first p50, ms later",
-}
+NAMES = {name: heading for name, (heading, _) in FIGURES.items()} | {PER_CPU: "/s of server CPU"}
 
 
 def overview(results: Iterable[Result]) -> list[str]:
@@ -54,6 +57,7 @@ def overview(results: Iterable[Result]) -> list[str]:
         there = (next(filter(seen.__contains__, names), "") for names in COLUMNS.values())
         cells = [f"{seen[who]:,.0f}" if who else "" for who in there]
         if named.OURS in seen and sum(map(bool, cells)) > 1:
+            name += f" ({unsteady(result)})" if unsteady(result) else ""
             rows[name] = [f"**{cells[0]}**", *cells[1:]]
     # A column that nobody stands in says nothing.
     shown = [at for at in range(len(COLUMNS)) if any(cells[at] for cells in rows.values())]
@@ -94,13 +98,18 @@ def table(results: Sequence[Result]) -> str:
     lines = [
         "# Rows of the benchmark",
         "",
-        "Medians; in brackets the lowest and the highest round. `server µs`, `faults` and `bytes` "
-        "are for each response: the server's CPU time, its page faults, what came over the wire.",
+        "Medians; in brackets the lowest and the highest round. `server µs` and `bytes` are for "
+        "each response: the server's CPU time, what came over the wire.",
     ]
     for result in results:
         machine = dict(result["machine"])
         words = [f"{machine.pop('date')}; {machine.pop('machine')}"]
         words += [f"{name} {each}" for name, each in machine.items()]
+        if around := result.get("speed_ms"):
+            words.append(
+                "a fixed loop of Python took {:.0f} ms before, {:.0f} after".format(*around)
+            )
+        words += [f"**{unsteady(result)}**"] if unsteady(result) else []
         lines += ["", f"## {result['title']}", ""]
         lines += [f"A response is one {result['unit']}; {result['cores']}. {'; '.join(words)}."]
         lines += ["", *_contenders(result)]

@@ -11,7 +11,9 @@ from ..rows.measured import FIRST_P99, RATE
 # A row as its file has it (rows/measured.py, as_dict).
 Result = dict[str, Any]
 # How tables show rows, by how their titles begin.
-ORDER = ("a stock model", "text", "fairness", "JPEG", "FP32", "paced", "costs", "cache", "start")
+ORDER = ("a stock model", "text", "fairness", "JPEG", "FP32", "paced", "features", "cache", "start")
+# A machine whose speed changes by more during a row is said to have done so.
+STEADY = 0.25
 # What the README shows: a line for each kind of work, the one nearest to a busy server.
 README_ROWS = (
     "a stock model, unchanged, REST infer, 1 connection",
@@ -74,6 +76,16 @@ def when(results: Sequence[Result]) -> str:
     old, new = machines[0], machines[-1]
     since = f"{old['date']} to " if old["date"] != new["date"] else ""
     return f"{since}{new['date']}; {new['machine']}; mlserver {new['mlserver']}"
+
+
+def unsteady(result: Result) -> str:
+    """By how much the machine's own speed changed while a row was measured; empty where it did not
+    by much, or nobody looked."""
+    before, after = result.get("speed_ms") or (1.0, 1.0)
+    changed = max(before, after) / min(before, after) - 1
+    if changed <= STEADY:
+        return ""
+    return f"meanwhile the machine became {changed:.0%} {'slower' if after > before else 'faster'}"
 
 
 def targets(results: Iterable[Result]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -5,16 +5,8 @@ from functools import partial
 
 from mlserver.grpc import dataplane_pb2 as pb
 
-from ..contenders.contenders import (
-    BENTOML,
-    BY_HAND_GRPC,
-    KSERVE,
-    LITSERVE,
-    OURS,
-    OURS_OTHER_GRPC,
-    STOCK,
-    TRITON,
-)
+from ..contenders import contenders as named
+from ..contenders.contenders import OURS, OURS_OTHER_GRPC, STOCK, TRITON
 from ..contenders.peer_servers import model_of
 from ..inputs import text_prompt as of_text
 from ..inputs.frames import Scene, frame_requests, frames, is_right_frame
@@ -28,39 +20,36 @@ from ..loads.plain_load import h2load, wrk
 from .measured import Call
 
 # Who streams items over gRPC; KServe has unary calls there, LitServe and BentoML speak HTTP only.
-STREAMING = (OURS, OURS_OTHER_GRPC, STOCK, TRITON, BY_HAND_GRPC)
-PEERS = (STOCK, TRITON, BY_HAND_GRPC, KSERVE, LITSERVE, BENTOML)
-HTTP_ONLY = dict.fromkeys((LITSERVE, BENTOML), "speaks HTTP only")
+STREAMING = (OURS, OURS_OTHER_GRPC, STOCK, TRITON, named.BY_HAND_GRPC)
+PEERS = (STOCK, TRITON, named.BY_HAND_GRPC, named.KSERVE, named.LITSERVE, named.BENTOML)
+HTTP_ONLY = dict.fromkeys((named.LITSERVE, named.BENTOML), "speaks HTTP only")
 RAW = "application/octet-stream"
 
 
 def events(who: str, work: str, text: str, call: str = "generate_stream") -> HttpCall:
     """For a stream of words."""
-    path, body = f"/v2/models/{model_of(who, work)}/{call}", v2_body(text)
-    if who in (TRITON, LITSERVE, BENTOML):
-        path = {LITSERVE: "/predict", BENTOML: f"/{work}"}.get(who, path)
-        body = flat_body(text)
+    path = path_of(who, model_of(who, work), call)
+    body = (flat_body if who in (TRITON, *HTTP_ONLY) else v2_body)(text)
     return HttpCall(path, body, partial(of_text.are_events, text), len(text.split(" ")))
 
 
 def messages(who: str, work: str, text: str, triton: bool = False) -> GrpcCall:
     """The same over gRPC; in Triton's dialect of Triton, or of whom else it is asked."""
     triton = triton or who == TRITON
-    right = partial(of_text.are_messages, unwrapped if triton else plain, text)
+    wanted = of_text.pieces(text)
+    right = partial(of_text.are_messages, unwrapped if triton else plain, wanted)
     return GrpcCall(STREAM, message(model_of(who, work), text), right, triton)
 
 
 def unary(who: str, model: str, text: str) -> HttpCall:
     """For the same text again."""
-    if who in HTTP_ONLY:
-        path = {LITSERVE: "/predict", BENTOML: f"/{model}"}[who]
-        return HttpCall(path, flat_body(text), partial(of_text.holds, text))
-    return HttpCall(f"/v2/models/{model}/infer", v2_body(text), partial(of_text.is_answer, text))
+    body = (flat_body if who in HTTP_ONLY else v2_body)(text)
+    return HttpCall(path_of(who, model, "infer"), body, partial(of_text.holds, text))
 
 
 def unary_message(model: str, text: str) -> GrpcCall:
     """The same over gRPC."""
-    return GrpcCall(UNARY, message(model, text), partial(of_text.is_message, plain, text))
+    return GrpcCall(UNARY, message(model, text), partial(of_text.are_messages, plain, [text]))
 
 
 def elements(
@@ -82,13 +71,13 @@ def elements(
     """
     calls: dict[str, Call] = {}
     for who in set(STREAMING) - {OURS_OTHER_GRPC}:
-        right = partial(has_element, unwrap(who), is_right)
+        right = partial(has_element, unwrapped if who == TRITON else plain, is_right)
         asked = (way(who), requests(model_of(who, work)), right, in_flight, streams)
         calls[who] = (items, *asked, in_order or who != TRITON)
     at_once, only = in_flight * streams, partial(is_only_element, is_right)
-    calls[KSERVE] = (h2load, GrpcCall(UNARY, requests(work)[0], only), at_once)
+    calls[named.KSERVE] = (h2load, GrpcCall(UNARY, requests(work)[0], only), at_once)
     right_body = partial(is_right, 0)
-    for who in (LITSERVE, BENTOML):
+    for who in (named.LITSERVE, named.BENTOML):
         calls[who] = (wrk, upload(who, work, first, right_body), at_once)
     return calls
 
@@ -101,21 +90,21 @@ def frame_calls(
     return elements("jpeg", requests, frames(scene)[0], right, in_flight, streams, in_order)
 
 
+def path_of(who: str, model: str, call: str = "") -> str:
+    """Where a contender's model is asked over HTTP."""
+    own = {named.LITSERVE: "/predict", named.BENTOML: f"/{model}"}
+    return own.get(who, f"/v2/models/{model}/{call}")
+
+
 def upload(who: str, work: str, data: bytes, is_right: Callable[[bytes], bool]) -> HttpCall:
     """An element over HTTP: LitServe has forms, BentoML bodies."""
-    body, kind = form(data) if who == LITSERVE else (data, RAW)
-    path = "/predict" if who == LITSERVE else f"/{work}"
-    return HttpCall(path, body, is_right, content_type=kind)
+    body, kind = form(data) if who == named.LITSERVE else (data, RAW)
+    return HttpCall(path_of(who, work), body, is_right, content_type=kind)
 
 
 def way(who: str) -> str:
     """A contender's way of streaming over gRPC (loads/calls.py)."""
     return "triton" if who == TRITON else "grpc"
-
-
-def unwrap(who: str) -> Callable[[bytes], bytes]:
-    """Makes of a contender's reply a response."""
-    return unwrapped if who == TRITON else plain
 
 
 def has_element(

@@ -1,7 +1,6 @@
 """The bare limit of the JPEG rows: decode and encode frames with cv2, no server, no wire."""
 
 import multiprocessing
-import resource
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 
 from runtimes.memory import keep_freed_memory
 
-from ..contenders.process import Usage, on_cores
+from ..contenders.process import on_cores
 from ..inputs.frames import QUALITY, Scene, frames
 from ..loads.samples import Sample, sample
 
@@ -30,19 +29,15 @@ def loop(coded: Sequence[bytes], seconds: float, threads: int) -> Sample:
     keep_freed_memory()
     cv2.setNumThreads(1)
     counts: list[int] = []
-    before, begun = used(), time.perf_counter()
+    before, begun = time.process_time(), time.perf_counter()
     arguments = (begun + seconds, coded, counts)
     workers = [threading.Thread(target=recode_until, args=arguments) for _ in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    return sample(sum(counts), time.perf_counter() - begun, 0, 0.0, used().since(before))
-
-
-def used() -> Usage:
-    found = resource.getrusage(resource.RUSAGE_SELF)
-    return Usage(found.ru_utime + found.ru_stime, found.ru_minflt)
+    took, used = time.perf_counter() - begun, time.process_time() - before
+    return sample(sum(counts), took, 0, 0.0, used)
 
 
 def recode_until(until: float, coded: Sequence[bytes], counts: list[int]) -> None:

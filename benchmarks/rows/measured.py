@@ -11,14 +11,15 @@ from typing import Any
 
 from ..contenders.contenders import OURS, OURS_OTHER_GRPC
 from ..contenders.peer_servers import Start
-from ..contenders.process import ContenderError, usage
+from ..contenders.process import ContenderError, cpu_seconds
 from ..contenders.started import folder_of, reason, started
 from ..loads.load_process import LoadProcess
 from ..loads.plain_load import missing
 from ..loads.samples import Ratio, Sample, Target, alternate, medians, ratio
+from .machine_speed import speed_ms
 
 RATE = "responses_per_second"
-FIRST_P50, FIRST_P99 = "first_response_p50_ms", "first_response_p99_ms"
+FIRST_P99 = "first_response_p99_ms"
 SERVER_TIME, PER_CPU = "server_cpu_us_per_response", "responses_per_cpu_second"
 PINNED = "server on one core, client on the other"
 SHARED = "server and client share two cores"
@@ -59,9 +60,6 @@ class Plan:
     def all_cores(self) -> set[int]:
         return self.server_cores | self.client_cores
 
-    def shows(self, who: str) -> bool:
-        return not self.beside or any(part in who for part in self.beside)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -71,7 +69,7 @@ class Row:
         unit: what a response is.
         cores: where server and client ran, in words.
         absent: who was not measured, and why.
-        runs: of paced rows, every run that was tried.
+        speed_ms: how fast the machine was just before it and just after (machine_speed.py).
     """
 
     title: str
@@ -80,7 +78,7 @@ class Row:
     samples: Mapping[str, Sequence[Sample]]
     ratios: tuple[Ratio, ...]
     absent: Mapping[str, str] = field(default_factory=dict)
-    runs: Mapping[str, list[Any]] = field(default_factory=dict)
+    speed_ms: tuple[float, float] | None = None
 
     def as_dict(self, machine: Mapping[str, str]) -> dict[str, Any]:
         """The row as it is written, every round of it."""
@@ -88,7 +86,7 @@ class Row:
             name: {
                 "medians": medians(samples),
                 "rounds": [dict(sample.figures) for sample in samples],
-                **({"runs": self.runs[name]} if name in self.runs else {}),
+                "runs": [asdict(run) for sample in samples for run in sample.runs],
             }
             for name, samples in self.samples.items()
         }
@@ -97,6 +95,7 @@ class Row:
             "unit": self.unit,
             "cores": self.cores,
             "machine": dict(machine),
+            "speed_ms": self.speed_ms,
             "contenders": contenders,
             "ratios": [asdict(each) for each in self.ratios],
             "not measured": dict(self.absent),
@@ -113,6 +112,7 @@ class Case:
         again: the one that the others are compared with.
         cannot: who is not asked, and why.
         adjust: makes of a window's figures those of the row.
+        windows: there is one window for so many rounds.
     """
 
     title: str
@@ -123,6 +123,7 @@ class Case:
     cannot: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     adjust: Callable[[Sample], Sample] = lambda sample: sample
+    windows: int = 1
 
 
 def measured(
@@ -146,9 +147,12 @@ def measured(
         LoadProcess(client_cores) as load,
     ):
 
+        def settle() -> None:
+            settled([each.process.pid for each in servers.values()])
+
         def window(case: Case, who: str) -> Sample:
             function, *given = case.calls[who]
-            settle([each.process.pid for each in servers.values()])
+            settle()
             if who not in starts:
                 return case.adjust(function(plan.seconds, *given))
             return case.adjust(load.measure(servers[who], function, plan.seconds, *given))
@@ -158,18 +162,23 @@ def measured(
             gone = {who: why for who, why in absent.items() if who in case.calls}
             windows = {who: partial(window, case, who) for who in case.calls if who not in gone}
             cores = (SHARED if shared else PINNED) + case.note
-            rows.append(measure_row(case, cores, plan.rounds, windows, gone))
+            rounds = -(-plan.rounds // case.windows)
+            settle()
+            before = speed_ms()
+            row = measure_row(case, cores, rounds, windows, gone)
+            settle()
+            rows.append(replace(row, speed_ms=(before, speed_ms())))
         return rows
 
 
-def settle(pids: Sequence[int]) -> None:
+def settled(pids: Sequence[int]) -> None:
     """Wait until no server works any more: some go on for seconds with what a client left behind,
     on the core of the one that is measured next."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
-        before = sum(usage(pid).cpu_seconds for pid in pids)
+        before = cpu_seconds(*pids)
         time.sleep(LOOK_SECONDS)
-        if sum(usage(pid).cpu_seconds for pid in pids) - before < IDLE * LOOK_SECONDS:
+        if cpu_seconds(*pids) - before < IDLE * LOOK_SECONDS:
             return
 
 
@@ -185,8 +194,12 @@ def of_both(*targets: Target) -> tuple[Target, ...]:
 
 def _possible(plan: Plan, case: Case) -> Case:
     """The case with the contenders that are wanted, and can be asked here."""
-    kept = {case.again, *(target.of for target in case.targets)} - {OURS_OTHER_GRPC}
-    calls = {who: call for who, call in case.calls.items() if who in kept or plan.shows(who)}
+    parts = plan.beside or ("",)
+    calls = {
+        who: call
+        for who, call in case.calls.items()
+        if who == case.again or any(part in who for part in parts)
+    }
     gone = {who: why for who, call in calls.items() if (why := missing(call[0].__name__))}
     calls = {} if case.again in gone else {who: calls[who] for who in calls if who not in gone}
     return replace(case, calls=calls, cannot={**case.cannot, **gone})

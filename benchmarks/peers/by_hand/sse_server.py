@@ -42,16 +42,8 @@ async def generate_stream(request: Request) -> Response:
     return StreamingResponse(events, media_type="text/event-stream")
 
 
-async def ready(request: Request) -> Response:
-    return Response()
-
-
-app = Starlette(
-    routes=[
-        Route("/v2/health/ready", ready),
-        Route("/v2/models/{model}/generate_stream", generate_stream, methods=["POST"]),
-    ]
-)
+path = "/v2/models/{model}/generate_stream"
+app = Starlette(routes=[Route(path, generate_stream, methods=["POST"])])
 
 if __name__ == "__main__":
     port = int(sys.argv[1])

@@ -42,18 +42,6 @@ class Ticker(MLModel):
                 yield said(self, token)
 
 
-class Burn(MLModel):
-    """Pure Python work that blocks its process: a prompt in, the same prompt out."""
-
-    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        work.burn()
-        return said(self, prompt(payload))
-
-    async def predict_stream(self, payloads: Requests) -> Responses:
-        async for request in payloads:
-            yield await self.predict(request)
-
-
 class StockJpeg(MLModel):
     """Decodes a frame and encodes it again at quality 95."""
 
@@ -75,16 +63,6 @@ class TensorEnds(MLModel):
             yield answer(self, output("ends", Datatype.FP32, [3], ends.tolist()))
 
 
-class Echo(MLModel):
-    """Answers with what it was asked: all the work is the service's."""
-
-    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        return answer(
-            self,
-            *(output(each.name, each.datatype, each.shape, each.data) for each in payload.inputs),
-        )
-
-
 def prompt(request: InferenceRequest) -> str:
     return str(StringCodec.decode_input(request.inputs[0])[0])
 
@@ -98,5 +76,5 @@ def answer(model: MLModel, *outputs: ResponseOutput) -> InferenceResponse:
 
 
 def output(name: str, datatype: Datatype, shape: list[int], data: object) -> ResponseOutput:
-    found = data if isinstance(data, TensorData) else TensorData(data)
+    found = TensorData(data)
     return ResponseOutput.model_construct(name=name, shape=shape, datatype=datatype, data=found)

@@ -34,11 +34,6 @@ class TritonPythonModel:
             sender.send(pb_utils.InferenceResponse([text(word.encode())]))
         end(sender)
 
-    def burn(self, requests):
-        for request in requests:
-            work.burn()
-            end(request.get_response_sender(), text(prompt(request)))
-
     def jpeg(self, requests):
         for request in requests:
             coded = work.recoded(array(request, "image")[0])
