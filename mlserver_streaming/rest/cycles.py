@@ -132,9 +132,9 @@ class Cycle(RequestResponseCycle):
         Returns:
             Whether it is sent, or there is nobody to send it to; not where one must wait to write.
         """
-        if self.flow.write_paused or self.response_complete:
+        if not self.response_started or self.response_complete or self.flow.write_paused:
             return False
-        if not (self.response_started and self.chunked_encoding):
+        if not self.chunked_encoding:
             return False
         self.written = perf_counter()
         if not self._is_disconnected:
