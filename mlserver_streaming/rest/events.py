@@ -298,17 +298,18 @@ class EventStreamResponse(Response):
         return self._started or bool(self._ready)
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
-        since, turn_due = 0.0, 0.0
+        turn_due = 0.0
         async for response in responses:
             if not self._add(response):
                 await self._add_large(response)
+            now = monotonic()
+            if self._waited:
+                # The loop has just gone round.
+                self._waited = False
+                turn_due = now + self._turn_seconds()
             if self._ready_bytes >= READY_BYTES:
                 await self._flush()
-            if self._waited:
-                # The loop has just gone round. When it is to do so again is told by the next
-                # response: one that comes alone needs no turn.
-                self._waited, since, turn_due = False, monotonic(), 0.0
-            elif monotonic() >= (turn_due := turn_due or since + self._turn_seconds()):
+            elif now >= turn_due:
                 # A model that never awaits must not starve the others, nor outlive its client. A
                 # turn costs as much as all else of a small event, hence not at each.
                 await asyncio.sleep(0)
@@ -319,10 +320,9 @@ class EventStreamResponse(Response):
         if not self._ready:
             return None
         if self._is_plain and self._comment is None and self._started:
-            ready = self._ready
-            data = ready[0] if len(ready) == 1 else b"".join(ready)
+            data = b"".join(self._ready)
             if self._cycle.write(data):
-                ready.clear()
+                self._ready.clear()
                 self._ready_bytes = 0
                 self._touch(len(data))
                 self._last_sent = self._loop.time()
