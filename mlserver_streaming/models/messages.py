@@ -29,6 +29,8 @@ _NAMES: dict[type[BaseModel], set[str]] = {
     kind: set(kind.model_fields)
     for kind in (InferenceResponse, ResponseOutput, RequestInput, TensorData)
 }
+_RESPONSE_NAMES, _OUTPUT_NAMES = _NAMES[InferenceResponse], _NAMES[ResponseOutput]
+_DATA_NAMES = _NAMES[TensorData]
 
 
 def response(
@@ -39,32 +41,39 @@ def response(
     parameters: Parameters | None = None,
 ) -> InferenceResponse:
     """An inference response."""
-    return _message(
-        InferenceResponse,
-        {
-            "model_name": model_name,
-            "model_version": model_version,
-            "id": request_id,
-            "parameters": parameters,
-            "outputs": outputs,
-        },
-    )
+    # As `_message` makes one; here and in `output` by hand, for each token passes through both.
+    made = object.__new__(InferenceResponse)
+    fields = {
+        "model_name": model_name,
+        "model_version": model_version,
+        "id": request_id,
+        "parameters": parameters,
+        "outputs": outputs,
+    }
+    _SET_FIELDS(made, fields)
+    _SET_NAMES(made, _RESPONSE_NAMES)
+    _SET_EXTRA(made, None)
+    _SET_PRIVATE(made, None)
+    return made
 
 
 def output(
     name: str, datatype: str, shape: list[int], data: Any, content_type: str | None = None
 ) -> ResponseOutput:
     """An output tensor; its data is a list of elements, or a numpy array."""
-    return _message(
-        ResponseOutput,
-        {
-            "name": name,
-            "shape": shape,
-            "datatype": datatype,
-            "parameters": None if content_type is None else _described(content_type),
-            "data": _root(data),
-        },
-    )
+    made = object.__new__(ResponseOutput)
+    fields = {
+        "name": name,
+        "shape": shape,
+        "datatype": datatype,
+        "parameters": None if content_type is None else _described(content_type),
+        "data": _root(data),
+    }
+    _SET_FIELDS(made, fields)
+    _SET_NAMES(made, _OUTPUT_NAMES)
+    _SET_EXTRA(made, None)
+    _SET_PRIVATE(made, None)
+    return made
 
 
 def set_id(message: InferenceRequest | InferenceResponse, message_id: str | None) -> None:
@@ -130,7 +139,7 @@ def _root(data: Any) -> TensorData:
     # A root model has neither extra nor private fields.
     message = object.__new__(TensorData)
     _SET_FIELDS(message, {"root": data})
-    _SET_NAMES(message, _NAMES[TensorData])
+    _SET_NAMES(message, _DATA_NAMES)
     return message
 
 

@@ -126,15 +126,36 @@ class Cycle(RequestResponseCycle):
             self._end()
         return True
 
+    def begin(self, fields: Iterable[Field], piece: bytes) -> bool:
+        """Send the head of an answer of unknown length, and the first piece of its body, and at
+        once: what two `send` do. Not where one must wait to write, or a body has no chunks.
+
+        Args:
+            fields: its headers, none of which says how long it is.
+
+        Returns:
+            Whether it is sent, or there is nobody to send it to.
+        """
+        if self.flow.write_paused or self._head is not None or self.response_started:
+            return False
+        if not self._has_chunks or self.scope["method"] == "HEAD":
+            return False
+        self.status = 200
+        self._head = self._written_head(200, fields)
+        self.written = perf_counter()
+        if not self._is_disconnected:
+            self.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece))
+        return True
+
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body, neither its first nor its last, and at once, as `send` does.
 
         Returns:
             Whether it is sent, or there is nobody to send it to; not where one must wait to write.
         """
-        if self.flow.write_paused or self.response_complete:
+        if not self.response_started or self.response_complete or self.flow.write_paused:
             return False
-        if not (self.response_started and self.chunked_encoding):
+        if not self.chunked_encoding:
             return False
         self.written = perf_counter()
         if not self._is_disconnected:
@@ -244,3 +265,8 @@ class RefusingCycle(Cycle):
         if self.waiting_for_100_continue:
             self.keep_alive = False
         return super().answer(fields, body)
+
+    def begin(self, fields: Iterable[Field], piece: bytes) -> bool:
+        if self.waiting_for_100_continue:
+            self.keep_alive = False
+        return super().begin(fields, piece)

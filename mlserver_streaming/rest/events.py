@@ -367,6 +367,10 @@ class EventStreamResponse(Response):
         self._ready_bytes = 0
         self._touch(len(data))
         if not self._started:
+            if data and not last and self._is_plain and self._cycle.begin(self.raw_headers, data):
+                self._started, self._writing = True, False
+                self._last_sent = self._loop.time()
+                return
             await self._start()
         await self._send(self._message(data, last))
         self._writing = last  # nothing may follow the last

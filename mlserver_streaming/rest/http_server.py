@@ -15,6 +15,7 @@ import uvicorn
 
 from .body import MAX_BODY_BYTES
 from .http_protocol import SPARE_SECONDS, HttpProtocol, Upgrades, nowhere
+from .proxy_headers import ProxyHeaders
 from .request_check import RequestCheck
 from .websocket_protocol import WebSocketProtocol
 
@@ -54,7 +55,11 @@ class HttpServer(uvicorn.Server):
         http: Any = functools.partial(HttpProtocol, idle_seconds=idle_seconds, upgrades=upgrades)
         config.http = http
         app: Any = config.app
-        config.app = RequestCheck(app)
+        app = RequestCheck(app)
+        if config.proxy_headers:
+            app, config.proxy_headers = ProxyHeaders(app, config.forwarded_allow_ips), False
+        # uvicorn would take what has no coroutine of its own for an app of ASGI 2.
+        config.app, config.interface = app, "asgi3"
         config.ws = WebSocketProtocol
         config.ws_max_size = message_bytes
         config.ws_ping_interval = ping_seconds

@@ -128,11 +128,14 @@ def head_of(response: InferenceResponse) -> dict[str, Any]:
 def _alone(response: InferenceResponse) -> tuple[Shape, bytes] | None:
     """A response with one output and nothing to say of it but how it came, as tokens have it: its
     shape, and its data as JSON. None where it is not so simple."""
-    if len(response.outputs) != 1:
+    # Each field once, from where pydantic keeps it: what attributes of a message cost adds up.
+    fields = response.__dict__
+    outputs = fields["outputs"]
+    if len(outputs) != 1:
         return None
-    output: Any = response.outputs[0]
+    output = outputs[0].__dict__
     way = None
-    if (said := response.parameters) is not None:
+    if (said := fields["parameters"]) is not None:
         given = said.__pydantic_extra__  # `model_extra` is a call more
         if said.headers is not None or said.content_type is not None:
             return None
@@ -140,28 +143,34 @@ def _alone(response: InferenceResponse) -> tuple[Shape, bytes] | None:
             way = given.get(CACHE)
             if len(given) > 1 or not isinstance(way, str):
                 return None
-    described = output.parameters
-    request_id = response.id or ""
-    if len(request_id) > KEPT_ID_CHARACTERS or (
-        described is not None and (described.headers is not None or described.__pydantic_extra__)
-    ):
+    content_type = None
+    if (described := output["parameters"]) is not None:
+        if described.__pydantic_extra__ or described.headers is not None:
+            return None
+        content_type = described.content_type
+    request_id = fields["id"] or ""
+    if len(request_id) > KEPT_ID_CHARACTERS:
         return None
-    kind = output.datatype
+    kind = output["datatype"]
     if not isinstance(kind, str):
         kind = kind._value_  # `value` is two calls more
-    data = output.data.root if isinstance(output.data, TensorData) else output.data
+    data = output["data"]
+    if isinstance(data, TensorData):
+        data = data.root
     if not isinstance(data, list) or len(data) > FEW_NUMBERS:
         return None
     if kind == BYTES:
         first = data[0] if len(data) == 1 else None
-        if type(first) is str or type(first) is bytes:  # as tokens come
+        if type(first) is str:  # as tokens come
             if len(first) > SHORT_BYTES:
                 return None
-            if type(first) is bytes:
-                try:
-                    data = [first.decode()]
-                except UnicodeDecodeError:
-                    return None
+        elif type(first) is bytes:
+            if len(first) > SHORT_BYTES:
+                return None
+            try:
+                data = [first.decode()]
+            except UnicodeDecodeError:
+                return None
         elif not _are_short(data):
             return None
         else:
@@ -169,13 +178,13 @@ def _alone(response: InferenceResponse) -> tuple[Shape, bytes] | None:
             if encoded:
                 return None
     shape = (
-        response.model_name,
-        response.model_version or "",
+        fields["model_name"],
+        fields["model_version"] or "",
         request_id,
-        output.name,
+        output["name"],
         kind,
-        tuple(output.shape),
-        described.content_type if described is not None else None,
+        tuple(output["shape"]),
+        content_type,
         way,
     )
     return shape, orjson.dumps(data, option=DUMPS, default=as_json)

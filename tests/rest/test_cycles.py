@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from mlserver_streaming.rest.cycles import Cycle
+from mlserver_streaming.rest.cycles import Cycle, RefusingCycle, UnframedCycle
 
 
 class Wire(asyncio.Transport):
@@ -105,6 +105,45 @@ async def test_no_piece_is_written_where_there_are_no_chunks(wire, method, heade
     await cycle.send(start(header))
     await asyncio.sleep(0)
     assert cycle.response_started and not cycle.write(b"abc")
+
+
+async def test_a_head_and_the_first_piece_are_written_at_once_as_they_are_sent(cycle, wire):
+    assert cycle.begin([(b"content-type", b"text/plain")], b"abc")
+    assert wire.written == [
+        b"HTTP/1.1 200 OK\r\nserver: us\r\ncontent-type: text/plain\r\n"
+        b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    ]
+    assert cycle.status == 200 and cycle.response_started
+    assert not cycle.begin([], b"abc")
+    assert cycle.write(b"de")
+    await cycle.send(body(b""))
+    assert b"".join(wire.written[1:]) == b"2\r\nde\r\n0\r\n\r\n" and cycle.response_complete
+
+
+async def test_they_wait_where_one_must(wire):
+    cycle = made(wire)
+    cycle.flow.pause_writing()
+    assert not cycle.begin([], b"abc")
+    assert not made(wire, "HEAD").begin([], b"abc")
+    old = made(wire)
+    old.__class__ = UnframedCycle  # as the protocol does it
+    assert not old.begin([], b"abc")
+    assert not wire.written
+
+
+async def test_who_waits_to_send_a_body_that_nobody_asked_for_is_answered_last(wire):
+    cycle = made(wire)
+    cycle.__class__ = RefusingCycle
+    cycle.waiting_for_100_continue = True
+    assert cycle.begin([], b"abc")
+    assert b"connection: close\r\n" in wire.written[0]
+
+
+async def test_nobody_is_told_of_a_stream_that_begins_when_its_client_is_gone(cycle, wire):
+    cycle.disconnected = True
+    assert cycle.begin([], b"abc")
+    await cycle.send(body(b""))
+    assert not wire.written and cycle.status == 200
 
 
 async def test_who_fails_before_its_first_bytes_may_begin_anew(cycle, wire):
