@@ -130,7 +130,7 @@ class Call:
 
     # What comes.
 
-    def put(self, data: bytes, size: int) -> None:
+    def put(self, data: bytes | memoryview, size: int) -> None:
         """More of its messages.
 
         Args:

@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
             for frame in self._frames:
                 if self._is_closed:
                     return
-                for event in self._h2.receive_data(frame):
+                for event in self._h2.receive_frame(frame):
                     self._take(event)
                 self._soon()
                 yield
