@@ -27,8 +27,8 @@ from .header_decoder import HeaderDecoder
 from .header_encoder import HeaderEncoder
 from .metadata import LIST_BYTES, Fields
 
-# What a call's client may send before it is read.
-WINDOW_BYTES = 128 * 1024
+# What a call's client may send before it is read; and over a far line, whose calls are large.
+WINDOW_BYTES, FAR_WINDOW_BYTES = 128 * 1024, 1024 * 1024
 # Calls' windows bound what is held; the connection's is there to be large enough for all.
 CONNECTION_BYTES = 16 * 1024 * 1024
 FIRST_WINDOW = 65_535
@@ -69,6 +69,15 @@ class Wire(H2Connection):
         self.initiate_connection()
         self.clear_outbound_data_buffer()  # `greeting` is sent instead
         self.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
+
+    @property
+    def window(self) -> int:
+        """Bytes that a new call's client may send before it is read."""
+        return self.local_settings.initial_window_size
+
+    def widen(self) -> None:
+        """Let calls' clients send more before it is read, once this one knows."""
+        self.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: FAR_WINDOW_BYTES})
 
     def receive_frame(self, frame: bytes) -> list[Event]:
         """As `receive_data`, of one whole frame; a call's bytes in it stay where they are.
