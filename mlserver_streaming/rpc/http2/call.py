@@ -175,10 +175,10 @@ class Call:
                 self._grant(max(self._ahead, self._inbox.lacking))
                 self._coming.clear()
                 await self._coming.wait()
+            self._grant(self._ahead - self._inbox.held)
             message = found if isinstance(found, bytes) else await in_turns(found)
         except BadCallError as error:
             await self.abort(error.code, str(error))
-        self._grant(self._ahead - self._inbox.held)
         return message if self.deserializer is None else self.deserializer(message)
 
     def _look_ahead(self) -> None:
