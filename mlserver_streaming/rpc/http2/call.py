@@ -31,8 +31,11 @@ class Connected(Protocol):
     loop: asyncio.AbstractEventLoop
     peer: str
     running: Running
-    window: int
     delay: float
+
+    @property
+    def window(self) -> int:
+        """Bytes that a new call's client may send before it is read."""
 
     def lacks(self) -> None:
         """A call's message is larger than a call's client may send by itself."""

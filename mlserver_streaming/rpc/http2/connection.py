@@ -42,7 +42,15 @@ from .metadata import (
 from .peer import named
 from .running import Running
 from .sending import Sending
-from .wire import CONNECTION_BYTES, LAST_STREAM, Wire, goaway, greeting
+from .wire import (
+    CONNECTION_BYTES,
+    FAR_WINDOW_BYTES,
+    LAST_STREAM,
+    WINDOW_BYTES,
+    Wire,
+    goaway,
+    greeting,
+)
 
 # What the transport holds before calls wait; and what it may hold of answers to frames that are no
 # calls' before nothing more is read.
@@ -239,9 +247,9 @@ class Connection(asyncio.Protocol):
         """The client knows our settings: the first, or wider windows."""
         if not self.delay:
             self.delay = self.loop.time() - self._greeted_at
-        if (wider := event.changed_settings.get(SettingCodes.INITIAL_WINDOW_SIZE)) is not None:
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             for call in self.calls.values():
-                call.widen(wider.new_value - wider.original_value)
+                call.widen(FAR_WINDOW_BYTES - WINDOW_BYTES)
 
     def grant(self, call: Call, size: int) -> None:
         """Let a call's client send so many bytes more."""
