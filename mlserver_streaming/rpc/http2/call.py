@@ -16,11 +16,12 @@ from ...streams.turns import in_turns
 from .messages import Inbox, framed
 from .metadata import OPENING, Asked, BadCallError, Fields, Metadata, encode, trailers
 from .outgoing import Outgoing
-from .wire import WINDOW_BYTES
+from .running import Running
+from .wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 
-# What a client may come to send ahead, if whoever reads is faster than its line. Over one of 50 ms
-# 128 KiB would be 26 messages of 100 KB a second.
-MOST_AHEAD_BYTES = 1024 * 1024
+# What a client may come to send ahead, if whoever reads is faster than its line: one of 50 ms and
+# 1 Gbit/s holds 6 MiB. What is more than FAR_WINDOW_BYTES is lent (running.py).
+MOST_AHEAD_BYTES = 16 * 1024 * 1024
 Code = grpc.StatusCode
 
 
@@ -29,6 +30,15 @@ class Connected(Protocol):
 
     loop: asyncio.AbstractEventLoop
     peer: str
+    running: Running
+    delay: float
+
+    @property
+    def window(self) -> int:
+        """Bytes that a new call's client may send before it is read."""
+
+    def lacks(self) -> None:
+        """A call's message is larger than a call's client may send by itself."""
 
     def has_ready(self, call: Call) -> None:
         """The call has something to send."""
@@ -64,8 +74,9 @@ class Call:
         self._connection = connection
         self._metadata = asked.metadata
         self._inbox = Inbox(limit, asked.encoding)
-        self._window = self._ahead = WINDOW_BYTES
-        self._came = 0
+        self._window = self._ahead = connection.window
+        self._came, self._came_since = 0, monotonic()
+        self._lent = 0
         self._coming = asyncio.Event()
         self._code: Any = 0
         self._details = ""
@@ -130,7 +141,7 @@ class Call:
 
     # What comes.
 
-    def put(self, data: bytes, size: int) -> None:
+    def put(self, data: bytes | memoryview, size: int) -> None:
         """More of its messages.
 
         Args:
@@ -160,16 +171,36 @@ class Call:
                         raise BadCallError(Code.INTERNAL, "The call's last message ends early.")
                     raise StopAsyncIteration
                 if self._came >= self._ahead < MOST_AHEAD_BYTES:
-                    self._ahead, self._came = 2 * self._ahead, 0
+                    self._look_ahead()
+                if self._inbox.lacking > self._window:
+                    self._connection.lacks()
                 # Whoever waits has room for all that the message still lacks.
                 self._grant(max(self._ahead, self._inbox.lacking))
                 self._coming.clear()
                 await self._coming.wait()
+            self._grant(self._ahead - self._inbox.held)
             message = found if isinstance(found, bytes) else await in_turns(found)
         except BadCallError as error:
             await self.abort(error.code, str(error))
-        self._grant(self._ahead - self._inbox.held)
         return message if self.deserializer is None else self.deserializer(message)
+
+    def _look_ahead(self) -> None:
+        """The reader waits, and has read all that may come ahead: is that too little?"""
+        now = monotonic()
+        if self._ahead < FAR_WINDOW_BYTES:
+            self._ahead *= 2
+        # A line that brings it all in the time of its way there and back could bring more.
+        elif now - self._came_since <= 2 * self._connection.delay and self._connection.running.lend(
+            self._ahead
+        ):
+            self._lent += self._ahead
+            self._ahead *= 2
+        self._came, self._came_since = 0, now
+
+    def widen(self, size: int) -> None:
+        """Its client may send so much more ahead, and knows."""
+        self._window += size
+        self._ahead = max(self._ahead, self._connection.window)
 
     def _grant(self, window: int) -> None:
         """Let the client send up to so much; not each byte of it alone."""
@@ -225,6 +256,8 @@ class Call:
         """There is nobody any more, or nothing left to send."""
         self.is_over = True
         self.ready.clear()
+        self._connection.running.take_back(self._lent)
+        self._lent = 0
         if self._expiry is not None:
             self._expiry.cancel()
         if self.task is not None and not self.task.done():

@@ -15,11 +15,13 @@ from h2.events import (
     PingAckReceived,
     RemoteSettingsChanged,
     RequestReceived,
+    SettingsAcknowledged,
     StreamEnded,
     StreamReset,
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 from mlserver.logging import logger
 
 from ...streams.turns import TURN_SECONDS, in_turns
@@ -40,7 +42,15 @@ from .metadata import (
 from .peer import named
 from .running import Running
 from .sending import Sending
-from .wire import CONNECTION_BYTES, LAST_STREAM, Wire, goaway, greeting
+from .wire import (
+    CONNECTION_BYTES,
+    FAR_WINDOW_BYTES,
+    LAST_STREAM,
+    WINDOW_BYTES,
+    Wire,
+    goaway,
+    greeting,
+)
 
 # What the transport holds before calls wait; and what it may hold of answers to frames that are no
 # calls' before nothing more is read.
@@ -48,6 +58,8 @@ HELD_BYTES, CONTROL_BYTES = 64 * 1024, 256 * 1024
 # How long a client may take to say that it speaks HTTP/2; to take our last words; and to answer
 # that it knows that we go.
 BEGIN_SECONDS, LAST_SECONDS, GOAWAY_SECONDS = 20.0, 5.0, 1.0
+# A line over which it is worth while to have more on its way.
+FAR_SECONDS = 0.005
 KEEPALIVE, LEAVING = b"keepaliv", b"leaving."
 
 
@@ -56,24 +68,29 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         peer: its address, as gRPC writes one.
+        running: its server's.
+        delay: seconds that the line takes there and back; 0 until it is known.
+        window: bytes that a new call's client may send before it is read.
     """
 
     def __init__(self, running: Running, find: Find):
         self.loop = asyncio.get_running_loop()
         self.peer = ""
         self.calls: dict[int, Call] = {}
-        self._running = running
+        self.running = running
         self._bounds = running.bounds
         self._find = find
         self._frames = Frames()
         self._h2 = Wire()
         self._sending = Sending(self._h2, self._frames.idle)
         self._read_headers = Reader()
+        self.delay = 0.0
+        self._greeted_at = 0.0
         self._taken = 0
         self._reading: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._is_due = self._is_full = self._is_deaf = self._is_closed = False
-        self._is_leaving = self._is_refusing = False
+        self._is_leaving = self._is_refusing = self._is_wide = False
 
     # The transport's.
 
@@ -81,8 +98,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(HELD_BYTES)
         self.peer = named(transport.get_extra_info("peername"))
-        self._running.connections.add(self)
+        self.running.connections.add(self)
         self._transport.write(greeting(self._bounds.calls))
+        self._greeted_at = self.loop.time()
         self._flush()
         self._later(BEGIN_SECONDS, self._check_begun)
         self._keepalive = Keepalive(self._bounds, self._ask, self._transport.abort)
@@ -121,7 +139,7 @@ class Connection(asyncio.Protocol):
             timer.cancel()
         if self._reading is not None:
             self._reading.cancel()
-        self._running.connections.discard(self)
+        self.running.connections.discard(self)
         self._lose_all()
 
     # What comes.
@@ -146,7 +164,7 @@ class Connection(asyncio.Protocol):
             for frame in self._frames:
                 if self._is_closed:
                     return
-                for event in self._h2.receive_data(frame):
+                for event in self._h2.receive_frame(frame):
                     self._take(event)
                 self._soon()
                 yield
@@ -181,12 +199,14 @@ class Connection(asyncio.Protocol):
                 self._go_on(event.stream_id)
             case RemoteSettingsChanged():
                 self._go_on(0)
+            case SettingsAcknowledged():
+                self._be_known(event)
             case PingAckReceived() if event.ping_data == LEAVING:
                 self._refuse()
 
     def _begin(self, event: RequestReceived) -> None:
         stream, is_whole = event.stream_id, event.stream_ended is not None
-        if self._is_refusing or not self._running.has_room(len(self.calls)):
+        if self._is_refusing or not self.running.has_room(len(self.calls)):
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             return
         try:
@@ -199,7 +219,7 @@ class Connection(asyncio.Protocol):
             self._say(stream, OPENING + trailers(error.code, str(error), ()), is_whole)
         else:
             call = self.calls[stream] = Call(self, stream, asked, self._bounds.message_bytes)
-            self._running.enter()
+            self.running.enter()
             if is_whole:
                 call.end_requests()
             call.task = self.loop.create_task(answer(call, self._find))
@@ -211,6 +231,25 @@ class Connection(asyncio.Protocol):
             self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
 
     # What calls need.
+
+    @property
+    def window(self) -> int:
+        return self._h2.window
+
+    def lacks(self) -> None:
+        """A call's message is larger than what its client may send by itself."""
+        if self.delay >= FAR_SECONDS and not self._is_wide and not self._is_closed:
+            self._is_wide = True
+            self._h2.widen()
+            self._soon()
+
+    def _be_known(self, event: SettingsAcknowledged) -> None:
+        """The client knows our settings: the first, or wider windows."""
+        if not self.delay:
+            self.delay = self.loop.time() - self._greeted_at
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            for call in self.calls.values():
+                call.widen(FAR_WINDOW_BYTES - WINDOW_BYTES)
 
     def grant(self, call: Call, size: int) -> None:
         """Let a call's client send so many bytes more."""
@@ -278,7 +317,7 @@ class Connection(asyncio.Protocol):
         call = self.calls.pop(stream, None)
         if call is not None:
             call.gone()
-            self._running.leave()
+            self.running.leave()
 
     def _lose_all(self) -> None:
         for stream in tuple(self.calls):

@@ -17,7 +17,7 @@ HEAD_BYTES = 9
 FRAME_BYTES = 64 * 1024
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
 WINDOW_UPDATE, CONTINUATION = 8, 9
-END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
+END_STREAM, ACK, END_HEADERS, PADDED = 0x1, 0x1, 0x4, 0x8
 # A call's headers, packed: what they may have unpacked, and room for lists that are refused with
 # a status; and in how many frames.
 HEADERS_BYTES, HEADERS_FRAMES = 64 * 1024, 8
@@ -103,7 +103,8 @@ class Frames:
                 raise AbuseError(ErrorCodes.FRAME_SIZE_ERROR)
             if len(data) < size:
                 return
-            frame = bytes(data[:size])
+            with memoryview(data) as view:
+                frame = bytes(view[:size])
             del data[:size]
             if self._is_for_h2(frame[3], frame[4], size - HEAD_BYTES):
                 yield frame

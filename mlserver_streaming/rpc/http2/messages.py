@@ -64,7 +64,7 @@ class Inbox:
         self._chunks: deque[bytes | bytearray | memoryview] = deque()
         self._head: tuple[bool, int] | None = None
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes | memoryview) -> None:
         self.held += len(data)
         last = self._chunks[-1] if self._chunks else None
         if isinstance(last, bytearray) and len(last) < CHUNK_BYTES:

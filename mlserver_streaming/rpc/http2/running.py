@@ -9,6 +9,8 @@ from typing import Any
 
 # Of all connections, for each call that one may have.
 CONNECTIONS = 8
+# What all calls together may have sent ahead, beyond what each may.
+AHEAD_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Running:
         self.bounds = bounds
         self.connections: set[Any] = set()
         self._calls = 0
+        self._ahead = AHEAD_BYTES
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
@@ -66,6 +69,16 @@ class Running:
         self._calls -= 1
         if not self._calls:
             self._is_idle.set()
+
+    def lend(self, size: int) -> bool:
+        """Let a call have so much more ahead, where others would still find as much."""
+        if 2 * size > self._ahead:
+            return False
+        self._ahead -= size
+        return True
+
+    def take_back(self, size: int) -> None:
+        self._ahead += size
 
     async def until_idle(self) -> None:
         await self._is_idle.wait()

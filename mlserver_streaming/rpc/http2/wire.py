@@ -6,23 +6,35 @@ import struct
 from typing import Any, cast
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
+from h2.events import Event
 from h2.settings import SettingCodes, Settings
-from h2.stream import StreamInputs
+from h2.stream import StreamInputs, StreamState
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
-from .frames import END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, HEADERS_BYTES
+from .frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_BYTES,
+    HEAD_BYTES,
+    HEADERS,
+    HEADERS_BYTES,
+    PADDED,
+)
 from .header_decoder import HeaderDecoder
 from .header_encoder import HeaderEncoder
 from .metadata import LIST_BYTES, Fields
 
-# What a call's client may send before it is read.
-WINDOW_BYTES = 128 * 1024
+# What a call's client may send before it is read; and over a far line, whose calls are large.
+WINDOW_BYTES, FAR_WINDOW_BYTES = 128 * 1024, 1024 * 1024
 # Calls' windows bound what is held; the connection's is there to be large enough for all.
 CONNECTION_BYTES = 16 * 1024 * 1024
 FIRST_WINDOW = 65_535
 LAST_STREAM = 2**31 - 1
+# A call whose client has not said all.
+ASKING = {StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL}
 # A frame's head: three bytes of length and one of kind, flags, its call.
 HEAD = struct.Struct(">IBI")
 
@@ -57,6 +69,33 @@ class Wire(H2Connection):
         self.initiate_connection()
         self.clear_outbound_data_buffer()  # `greeting` is sent instead
         self.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
+
+    @property
+    def window(self) -> int:
+        """Bytes that a new call's client may send before it is read."""
+        return self.local_settings.initial_window_size
+
+    def widen(self) -> None:
+        """Let calls' clients send more before it is read, once this one knows."""
+        self.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: FAR_WINDOW_BYTES})
+
+    def receive_frame(self, frame: bytes) -> list[Event]:
+        """As `receive_data`, of one whole frame; a call's bytes in it stay where they are.
+
+        h2 copies them three times, and writes them out in hexadecimal for a log that it has not.
+
+        Raises:
+            h2.exceptions.ProtocolError: it is not allowed.
+        """
+        flags = frame[4]
+        if frame[3] == DATA and not flags & PADDED and not self.incoming_buffer._headers_buffer:
+            stream = self.streams.get(int.from_bytes(frame[5:HEAD_BYTES]))
+            if stream is not None and stream.state_machine.state in ASKING:
+                data = memoryview(frame)[HEAD_BYTES:]
+                self.state_machine.process_input(ConnectionInputs.RECV_DATA)
+                self._inbound_flow_control_window_manager.window_consumed(len(data))
+                return stream.receive_data(cast(Any, data), bool(flags & END_STREAM), len(data))[1]
+        return self.receive_data(frame)
 
     def room(self, stream: int) -> int:
         """Bytes that a frame of a call may have now."""

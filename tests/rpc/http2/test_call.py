@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from mlserver_streaming.rpc.http2 import running
 from mlserver_streaming.rpc.http2.call import MOST_AHEAD_BYTES, Call
 from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import Asked
-from mlserver_streaming.rpc.http2.wire import WINDOW_BYTES
+from mlserver_streaming.rpc.http2.running import Bounds, Running
+from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 
 MESSAGE = b"".join(framed([bytes(32 * 1024)]))
+# A line that is so far that whatever comes comes in time, and one that is not.
+FAR, NEAR = 3600.0, 0.0
 
 
 class Line:
     """A connection that counts what a call's client may send."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay: float = FAR, running: Running | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.peer = ""
-        self.ahead = WINDOW_BYTES
+        self.running = running or Running(Bounds(2**20, 10, 30, 20))
+        self.delay = delay
+        self.window = self.ahead = WINDOW_BYTES
+
+    def lacks(self) -> None: ...
 
     def has_ready(self, call: Call) -> None: ...
 
@@ -34,19 +44,39 @@ class Line:
             call.put(MESSAGE, len(MESSAGE))
 
 
-async def test_a_reader_that_waits_lets_more_come() -> None:
-    line = Line()
+async def waiting(line: Line) -> tuple[Call, list[int]]:
+    """A call whose reader waits for all that its client may send, and how much that was."""
     call = Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20)
-    reading, seen = asyncio.create_task(_read_all(call)), set()
-    for _ in range(30):
+    reading, seen = asyncio.create_task(_read_all(call)), []
+    for _ in range(60):
         line.fill(call)
         for _ in range(3):  # it is woken, and reads all
             await asyncio.sleep(0)
         assert call._inbox.is_empty
-        seen.add(call._ahead)
+        seen.append(call._ahead)
         assert call._ahead * 3 // 4 <= line.ahead <= call._ahead
-    assert seen == {n * WINDOW_BYTES for n in (1, 2, 4, 8)} and max(seen) == MOST_AHEAD_BYTES
     reading.cancel()
+    return call, sorted(set(seen))
+
+
+@pytest.mark.parametrize(("delay", "most"), [(FAR, MOST_AHEAD_BYTES), (NEAR, FAR_WINDOW_BYTES)])
+async def test_a_reader_that_waits_lets_more_come(delay: float, most: int) -> None:
+    _, seen = await waiting(Line(delay))
+    assert seen == [n for n in (WINDOW_BYTES << k for k in range(8)) if n <= most]
+
+
+async def test_what_all_calls_let_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "AHEAD_BYTES", 4 * FAR_WINDOW_BYTES)
+    one = Running(Bounds(2**20, 10, 30, 20))
+    calls = [await waiting(Line(FAR, one)) for _ in range(10)]
+    most = [seen[-1] for _, seen in calls]
+    assert sum(most) <= (4 + len(calls)) * FAR_WINDOW_BYTES
+    assert (
+        most[0] > most[-1] == FAR_WINDOW_BYTES
+    )  # who comes late has no less than the first of all
+    for call, _ in calls:
+        call.gone()
+    assert (await waiting(Line(FAR, one)))[1][-1] == most[0]
 
 
 async def test_a_reader_that_has_enough_to_do_does_not() -> None:

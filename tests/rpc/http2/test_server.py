@@ -17,11 +17,12 @@ from mlserver_streaming.rpc.http2 import connection as of_connections
 from mlserver_streaming.rpc.http2 import frames
 from mlserver_streaming.rpc.http2.connection import CONTROL_BYTES, Connection
 from mlserver_streaming.rpc.http2.frames import IDLE_FRAMES, RESETS
+from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import LIST_BYTES
 from mlserver_streaming.rpc.http2.outgoing import READY_BYTES
 from mlserver_streaming.rpc.http2.running import Bounds, Running
 from mlserver_streaming.rpc.http2.server import Http2Server
-from mlserver_streaming.rpc.http2.wire import LAST_STREAM, WINDOW_BYTES
+from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, LAST_STREAM, WINDOW_BYTES
 from tests.live.http2 import (
     ACK,
     CALL,
@@ -202,6 +203,29 @@ async def test_what_is_not_read_is_not_taken(start: Make) -> None:
             await raw.settle()
     # No more than the window and what was read, though this client never stops.
     assert WINDOW_BYTES - 6 <= sent < 2 * WINDOW_BYTES
+    assert service.read == 2
+    await raw.close()
+
+
+async def test_a_far_line_gets_wider_windows(start: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_connections, "FAR_SECONDS", 0.0)
+    service, _, port = await start()
+    raw, whole = await Raw.connect(port), b"".join(framed([bytes(2 * MIB)]))
+    first, deaf = raw.call("/s/Each"), raw.call("/s/Deaf")
+    raw.send(first, whole[: WINDOW_BYTES // 2])
+    async with asyncio.timeout(PATIENCE):
+        while raw.h2.remote_settings.initial_window_size == WINDOW_BYTES:
+            await raw.events()
+    assert raw.h2.remote_settings.initial_window_size == FAR_WINDOW_BYTES
+    # A new one has it from the beginning, and one that nobody reads has no more.
+    later = raw.call("/s/Deaf")
+    for stream in (deaf, later):
+        sent = 0
+        while (room := raw.h2.local_flow_control_window(stream)) > 0:
+            raw.send(stream, bytes(room))
+            sent += room
+            await raw.settle()
+        assert FAR_WINDOW_BYTES - 6 <= sent < FAR_WINDOW_BYTES + WINDOW_BYTES
     assert service.read == 2
     await raw.close()
 
