@@ -88,6 +88,11 @@ class ModelRegistry(MultiModelRegistry):
                     return model
             raise
 
+    def usual(self, name: str, version: str | None) -> MLModel | None:
+        """The model that `get_model` gives, without a wait; None where that has more to look at."""
+        found = self._models.get(name)
+        return None if found is None else found._find_model(version)
+
     async def of_name(self, name: str) -> list[MLModel]:
         """Every loaded model of a name, the newest first."""
         try:
