@@ -54,7 +54,7 @@ BORROWED = (
     "mlserver.handlers:ModelRepositoryHandlers._model_registry",
     "mlserver.handlers:ModelRepositoryHandlers._repository",
     "mlserver.handlers:ModelRepositoryHandlers._to_item",
-    "mlserver.registry:MultiModelRegistry._models",
+    "mlserver.registry:MultiModelRegistry._get_model_registry",
     "mlserver.registry:SingleModelRegistry._find_model",
     "mlserver.registry:SingleModelRegistry._unload_model",
     "mlserver.parallel.registry:model_initialiser",
