@@ -54,6 +54,8 @@ BORROWED = (
     "mlserver.handlers:ModelRepositoryHandlers._model_registry",
     "mlserver.handlers:ModelRepositoryHandlers._repository",
     "mlserver.handlers:ModelRepositoryHandlers._to_item",
+    "mlserver.registry:MultiModelRegistry._get_model_registry",
+    "mlserver.registry:SingleModelRegistry._find_model",
     "mlserver.registry:SingleModelRegistry._unload_model",
     "mlserver.parallel.registry:model_initialiser",
     "mlserver.metrics:MetricsServer._get_app",

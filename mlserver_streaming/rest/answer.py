@@ -20,6 +20,22 @@ LEAST_COMPRESSED_BYTES = 500
 PIECE_BYTES = 256 * 1024
 
 
+def send_json_at_once(
+    send: Send, parts: Sequence[bytes | memoryview], size: int, lines: bytes, gzip: bool
+) -> bool:
+    """Send a small body, unless there is anything to wait for or to do about it; whether it is.
+
+    Args:
+        size: of all its parts.
+        lines: the headers as they are written, but for those that say what it is.
+        gzip: compress what is not too small.
+    """
+    if size > PIECE_BYTES or (gzip and size >= LEAST_COMPRESSED_BYTES):
+        return False
+    cycle = getattr(send, "__self__", None)
+    return isinstance(cycle, Cycle) and cycle.answer_json(lines, b"".join(parts))
+
+
 async def send_answer(
     scope: Scope,
     receive: Receive,

@@ -3,7 +3,7 @@ where they must."""
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from ..streams.headers import KEPT_NAMES, Field
+from ..streams.headers import KEPT_NAMES, Field, lines_of
 
 # What would end a field, or begin another (RFC 9110, 5.1 and 5.5).
 NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
@@ -147,6 +147,24 @@ class Cycle(RequestResponseCycle):
             self.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece))
         return True
 
+    def answer_json(self, lines: bytes, body: bytes) -> bool:
+        """As `answer` with JSON, its other headers written already."""
+        if self.flow.write_paused or self.response_started or self.waiting_for_100_continue:
+            return False
+        own = _DEFAULT.lines(self.default_headers)
+        if own is None or not self.keep_alive:
+            return False
+        self.status = 200
+        self.written = perf_counter()
+        if not self._is_disconnected:
+            self.response_started, self.expected_content_length = True, 0
+            self.transport.write(
+                b"%b%b%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (STATUS_LINE[200], own, lines, len(body), body)
+            )
+            self._end()
+        return True
+
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body, neither its first nor its last, and at once, as `send` does.
 
@@ -239,6 +257,31 @@ def _field_name(given: bytes) -> bytes:
     if not given or NOT_IN_NAMES.search(given):
         raise RuntimeError(f"The header {given!r} has a name that cannot be sent.")
     return given.lower()
+
+
+class _DefaultLines:
+    """What uvicorn adds to each answer, as it is written: another list once a second."""
+
+    def __init__(self) -> None:
+        self._of: Sequence[Field] = ()
+        self._lines: bytes | None = b""
+
+    def lines(self, fields: Sequence[Field]) -> bytes | None:
+        """None where they say how a message travels, or cannot be sent."""
+        if fields is not self._of:
+            fit = all(
+                not NOT_IN_NAMES.search(name)
+                and name
+                and name.lower() not in OF_THE_MESSAGE
+                and not NOT_IN_VALUES.search(value)
+                for name, value in fields
+            )
+            lines = lines_of((name.lower(), value) for name, value in fields)
+            self._of, self._lines = fields, lines if fit else None
+        return self._lines
+
+
+_DEFAULT = _DefaultLines()
 
 
 class UnframedCycle(Cycle):

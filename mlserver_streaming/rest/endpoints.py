@@ -8,7 +8,7 @@ from time import monotonic, perf_counter_ns
 from typing import NamedTuple
 
 from mlserver import MLModel
-from mlserver.types import InferenceRequest
+from mlserver.types import InferenceRequest, InferenceResponse
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Send
@@ -20,6 +20,7 @@ from ..streams import calls
 from ..streams.answers import One
 from ..streams.calls import REST, Call
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.headers import Field
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
 from ..tensors.steps import finish
@@ -27,7 +28,7 @@ from ..watch.metrics import Figures
 from ..watch.statistics import Served
 from . import binary
 from .accepting import accepts_gzip, framing_for
-from .answer import cut_off, send_answer
+from .answer import cut_off, send_answer, send_json_at_once
 from .asked import App
 from .binary import BinaryOutputs
 from .body import is_here, read_body
@@ -99,15 +100,15 @@ class InferenceEndpoints:
                 question = await self._question(request, name, version)
                 model = question.model
                 parts: Sequence[bytes | memoryview] = ()
+                lines: bytes | None = None
                 with stop_on_hang_up(request.receive, request.scope) as watching:
                     if question.waited:
                         model = await self._data_plane.model(name, version)
                     response = await self._data_plane.answer(question.payload, model)
-                    fields = self._data_plane.fields_to(response, model)
-                    if call.request_id or call.sequence is not None:
-                        returned = call.returned
-                        fields = [each for each in fields if each[0].decode() not in returned]
-                        fields += [(name.encode(), id.encode()) for name, id in returned.items()]
+                    if question.outputs is None and not (call.request_id or call.sequence):
+                        lines = self._data_plane.lines_to(response, model)
+                    if lines is None:
+                        fields = self._fields(response, model, call)
                     begun = perf_counter_ns()
                     kind = JSON_TYPE
                     if question.outputs is not None:
@@ -125,8 +126,12 @@ class InferenceEndpoints:
                     question.figures.sent.inc(size)
                 if not watching.hung_up:
                     has_begun = True
-                    fields.append((b"content-type", kind.encode()))
                     # The call goes on until its answer is sent.
+                    if lines is not None:
+                        if send_json_at_once(send, parts, size, lines, self._gzip):
+                            return
+                        fields = self._fields(response, model, call)
+                    fields.append((b"content-type", kind.encode()))
                     await send_answer(
                         request.scope,
                         request.receive,
@@ -140,6 +145,14 @@ class InferenceEndpoints:
             if not has_begun:
                 raise
             await cut_off(request.scope, send)
+
+    def _fields(self, response: InferenceResponse, model: MLModel, call: Call) -> list[Field]:
+        """The headers of an answer, its caller's own among them."""
+        fields, returned = self._data_plane.fields_to(response, model), call.returned
+        if returned:
+            fields = [each for each in fields if each[0].decode() not in returned]
+            fields += [(name.encode(), id.encode()) for name, id in returned.items()]
+        return fields
 
     async def infer_stream(self, request: Request, send: Send) -> None:
         name, version = _model(request)

@@ -9,8 +9,6 @@ import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.types import Scope
-
 # A name or an IPv4 address, or an IPv6 address in brackets; perhaps a port.
 HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
 # A name has up to 253 characters (RFC 1035).
@@ -19,11 +17,10 @@ MAX_BYTES = 260
 KEPT = 256
 
 
-def has_proper_host(scope: Scope) -> bool:
-    """Whether a request has one Host that is one; HTTP/1.0 needs none."""
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
+def are_proper(hosts: list[bytes], version: str) -> bool:
+    """Whether the Hosts of a request are one that is one; HTTP/1.0 needs none."""
     if not hosts:
-        return bool(scope["http_version"] == "1.0")
+        return version == "1.0"
     return len(hosts) == 1 and len(hosts[0]) <= MAX_BYTES and is_host(hosts[0])
 
 

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from .cycles import ANSWER, Cycle, RefusingCycle, UnframedCycle
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
+from .keep_alive import KeepAlive
 from .lingering import Lingering
 from .segments import told_apart
 
@@ -78,10 +79,14 @@ class HttpProtocol(HttpToolsProtocol):
         # In so many seconds, from when all that has come is read.
         self._expected: float | None = None
         self._is_reading = False
+        self._keep_alive = KeepAlive(
+            self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
         self._expect(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_come()
+        self._keep_alive.stop()
         if self._half_closed is not None:
             self._half_closed.stop()
         super().connection_lost(exc)
@@ -93,7 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        self._unset_keepalive_if_required()
+        self._keep_alive.end()
         self._loose_bytes += len(data)
         self._is_reading = True
         try:
@@ -153,6 +158,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _upgrade(self, data: bytes) -> None:
         """Hand the connection over, and what has come of it behind the request's head."""
         self._has_come()
+        self._keep_alive.stop()
         self._is_deaf = True
         self.scope["method"], self.scope["headers"] = "GET", self.headers
         # The other protocol knows no target that is a URL (RFC 9112, 3.2.2).
@@ -200,13 +206,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self._loose_bytes = 0
-        self._bound(len(url))
+        self._header_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._loose_bytes = 0
-        self._bound(len(name) + len(value) + FIELD_BYTES)
-        if not self._in_body:  # a trailer is no header (RFC 9110, 6.5.1); nothing here reads one
+        self._header_bytes += len(name) + len(value) + FIELD_BYTES
+        if self._in_body:  # a trailer is no header (RFC 9110, 6.5.1); nothing here reads one
+            self._bound(0)
+        else:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -214,6 +222,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # it comes again: _feed
         self._in_head, self._in_body = False, True
+        self._bound(0)
         self._expect(self._body_seconds)
         if self.transport.is_closing():
             return
@@ -266,11 +275,29 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if self._in_body:
             self._expect(LINGER_SECONDS)
-        super().on_response_complete()
+        # As uvicorn's, with one timer for all pauses.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._keep_alive.begin()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._keep_alive.end()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        self.tasks.add(self.loop.create_task(self._answered(cycle, app)))
+
+    async def _answered(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # Not by a callback of its end, as uvicorn's: that is a round of the loop more.
+        try:
+            await cycle.run_asgi(app)
+        finally:
+            self.tasks.discard(asyncio.current_task())
 
     def _refuse(self, message: str) -> None:
         """What comes is no request, and where the next would begin is anybody's guess."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -88,7 +87,7 @@ class Call:
         self.slot: AbstractAsyncContextManager[None] = NO_SLOT
         self.stopped: MLServerError | None = None
         self.failed = False
-        self.models: Counter[str] = Counter()
+        self.models: dict[str, int] = {}
         self.on_drain: Callable[[], None] | None = None
         self.queue_ns = 0
         self.opened = self.last = time.monotonic()
@@ -243,10 +242,10 @@ class Calls:
     @asynccontextmanager
     async def _model(self, name: str) -> AsyncIterator[None]:
         call = current()
-        held: Counter[str] = call.models if call else Counter()
+        held: dict[str, int] = call.models if call else {}
         # Two calls that each hold a model and wait for the other's would wait for ever.
         may_wait = not held.keys() - {name}
-        held[name] += 1
+        held[name] = held.get(name, 0) + 1
         try:
             async with self._limits.model(name, may_wait):
                 yield

@@ -23,7 +23,6 @@ from mlserver.types import (
     MetadataModelResponse,
     MetadataServerResponse,
 )
-from mlserver.utils import generate_uuid
 
 from ..access.authenticator import authenticator
 from ..access.callers import authorise, current
@@ -36,7 +35,7 @@ from ..errors import (
     failure_of,
     shown,
 )
-from ..models.messages import set_id
+from ..models.messages import new_id, set_id
 from ..regions.regions import Regions
 from ..settings import StreamingSettings
 from ..watch.adding import Observed, value_of
@@ -225,8 +224,9 @@ class StreamingDataPlane(DataPlane):
             ForbiddenError, NoSuchModelError, NotLoadedError, NotReadyError
         """
         authorise(name)
+        found = self._model_registry.usual(name, version or None)
         try:
-            model = await self._model_registry.get_model(name, version or None)
+            model = found or await self._model_registry.get_model(name, version or None)
         except ModelNotFound as error:
             raise NoSuchModelError(name, version) from error
         if not model.ready:
@@ -284,7 +284,7 @@ class StreamingDataPlane(DataPlane):
     def prepare(self, request: InferenceRequest, model: MLModel) -> None:
         """Give a request its id and its headers."""
         if request.id is None:
-            set_id(request, generate_uuid())
+            set_id(request, new_id())
         parameters = request.parameters
         if parameters is not None and (given := parameters.model_extra):
             given.pop(RESUMABLE, None)
@@ -303,6 +303,13 @@ class StreamingDataPlane(DataPlane):
         if not _has_headers(response):
             return self._event_headers(model).fields_of_response(response.id or "")
         return fields_of(self.headers_to(response, model))
+
+    def lines_to(self, response: InferenceResponse, model: MLModel) -> bytes | None:
+        """The same as they are written, each with its end of line; None where a model gave its
+        response some of its own."""
+        if _has_headers(response):
+            return None
+        return self._event_headers(model).lines_of_response(response.id or "")
 
     def metadata_to(self, response: InferenceResponse, model: MLModel) -> Iterable[tuple[str, str]]:
         """The same as gRPC has them."""
@@ -395,7 +402,7 @@ class _Serving:
         elif isinstance(error, Exception):
             served.failure.inc(1)
             if not isinstance(error, MLServerError):
-                request_id = requests.last_id or generate_uuid()
+                request_id = requests.last_id or new_id()
                 logger.exception(
                     "Request '%s' to model '%s' failed.", shown(request_id), model.name
                 )

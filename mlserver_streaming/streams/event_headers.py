@@ -9,7 +9,7 @@ from typing import Any
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from .headers import MAX_HEADER_CHARACTERS, Field, fields_of, headers_of, printable
+from .headers import MAX_HEADER_CHARACTERS, Field, fields_of, headers_of, lines_of, printable
 
 # With the longest of their names.
 MAX_ID_CHARACTERS = MAX_HEADER_CHARACTERS - len("Ce-Requestid")
@@ -48,19 +48,24 @@ class EventHeaders:
         not."""
         return self._response.fields(request_id)
 
+    def lines_of_response(self, request_id: str) -> bytes:
+        """The same as they are written over HTTP."""
+        return self._response.lines(request_id)
+
     def metadata_of_response(self, request_id: str) -> list[tuple[str, str]]:
         """The same as gRPC has them; it takes ASCII only."""
         return self._response.metadata(request_id)
 
 
 class _Template:
-    __slots__ = ("_fields", "_id_fields", "_ids", "_metadata", "_said")
+    __slots__ = ("_fields", "_id_fields", "_ids", "_lines", "_metadata", "_said")
 
     def __init__(self, headers: dict[str, str]):
         self._said = headers
         self._ids = [name for name, value in headers.items() if value == PLACE]
         self._fields = fields_of({n: v for n, v in headers.items() if n not in self._ids})
         self._metadata = [(name.decode(), value.decode()) for name, value in self._fields]
+        self._lines = lines_of(self._fields)
         self._id_fields = [name.lower().encode() for name in self._ids]
 
     def filled(self, request_id: str) -> dict[str, str]:
@@ -76,6 +81,13 @@ class _Template:
             written = printable(request_id).encode()
             found += [(name, written) for name in self._id_fields]
         return found
+
+    def lines(self, request_id: str) -> bytes:
+        """As they are written, without an id that is too long for a header."""
+        if len(request_id) > MAX_ID_CHARACTERS:
+            return self._lines
+        written = printable(request_id).encode()
+        return self._lines + b"".join([b"%b: %b\r\n" % (name, written) for name in self._id_fields])
 
     def metadata(self, request_id: str) -> list[tuple[str, str]]:
         """The same as gRPC has them."""

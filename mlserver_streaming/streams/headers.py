@@ -5,7 +5,7 @@ with more, after the model has run.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -60,6 +60,11 @@ def headers_of(response: InferenceResponse) -> dict[str, str]:
 def fields_of(headers: Mapping[str, str]) -> list[Field]:
     """Headers as HTTP has them; any text is made fit to be one."""
     return [(name.lower().encode(), printable(text).encode()) for name, text in headers.items()]
+
+
+def lines_of(fields: Iterable[Field]) -> bytes:
+    """Fields as HTTP/1.1 writes them."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 def metadata_of(headers: Mapping[str, str]) -> list[tuple[str, str]]:

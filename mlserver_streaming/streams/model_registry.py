@@ -88,6 +88,13 @@ class ModelRegistry(MultiModelRegistry):
                     return model
             raise
 
+    def usual(self, name: str, version: str | None) -> MLModel | None:
+        """The model that `get_model` gives, without a wait; None where that has more to look at."""
+        try:
+            return self._get_model_registry(name)._find_model(version)
+        except ModelNotFound:
+            return None
+
     async def of_name(self, name: str) -> list[MLModel]:
         """Every loaded model of a name, the newest first."""
         try:

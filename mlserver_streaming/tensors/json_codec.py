@@ -24,7 +24,7 @@ CACHE = "cache"
 # What a response with one output says beside its data: the arguments of `_head`.
 Shape = tuple[str, str, str, str, str, tuple[int, ...], str | None, str | None]
 DUMPS = orjson.OPT_SERIALIZE_NUMPY
-# What streams repeat is kept, for the streams that run at once; an id may be as long as a message.
+# What responses repeat is kept; an id may be as long as a message.
 KEPT_HEADS, KEPT_ID_CHARACTERS = 1024, 128
 # What of one output is written at once: 0.3 ms at most.
 FEW_NUMBERS, FEW_STRINGS, SHORT_BYTES = 4096, 16, 64 * 1024
@@ -190,30 +190,37 @@ def _alone(response: InferenceResponse) -> tuple[Shape, bytes] | None:
     return shape, orjson.dumps(data, option=DUMPS, default=as_json)
 
 
+def _head(model_name: str, model_version: str, request_id: str, *output: Any) -> bytes:
+    """The JSON of a response with one output, up to its data."""
+    before, after = _around_id(model_name, model_version, *output)
+    if not request_id:
+        return b"%b%b" % (before, after)
+    return b'%b"id":%b,%b' % (before, orjson.dumps(request_id), after)
+
+
 @lru_cache(KEPT_HEADS)
-def _head(
+def _around_id(
     model_name: str,
     model_version: str,
-    request_id: str,
     name: str,
     datatype: str,
     shape: tuple[int, ...],
     content_type: str | None,
     way: str | None,
-) -> bytes:
-    """The JSON of a response with one output, up to its data."""
-    found: dict[str, Any] = {"model_name": model_name}
+) -> tuple[bytes, bytes]:
+    """What stands in that before its id, and behind it: that is another's each time."""
+    named = {"model_name": model_name}
     if model_version:
-        found["model_version"] = model_version
-    if request_id:
-        found["id"] = request_id
+        named["model_version"] = model_version
+    found: dict[str, Any] = {}
     if way is not None:
         found["parameters"] = {CACHE: way}
     output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
     if content_type is not None:
         output["parameters"] = {"content_type": content_type}
     found["outputs"] = [output | {"data": None}]
-    return orjson.dumps(found).removesuffix(b"null}]}")
+    before = orjson.dumps(named).removesuffix(b"}") + b","
+    return before, orjson.dumps(found).removeprefix(b"{").removesuffix(b"null}]}")
 
 
 def _output(output: Any, binary_size: int | None = None) -> dict[str, Any]:

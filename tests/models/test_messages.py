@@ -1,5 +1,7 @@
 """Messages put together without pydantic's ways are like those that it makes."""
 
+import uuid
+
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
@@ -44,3 +46,11 @@ def test_a_request_is_like_one_that_pydantic_makes() -> None:
     assert made.model_dump(exclude_none=True) == theirs.model_dump(exclude_none=True)
     made.outputs = [RequestOutput(name="o")]
     assert messages.request("2", [], None).model_dump(exclude_unset=True).get("outputs") is None
+
+
+def test_new_ids_are_random_uuids() -> None:
+    made = {messages.new_id() for _ in range(1000)}
+    assert len(made) == 1000
+    for each in made:
+        found = uuid.UUID(each)
+        assert (str(found), found.version, found.variant) == (each, 4, uuid.RFC_4122)

@@ -6,6 +6,7 @@ import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from mlserver_streaming.rest.cycles import Cycle, RefusingCycle, UnframedCycle
+from mlserver_streaming.streams.headers import lines_of
 
 
 class Wire(asyncio.Transport):
@@ -214,3 +215,26 @@ async def test_a_body_that_is_here_is_taken_at_once(cycle, wire):
     assert cycle.take_body() is None
     cycle.body, cycle.more_body = bytearray(b"abc"), False
     assert cycle.take_body() == b"abc"
+
+
+async def test_json_at_once_is_the_answer_that_its_headers_would_be(wire):
+    fields, text = [(b"ce-id", b"7"), (b"ce-type", b"t")], b'{"a":1}'
+    assert made(wire).answer_json(lines_of(fields), text)
+    own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+    assert made(wire).answer([*fields, *own], text)
+    assert wire.written[0] == wire.written[1]
+
+
+async def test_json_at_once_leaves_other_answers_to_others(wire):
+    ends, paused, begun, waits = made(wire, keep_alive=False), made(wire), made(wire), made(wire)
+    framed = made(wire)
+    paused.flow.pause_writing()
+    begun.response_started = waits.waiting_for_100_continue = True
+    framed.default_headers = [(b"Transfer-Encoding", b"chunked")]
+    for cycle in (ends, paused, begun, waits, framed):
+        assert not cycle.answer_json(b"", b"{}")
+    assert wire.written == []
+    gone = made(wire)
+    gone.disconnected = True
+    assert gone.answer_json(b"", b"{}"), "there is nobody to send it to"
+    assert wire.written == []

@@ -8,7 +8,7 @@ from mlserver.settings import Settings
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from mlserver_streaming.streams.event_headers import EventHeaders
-from mlserver_streaming.streams.headers import fields_of, headers_of, metadata_of
+from mlserver_streaming.streams.headers import fields_of, headers_of, lines_of, metadata_of
 
 
 @pytest.mark.parametrize("request_id", ["7", "", "x" * 1000, "x" * 2000, "a b\n", "Zoë"])
@@ -28,6 +28,8 @@ def test_they_are_mlserver_s(request_id: str):
     expected = headers_of(response)
     assert sorted(ours.fields_of_response(request_id or "none")) == sorted(fields_of(expected))
     assert sorted(ours.metadata_of_response(request_id or "none")) == sorted(metadata_of(expected))
+    fields = ours.fields_of_response(request_id or "none")
+    assert ours.lines_of_response(request_id or "none") == lines_of(fields)
     ours.fields_of_response("1").clear()
     ours.metadata_of_response("1").clear()
     assert (b"ce-id", b"1") in ours.fields_of_response("1"), "nobody gets another's"

@@ -153,6 +153,23 @@ def test_each_response_of_a_stream_is_written_as_if_it_were_alone():
     assert encoder.encode(large) is encode_unless_large(large) is None
 
 
+@pytest.mark.parametrize("version", [None, "v1"])
+@pytest.mark.parametrize("parameters", [None, Parameters(cache="hit")])
+def test_each_response_of_a_model_has_its_own_id(version, parameters):
+    for request_id in ("7", 'a "quoted" one\n', "Zoë", None, "7"):
+        word = output("o", [1], "BYTES", ["w"], content_type="str")
+        response = InferenceResponse.model_construct(
+            model_name='m"', model_version=version, id=request_id, parameters=parameters
+        )
+        response.outputs = [word]
+        found = orjson.loads(encode_unless_large(response))
+        # Two outputs are not written the short way.
+        response.outputs = [word, word]
+        expected = orjson.loads(encode_response(response))
+        expected["outputs"].pop()
+        assert found == expected and list(found) == list(expected)
+
+
 def test_one_short_word_with_a_uuid_fits_into_220_bytes():
     word = output("output", [1], "BYTES", [" capital"], content_type="str")
     response = InferenceResponse.model_construct(
