@@ -12,7 +12,7 @@ from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
-from .frames import END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, HEADERS_BYTES
+from .frames import DATA, END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, HEADERS_BYTES
 from .header_decoder import HeaderDecoder
 from .header_encoder import HeaderEncoder
 from .metadata import LIST_BYTES, Fields
@@ -59,8 +59,21 @@ class Wire(H2Connection):
         self.increment_flow_control_window(CONNECTION_BYTES - FIRST_WINDOW)
 
     def room(self, stream: int) -> int:
-        """Bytes that a frame of a call may have now."""
-        return min(self.local_flow_control_window(stream), self.max_outbound_frame_size)
+        """Bytes that a frame of a call may have now.
+
+        Raises:
+            h2.exceptions.ProtocolError: the call is over.
+        """
+        window = self._get_stream_by_id(stream).outbound_flow_control_window
+        return min(window, self.outbound_flow_control_window, self.max_outbound_frame_size)
+
+    def put(self, stream: int, data: bytes) -> None:
+        """As `send_data`, at a tenth of its cost: for what `room` has told, which is a call that
+        goes on, so that no state changes."""
+        size = len(data)
+        self.streams[stream].outbound_flow_control_window -= size
+        self.outbound_flow_control_window -= size
+        self._data_to_send += HEAD.pack(size << 8 | DATA, 0, stream) + data
 
     def say(self, stream: int, fields: Fields, is_last: bool = False) -> None:
         """As `send_headers`, at a third of its cost: what it does besides is a client's.

@@ -35,7 +35,7 @@ from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from .. import own_streams
-from ..errors import abort, write, write_all
+from ..errors import Together, abort, write
 from ..metadata import metadata_of, return_sequence
 from ..outbox import Outbox
 from ..requests import DecodedRequest, decode, named
@@ -134,7 +134,7 @@ class _TritonStream:
         self._own = servicer._own(context)
         self._strict = strict
         self._writing = asyncio.Lock()
-        self._all = write_all(context, _touch)
+        self._together = Together.of(context, _touch)
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
@@ -207,7 +207,7 @@ class _TritonStream:
         outbox = self._outbox()
         async with aclosing(with_final(responses)) as answers:
             gathering = self._gather(answers, outbox, request, figures)
-            await with_pauses(gathering, outbox.flush)
+            await with_pauses(gathering, outbox.pause)
 
     async def _gather(
         self,
@@ -245,7 +245,7 @@ class _TritonStream:
     def _outbox(self) -> Outbox:
         limit = self._data_plane.streaming.limits.buffered_responses
         turnstile = self._data_plane.calls.turnstile
-        return Outbox(self.write, self._writing, turnstile, limit, self._all)
+        return Outbox(self.write, self._writing, turnstile, limit, self._together)
 
     def _failed(
         self, name: str, version: str, request_id: str, error: MLServerError, final: bool
