@@ -62,7 +62,9 @@ class Outbox:
                 parts: list[Any] = messages if together is None else [messages]
                 write = self._write if together is None else together.write
                 for each in parts:
-                    if self._begun and not self._turnstile.is_open():
+                    if not self._begun:
+                        self._turnstile.arrived()
+                    elif not self._turnstile.is_open():
                         await self._turnstile.turn()
                     self._begun = True
                     await write(each)
