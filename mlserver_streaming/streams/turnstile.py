@@ -8,8 +8,8 @@ import asyncio
 from collections import deque
 from time import monotonic
 
-# So long after the last of them no other is expected: and some rounds of the loop, which are long
-# where many streams have much to say.
+# So long after the last of them, and so many rounds of the loop, no other is expected. Rounds are
+# long where many streams have much to say.
 CALM_SECONDS, CALM_ROUNDS = 0.005, 8
 
 
