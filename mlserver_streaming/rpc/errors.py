@@ -67,23 +67,38 @@ async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> No
         raise
 
 
-def write_all(
-    context: grpc.aio.ServicerContext[Any, Any], touch: Callable[[], None]
-) -> Callable[[list[Any]], Awaitable[None]] | None:
-    """What writes several messages at once, where the server can (http2/), and calls `touch`."""
-    send = getattr(context, "write_all", None)
-    if send is None:
-        return None
+class Together:
+    """Writes several messages at once, where the server can (http2/)."""
 
-    async def write(messages: list[Any]) -> None:
+    def __init__(self, context: Any, touch: Callable[[], None]):
+        """
+        Args:
+            touch: called when something was written.
+        """
+        self._send, self._send_at_once = context.write_all, context.write_at_once
+        self._touch = touch
+
+    @classmethod
+    def of(
+        cls, context: grpc.aio.ServicerContext[Any, Any], touch: Callable[[], None]
+    ) -> Together | None:
+        return cls(context, touch) if hasattr(context, "write_all") else None
+
+    async def write(self, messages: list[Any]) -> None:
+        """As `write` does; the others get a turn."""
         try:
-            await send(messages)
+            await self._send(messages)
         except grpc.aio.InternalError:
             await asyncio.sleep(GONE_SECONDS)  # as in `write`
             raise
-        touch()
+        self._touch()
 
-    return write
+    def write_at_once(self, messages: list[Any], size: int) -> bool:
+        """Write so many bytes of messages, if nobody has to wait for it; whether that is done."""
+        if not self._send_at_once(messages, size):
+            return False
+        self._touch()
+        return True
 
 
 def answers_errors(call: Call) -> Call:

@@ -132,6 +132,7 @@ class _Writing:
         self._all = getattr(context, "write_all", None)
         if self._all is not None:
             self.write_all = self._write_all
+            self.write_at_once = self._write_at_once
 
     def write(self, message: Any) -> Awaitable[None]:
         # Not a coroutine of its own: this is on the path of every message.
@@ -144,6 +145,13 @@ class _Writing:
         for _ in messages:
             self._count()
         return self._all(messages)
+
+    def _write_at_once(self, messages: list[Any], size: int) -> bool:
+        if not self._context.write_at_once(messages, size):
+            return False
+        for _ in messages:
+            self._count()
+        return True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..streams.deadlines import undisturbed
 from ..streams.turnstile import Turnstile
+from .errors import Together
 
 # What may be ready and not yet written: so many messages, or so many bytes.
 READY_MESSAGES, READY_BYTES = 16, 64 * 1024
@@ -27,17 +28,17 @@ class Outbox:
         writing: asyncio.Lock,
         turnstile: Turnstile,
         limit: int,
-        write_all: Callable[[list[Any]], Awaitable[None]] | None = None,
+        together: Together | None = None,
     ):
         """
         Args:
             write: sends a message; returns when the wire took it.
             limit: messages that may be ready; not more than READY_MESSAGES are.
-            write_all: sends several at once, where the wire can.
+            together: sends several at once, where the wire can.
         """
         self._limit = min(limit, READY_MESSAGES)
         self._write = write
-        self._write_all = write_all
+        self._together = together
         self._writing = writing
         self._turnstile = turnstile
         self._messages: list[Sized] = []
@@ -57,11 +58,27 @@ class Outbox:
         messages, self._messages, self._bytes = self._messages, [], 0
         async with self._writing:
             with undisturbed():
-                write: Callable[[Any], Awaitable[None]] = self._write_all or self._write
-                for each in messages if self._write_all is None else [messages]:
-                    if self._begun and not self._turnstile.is_open():
+                together = self._together
+                parts: list[Any] = messages if together is None else [messages]
+                write = self._write if together is None else together.write
+                for each in parts:
+                    if not self._begun:
+                        self._turnstile.arrived()
+                    elif not self._turnstile.is_open():
                         await self._turnstile.turn()
                     self._begun = True
                     await write(each)
 
-    pause = flush
+    def pause(self) -> Awaitable[None] | None:
+        """The same, before a wait for something else: so that one is turn enough for the others."""
+        if not self._messages:
+            return None
+        if (
+            self._together is not None
+            and not self._writing.locked()
+            and (not self._begun or self._turnstile.is_open())
+            and self._together.write_at_once(self._messages, self._bytes)
+        ):
+            self._messages, self._bytes, self._begun = [], 0, True
+            return None
+        return self.flush()

@@ -42,10 +42,14 @@ def encode_response(response: InferenceResponse, raw: bool, parameters: bytes = 
         parts.append(encoded_parameters(response.parameters))
     parts.append(parameters)
     # Raw is all or nothing.
-    datatypes = [_datatype(output) for output in response.outputs]
+    outputs = response.outputs
+    if not raw and len(outputs) == 1 and (text := _text(outputs[0])) is not None:
+        parts += text
+        return b"".join(parts)
+    datatypes = [_datatype(output) for output in outputs]
     raw = raw or not ONLY_RAW.isdisjoint(datatypes)
     tensors: list[Any] = []
-    for output, datatype in zip(response.outputs, datatypes, strict=True):
+    for output, datatype in zip(outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
         tensor = _described_by(output, datatype)
         if raw:
@@ -57,6 +61,23 @@ def encode_response(response: InferenceResponse, raw: bool, parameters: bytes = 
         size = encoded.nbytes if isinstance(encoded, np.ndarray) else len(encoded)
         parts += [RAW_OUTPUT_TAG, varint(size), encoded]
     return b"".join(parts)
+
+
+def _text(output: ResponseOutput) -> tuple[bytes, ...] | None:
+    """A typed output of one string, in parts, as tokens come; None of any other."""
+    data = output.data.root if isinstance(output.data, TensorData) else output.data
+    if type(data) is not list or len(data) != 1 or _datatype(output) != BYTES:
+        return None
+    element = data[0]
+    if type(element) is str:
+        element = element.encode()
+    elif type(element) is not bytes:
+        return None
+    head = BYTES_TAG + varint(len(element))
+    head = CONTENTS_TAG + varint(len(head) + len(element)) + head
+    described = _described_by(output, BYTES)
+    size = varint(len(described) + len(head) + len(element))
+    return OUTPUT_TAG, size, described, head, element
 
 
 def encoded_parameters(parameters: Parameters) -> bytes:

@@ -17,7 +17,7 @@ from ..streams.turns import in_turns
 from ..tensors.json_codec import is_large
 from ..tensors.steps import Steps, gathered
 from ..watch.metrics import Figures
-from .errors import write, write_all
+from .errors import Together, write
 from .metadata import send_headers
 from .outbox import Outbox
 from .responses import encode_response, response_parts
@@ -46,7 +46,7 @@ class Wire:
         self._context = context
         self._call = call
         self._writing = asyncio.Lock()
-        self._all = write_all(context, call.touch)
+        self._together = Together.of(context, call.touch)
         self._sent: dict[MLModel, Callable[[float], None]] = {}
 
     def encode(
@@ -90,7 +90,7 @@ class Wire:
     def outbox(self, model: MLModel | None) -> Outbox:
         limit = self._data_plane.streaming.limits.buffered_responses
         turnstile = self._data_plane.calls.turnstile
-        return Outbox(self._write, self._writing, turnstile, limit, self._all)
+        return Outbox(self._write, self._writing, turnstile, limit, self._together)
 
     async def _write(self, message: bytes) -> None:
         await write(self._context, message)

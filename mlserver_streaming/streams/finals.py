@@ -32,7 +32,7 @@ async def with_final(items: AsyncGenerator[Item, None]) -> AsyncGenerator[tuple[
     try:
         while item is not END:
             step = _Step(items)
-            is_here = await step.taken(TURNS)
+            is_here = step.goes_on() or await step.taken(TURNS)
             yield item, is_here and step.item is END
             if not is_here:
                 await step.taken()
@@ -54,11 +54,29 @@ class _Step:
         error: what it raised.
     """
 
+    __slots__ = ("_steps", "_waits_for", "error", "item")
+
     def __init__(self, items: AsyncGenerator[Any, None] | None = None):
         self.item: Any = NOTHING
         self.error: BaseException | None = None
         self._steps: Any = None if items is None else anext(items, END).__await__()
         self._waits_for: Any = NOTHING
+
+    def goes_on(self, error: BaseException | None = None) -> bool:
+        """Go on to where it waits for something; whether it is done."""
+        try:
+            steps = self._steps
+            self._waits_for = steps.send(None) if error is None else steps.throw(error)
+            return False
+        except StopIteration as end:
+            self.item = end.value
+        except asyncio.CancelledError:
+            self._steps = None
+            raise
+        except BaseException as raised:
+            self.error = raised
+        self._steps = None
+        return True
 
     @types.coroutine
     def taken(
@@ -70,20 +88,8 @@ class _Step:
             error: thrown in where it waits.
         """
         while True:
-            if self._waits_for is NOTHING:
-                try:
-                    steps = self._steps
-                    self._waits_for = steps.send(None) if error is None else steps.throw(error)
-                except StopIteration as end:
-                    self.item = end.value
-                except asyncio.CancelledError:
-                    self._steps = None
-                    raise
-                except BaseException as raised:
-                    self.error = raised
-                if self._waits_for is NOTHING:
-                    self._steps = None
-                    return True
+            if self._waits_for is NOTHING and self.goes_on(error):
+                return True
             if turns == 0:
                 return False
             error = None

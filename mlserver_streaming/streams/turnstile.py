@@ -8,8 +8,9 @@ import asyncio
 from collections import deque
 from time import monotonic
 
-# So long after the last arrival no other is expected: some rounds of the loop.
-CALM_SECONDS = 0.005
+# So long after the last of them, and so many rounds of the loop, no other is expected. Rounds are
+# long where many streams have much to say.
+CALM_SECONDS, CALM_ROUNDS = 0.005, 8
 
 
 class Turnstile:
@@ -17,15 +18,17 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._calm_at = 0.0
+        self._rounds_left = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def arrived(self) -> None:
-        """A call has come in."""
-        self._calm_at = monotonic() + CALM_SECONDS
+        """A call has come in, or a stream's first response is about to leave: of calls that came
+        together, others are on their way to theirs."""
+        self._calm_at, self._rounds_left = monotonic() + CALM_SECONDS, CALM_ROUNDS
 
     def is_open(self) -> bool:
         """Whether a stream may go on without waiting."""
-        return not self._waiting and monotonic() >= self._calm_at
+        return not self._waiting and self._is_calm()
 
     async def turn(self) -> None:
         """Wait for this stream's turn: a round for each stream that came before."""
@@ -36,8 +39,12 @@ class Turnstile:
         self._waiting.append(turn)
         await turn
 
+    def _is_calm(self) -> bool:
+        return self._rounds_left <= 0 and monotonic() >= self._calm_at
+
     def _go_round(self) -> None:
-        let_all = monotonic() >= self._calm_at
+        let_all = self._is_calm()
+        self._rounds_left -= 1
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():  # cancelled

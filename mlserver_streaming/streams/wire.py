@@ -1,6 +1,6 @@
 """What an edge brings to the streams of one connection: requests, and a way out for responses."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, Protocol
 
 from mlserver import MLModel
@@ -55,8 +55,8 @@ class Outbox(Protocol):
     async def flush(self) -> None:
         """Write what is ready. A request's `timeout` does not cut a message in two."""
 
-    async def pause(self) -> None:
-        """The same, since the stream is about to wait for something else."""
+    def pause(self) -> Awaitable[None] | None:
+        """The same, since the stream is about to wait for something else; None where it is done."""
 
 
 class Wire(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from mlserver_streaming.rpc.errors import Together
 from mlserver_streaming.rpc.outbox import READY_BYTES, Outbox
 from mlserver_streaming.streams.turnstile import Turnstile
 
@@ -56,3 +57,66 @@ async def test_boxes_of_one_wire_take_turns() -> None:
             box.put(text)
     await asyncio.gather(*(box.flush() for box in boxes))
     assert wire.log == ["a", "b", "c", "d"]
+
+
+class TogetherWire:
+    """A wire that takes several at once, where there is room for them."""
+
+    def __init__(self, has_room: bool) -> None:
+        self.log: list[str] = []
+        self.has_room = has_room
+
+    async def write_all(self, messages: list[str]) -> None:
+        await asyncio.sleep(0)
+        self.log += [f"waited for {each}" for each in messages]
+
+    def write_at_once(self, messages: list[str], size: int) -> bool:
+        if self.has_room:
+            self.log += messages
+        return self.has_room
+
+
+def together(wire: TogetherWire, lock: asyncio.Lock, gate: Turnstile) -> Outbox:
+    async def alone(message: object) -> None:
+        raise AssertionError("messages are written together")
+
+    return Outbox(alone, lock, gate, 9, Together(wire, lambda: None))
+
+
+async def test_before_a_wait_messages_leave_without_one() -> None:
+    wire = TogetherWire(has_room=True)
+    box = together(wire, asyncio.Lock(), Turnstile())
+    assert box.pause() is None
+    box.put("a")
+    assert box.pause() is None
+    box.put("b")
+    assert box.pause() is None
+    assert wire.log == ["a", "b"]
+    await box.flush()
+    assert wire.log == ["a", "b"]
+
+
+async def test_before_a_wait_a_full_wire_is_waited_for() -> None:
+    wire = TogetherWire(has_room=False)
+    box = together(wire, asyncio.Lock(), Turnstile())
+    box.put("a")
+    pausing = box.pause()
+    assert pausing is not None
+    await pausing
+    assert wire.log == ["waited for a"]
+
+
+async def test_before_a_wait_nobody_is_overtaken() -> None:
+    wire, lock, gate = TogetherWire(has_room=True), asyncio.Lock(), Turnstile()
+    box = together(wire, lock, gate)
+    box.put("a")
+    async with lock:
+        pausing = box.pause()
+    assert pausing is not None
+    await pausing
+    gate.arrived()
+    box.put("b")
+    pausing = box.pause()
+    assert pausing is not None
+    await pausing
+    assert wire.log == ["waited for a", "waited for b"]

@@ -51,3 +51,15 @@ async def test_who_was_cancelled_takes_no_turn(monkeypatch) -> None:
     await asyncio.sleep(0)
     gone.cancel()
     assert await rounds_of(gate, 2) == [0, 1]
+
+
+async def test_a_long_round_is_no_calm(monkeypatch) -> None:
+    monkeypatch.setattr(turnstile, "CALM_SECONDS", 0.0)
+    gate = Turnstile()
+    gate.arrived()
+    assert not gate.is_open()
+    assert await rounds_of(gate, turnstile.CALM_ROUNDS + 3) == [
+        *range(turnstile.CALM_ROUNDS),
+        *[turnstile.CALM_ROUNDS] * 3,
+    ]
+    assert gate.is_open()

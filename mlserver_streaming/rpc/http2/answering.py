@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -14,6 +15,8 @@ from ...errors import InternalError
 from .call import Call
 from .messages import WINDOW_BITS
 
+# Asked for each call of the same few handlers.
+makes_replies = lru_cache(256)(inspect.isasyncgenfunction)
 Find = Callable[[Any], Awaitable[Any]]
 
 
@@ -73,7 +76,7 @@ async def _run(call: Call, find: Find) -> None:
     asked: Any = call if handler.request_streaming else await anext(call, None)
     if asked is None:
         await call.abort(grpc.StatusCode.INTERNAL, "The call has no request.")
-    if inspect.isasyncgenfunction(work):
+    if makes_replies(work):
         async for reply in work(asked, call):
             await call.write(reply)
         return

@@ -6,7 +6,7 @@ It knows nothing of frames: the connection gives it what came, and takes what is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
@@ -225,6 +225,17 @@ class Call:
         self.write_now(messages)
         await asyncio.sleep(0)
         await self.ready.until_room()
+
+    def write_at_once(self, messages: Sequence[Any], size: int) -> bool:
+        """The same where it needs no waiting; whether that is done.
+
+        Args:
+            size: bytes of the messages.
+        """
+        if self.is_over or not self.ready.has_room(size):
+            return False
+        self.write_now(messages)
+        return True
 
     def write_now(self, messages: Iterable[Any]) -> None:
         if self.serializer is not None:

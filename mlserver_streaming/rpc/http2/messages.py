@@ -26,9 +26,8 @@ INTERNAL, TOO_LARGE = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUST
 
 
 def framed(messages: Iterable[bytes]) -> list[bytes]:
-    """Messages, each behind its head; of one that is empty only that."""
-    parts = (part for each in messages for part in (HEAD.pack(False, len(each)), each))
-    return [part for part in parts if part]
+    """Messages, each behind its head."""
+    return [part for each in messages for part in (HEAD.pack(False, len(each)), each)]
 
 
 def cut(chunks: deque[Any], size: int) -> list[bytes | memoryview]:

@@ -20,11 +20,15 @@ class Outgoing:
         self._has_room = asyncio.Event()
 
     def __bool__(self) -> bool:
-        return bool(self._parts)
+        return self._size > 0
 
     def put(self, parts: list[bytes]) -> None:
         self._parts += parts
         self._size += sum(map(len, parts))
+
+    def has_room(self, size: int) -> bool:
+        """Whether nobody would have to wait who puts so many bytes more."""
+        return self._size + size <= READY_BYTES
 
     async def until_room(self) -> None:
         """Wait while too much is ready."""
@@ -34,7 +38,11 @@ class Outgoing:
 
     def cut(self, size: int) -> bytes:
         """Up to so many bytes."""
-        data = b"".join(cut(self._parts, min(size, self._size)))
+        if self._size <= size:
+            data = b"".join(self._parts)
+            self._parts.clear()
+        else:
+            data = b"".join(cut(self._parts, size))
         self._size -= len(data)
         self._let_go_on()
         return data

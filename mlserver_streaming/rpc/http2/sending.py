@@ -57,7 +57,7 @@ class Sending:
         if (room := self._wire.room(call.stream)) <= 0:
             return 0  # until its window grows
         data = call.ready.cut(room)
-        self._wire.send_data(call.stream, data)
+        self._wire.put(call.stream, data)
         self._idle.renew()
         if call.ready:
             self.put(call)

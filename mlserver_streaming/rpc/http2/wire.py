@@ -98,8 +98,21 @@ class Wire(H2Connection):
         return self.receive_data(frame)
 
     def room(self, stream: int) -> int:
-        """Bytes that a frame of a call may have now."""
-        return min(self.local_flow_control_window(stream), self.max_outbound_frame_size)
+        """Bytes that a frame of a call may have now.
+
+        Raises:
+            h2.exceptions.ProtocolError: the call is over.
+        """
+        window = self._get_stream_by_id(stream).outbound_flow_control_window
+        return min(window, self.outbound_flow_control_window, self.max_outbound_frame_size)
+
+    def put(self, stream: int, data: bytes) -> None:
+        """As `send_data`, at a tenth of its cost: for what `room` has told, which is a call that
+        goes on, so that no state changes."""
+        size = len(data)
+        self.streams[stream].outbound_flow_control_window -= size
+        self.outbound_flow_control_window -= size
+        self._data_to_send += HEAD.pack(size << 8 | DATA, 0, stream) + data
 
     def say(self, stream: int, fields: Fields, is_last: bool = False) -> None:
         """As `send_headers`, at a third of its cost: what it does besides is a client's.

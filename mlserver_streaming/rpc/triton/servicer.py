@@ -35,7 +35,7 @@ from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
 from ...tensors.wire_format import tag, varint
 from .. import own_streams
-from ..errors import abort, write, write_all
+from ..errors import Together, abort, write
 from ..metadata import metadata_of, return_sequence
 from ..outbox import Outbox
 from ..requests import DecodedRequest, decode, named
@@ -134,7 +134,7 @@ class _TritonStream:
         self._own = servicer._own(context)
         self._strict = strict
         self._writing = asyncio.Lock()
-        self._all = write_all(context, _touch)
+        self._together = Together.of(context, _touch)
 
     async def answer(self, message: bytes) -> None:
         """Answer one request; its failure is its own unless the client asked otherwise."""
@@ -207,7 +207,7 @@ class _TritonStream:
         outbox = self._outbox()
         async with aclosing(with_final(responses)) as answers:
             gathering = self._gather(answers, outbox, request, figures)
-            await with_pauses(gathering, outbox.flush)
+            await with_pauses(gathering, outbox.pause)
 
     async def _gather(
         self,
@@ -224,7 +224,11 @@ class _TritonStream:
                 error: MLServerError | None = failure_of(response)
                 if error is None:
                     try:
-                        message = await self._encoded(response, request.raw, final, figures)
+                        message = (
+                            await self._encoded_large(response, request.raw, final, figures)
+                            if is_large(response)
+                            else self._encoded(response, request.raw, final, figures)
+                        )
                     except TooLargeError as too_large:
                         figures.errors.inc(1)
                         error = too_large
@@ -245,7 +249,7 @@ class _TritonStream:
     def _outbox(self) -> Outbox:
         limit = self._data_plane.streaming.limits.buffered_responses
         turnstile = self._data_plane.calls.turnstile
-        return Outbox(self.write, self._writing, turnstile, limit, self._all)
+        return Outbox(self.write, self._writing, turnstile, limit, self._together)
 
     def _failed(
         self, name: str, version: str, request_id: str, error: MLServerError, final: bool
@@ -262,7 +266,7 @@ class _TritonStream:
         ).SerializeToString()
         return whole
 
-    async def _encoded(
+    def _encoded(
         self, response: InferenceResponse, raw: bool, final: bool, figures: Figures
     ) -> bytes:
         """A response's message, its bytes counted.
@@ -270,11 +274,15 @@ class _TritonStream:
         Raises:
             TooLargeError: it has more bytes than a message may have.
         """
-        if not is_large(response):
-            message = encode_response(response, raw, FINALS[final])
-            self._servicer.bound.check(len(message))
-            figures.sent.inc(len(message))
-            return _message(message)
+        message = encode_response(response, raw, FINALS[final])
+        self._servicer.bound.check(len(message))
+        figures.sent.inc(len(message))
+        return _message(message)
+
+    async def _encoded_large(
+        self, response: InferenceResponse, raw: bool, final: bool, figures: Figures
+    ) -> bytes:
+        """The same of a large one; it takes turns."""
         # Put together by hand: protobuf would copy it twice more.
         parts = await in_turns(response_parts(response, raw, FINALS[final]))
         size = sum(map(len, parts))

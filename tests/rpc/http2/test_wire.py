@@ -30,7 +30,8 @@ def test_an_opening_and_an_end(length: int) -> None:
     client, wire = opened(is_asked=True)
     last = [(b"grpc-status", b"0"), (b"x", b"y" * length)]
     wire.say(1, OPENING)
-    wire.send_data(1, b"z")
+    assert wire.room(1) > 0
+    wire.put(1, b"z")
     wire.say(1, last, is_last=True)
     client.decoder.max_header_list_size = 2 * length + 1000
     first, data, end, over = client.receive_data(wire.data_to_send())
@@ -52,3 +53,32 @@ def test_nothing_is_said_after_the_end() -> None:
     assert wire.open_inbound_streams == 0
     with pytest.raises(ProtocolError):
         wire.say(1, OPENING)
+
+
+def test_what_is_put_fills_the_window_as_the_client_counts_it() -> None:
+    client, wire = opened(is_asked=True)
+    wire.say(1, OPENING)
+    while (room := wire.room(1)) > 0:
+        wire.put(1, bytes(room))
+    data = [
+        each
+        for each in client.receive_data(wire.data_to_send())
+        if isinstance(each, h2.events.DataReceived)
+    ]
+    assert sum(each.flow_controlled_length for each in data) == 65_535
+    client.acknowledge_received_data(65_535, 1)
+    wire.receive_data(client.data_to_send())
+    assert wire.room(1) == wire.max_outbound_frame_size
+    wire.put(1, b"more")
+    (more,) = client.receive_data(wire.data_to_send())
+    assert isinstance(more, h2.events.DataReceived) and more.data == b"more"
+
+
+def test_a_call_that_was_given_up_has_no_room() -> None:
+    client, wire = opened(is_asked=True)
+    wire.say(1, OPENING)
+    client.reset_stream(1)
+    wire.receive_data(client.data_to_send())
+    assert not wire.open_inbound_streams  # h2 forgets what is over when it counts
+    with pytest.raises(ProtocolError):
+        wire.room(1)
