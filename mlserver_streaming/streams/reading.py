@@ -40,12 +40,12 @@ class Reading:
             UnreadRequestsError: the wire is gone, and requests of it that have come.
         """
         try:
-            request = await anext(self._requests)
+            request = await self._next()
             self.count += 1
             while self._skipped and self.count in self._skipped:
                 self._skipped.remove(self.count)
                 self._read.set()
-                request = await anext(self._requests)
+                request = await self._next()
                 self.count += 1
         except anyio.ClosedResourceError:  # the wire is gone, who answers goes on without it
             if self._has_left_some:
@@ -55,6 +55,13 @@ class Reading:
         self.last_id = request.id or ""
         self._read.set()
         return request
+
+    async def _next(self) -> InferenceRequest:
+        try:
+            # What is there is taken at once: `anext` lets the loop go round first.
+            return self._requests.receive_nowait()
+        except (anyio.WouldBlock, anyio.EndOfStream):
+            return await anext(self._requests)
 
     def skip(self, number: int) -> None:
         """Have a request left out that waits: the so manieth of all, from 1."""
