@@ -6,9 +6,9 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..access.credentials import TlsFileError, read
 from ..access.issuer_keys import issuer_keys
 from ..access.keys_file import KeysFile, parse_keys
-from ..access.tls import TlsFileError, read
 from ..extras import DISTRIBUTION
 from ..secret import password_of, secret_of
 from ..settings import AuthSettings, CacheSettings, StoreSettings, TlsSettings

@@ -12,7 +12,9 @@ import hashlib
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 from time import monotonic, time
+from typing import Any
 
 from mlserver.logging import logger
 
@@ -36,6 +38,8 @@ PREFIX = "mlserver-streaming:resume:"
 TABLE_KEY = ":table"
 # Of one stream, read at once.
 CHUNKS = 64
+# Streams that are looked at with one question; each brings its request.
+LOOKS = 16
 # How often who follows a stream looks whether it is still held, and whether a ring was lost.
 LOOK_SECONDS = 1.0
 TABLE = ("head", "first", "last", "ending", "cancelled", "moved")
@@ -105,9 +109,16 @@ class RedisStore:
             raise NotHeldError(stream)
 
     async def look(self, stream: str, owner: str) -> Kept:
-        head, first, last, ending, cancelled, moved, held = await self._link.ask(
-            READ, lambda: self._look(keys=_keys(stream), args=TABLE)
-        )
+        found = await self._link.ask(READ, lambda: self._look(keys=_keys(stream), args=TABLE))
+        return self._opened(stream, owner, found)
+
+    def _opened(self, stream: str, owner: str, found: list[Any]) -> Kept:
+        """What LOOK found.
+
+        Raises:
+            GoneError
+        """
+        head, first, last, ending, cancelled, moved, held = found
         if head is None:
             raise GoneError(stream)
         try:
@@ -218,16 +229,26 @@ class RedisStore:
 
     async def streams(self, owner: str) -> dict[str, Kept]:
         names = await self._link.ask(READ, lambda: self._link.client.zrange(_set(owner), 0, -1))
-        found = {}
+        kept = {}
         gone = []
-        for name in names:
-            stream = name.decode(errors="replace")
-            try:
-                found[stream] = await self.look(stream, owner)
-            except GoneError:
-                gone.append(name)
+        for start in range(0, len(names), LOOKS):
+            part = names[start : start + LOOKS]
+            streams = [name.decode(errors="replace") for name in part]
+            found = await self._link.ask(READ, partial(self._look_at, streams))
+            for name, stream, each in zip(part, streams, found, strict=True):
+                try:
+                    kept[stream] = self._opened(stream, owner, each)
+                except GoneError:
+                    gone.append(name)
         if gone:
             await self._link.ask(WRITE, lambda: self._link.client.zrem(_set(owner), *gone))
+        return kept
+
+    async def _look_at(self, streams: list[str]) -> list[list[Any]]:
+        asked = self._link.client.pipeline(transaction=False)
+        for stream in streams:
+            await self._look(keys=_keys(stream), args=TABLE, client=asked)
+        found: list[list[Any]] = await asked.execute()
         return found
 
     async def close(self) -> None:

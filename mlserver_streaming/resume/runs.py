@@ -1,4 +1,4 @@
-"""All streams that outlive their connections: begun, found, bounded.
+"""All streams that outlive their connections: begun, found, gone on with.
 
 Settled, for a store that other replicas share: `Head`, `Position`, `Run` (made with a head, it does
 whatever work it is given, and adds what comes of it), `Reader.batches` (a stream as it is taken
@@ -8,71 +8,46 @@ down, from any response on) and `find`, which is where a stream that is not here
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from mlserver import MLModel
-from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+from mlserver.types import InferenceRequest
 
 from ..access import callers
 from ..errors import (
     BadRequestError,
     NoSuchStreamError,
-    OverLimitError,
     StoreLostError,
-    UnreadError,
-    WorkerLostError,
 )
-from ..recordings.recorded import said_by, set_apart
 from ..streams import calls
 from ..streams.answers import One
-from ..streams.calls import REQUEST_ID, Call
+from ..streams.calls import REQUEST_ID
 from ..streams.data_plane import RESUMABLE, StreamingDataPlane
 from .elsewhere import Elsewhere, Owned
-from .figures import ROOM, UNREAD, ResumeFigures
-from .going_on import can_go_on, records_of, rest_of
+from .figures import ResumeFigures
+from .going_on import can_go_on
 from .head import Head
+from .kept_runs import KeptRuns
 from .position import Position, new_id
 from .reader import Reader
 from .run import Run
-from .sharing import Sharing
-
-# So many workers that say nothing more may be lost under one stream.
-WORKERS_LOST = 3
-# For how long a stream whose worker is lost waits for another, and how often it looks.
-WORKER_SECONDS, LOOK_SECONDS = 60.0, 0.1
-# The parameter of a stream's first response: how long its reader may be away.
-RESUME_SECONDS = "resume_seconds"
+from .taking_down import TakingDown
 
 
-class Runs:
-    """The data plane's streams that outlive their connections.
-
-    Attributes:
-        bytes: what they hold, in all.
-    """
+class Runs(KeptRuns):
+    """The data plane's streams that outlive their connections."""
 
     def __init__(self, data_plane: StreamingDataPlane, figures: ResumeFigures | None = None):
         """
         Args:
             figures: the metrics; made here where they are not given.
         """
-        self.bytes = 0
-        self.figures = figures or ResumeFigures()
+        super().__init__(data_plane.streaming.resume, figures or ResumeFigures())
         self._data_plane = data_plane
-        self._settings = data_plane.streaming.resume
-        self._runs: dict[str, Run] = {}
-        # Each caller's, the oldest first.
-        self._owned: dict[str, dict[str, Run]] = {}
-        # Those that have ended, in that order: all that is looked through where room is needed.
-        self._ended: dict[str, Run] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
-        # What other instances have to do with it, where there is a store.
-        self.sharing: Sharing | None = None
-        self.figures.hold(lambda: len(self._runs), lambda: self.bytes)
+        self._taking_down = TakingDown(data_plane, self.seconds)
 
     @property
     def seconds(self) -> float:
@@ -148,17 +123,11 @@ class Runs:
                 own.set_timeout(first, came)
                 stream = self._data_plane.infer_stream(requests, head.model, head.version)
                 if is_only and can_go_on(model, first):
-                    await self._say_all(run, own, stream, model, first)
+                    await self._taking_down.say_all(run, own, stream, model, first)
                 else:
-                    await self._say(run, own, stream)
+                    await self._taking_down.say(run, own, stream)
 
         run.start(work)
-        return run
-
-    def keep(self, run: Run) -> Run:
-        """Let a run be found."""
-        self._runs[run.head.id] = run
-        self._owned.setdefault(run.head.owner, {})[run.head.id] = run
         return run
 
     def go_on(
@@ -170,7 +139,7 @@ class Runs:
     ) -> None:
         """Have a run say more, which began elsewhere: it has what is left of its request's
         `timeout`, and of `limits.stream_seconds`."""
-        rest = self._rest(run, model, request)
+        rest = self._taking_down.rest(run, model, request)
 
         async def work(run: Run) -> None:
             opened = self._data_plane.calls.open(run.head.protocol, {}, slot=slot)
@@ -180,72 +149,9 @@ class Runs:
                 age = max(0.0, time.time() - run.head.began)
                 own.opened -= age
                 own.set_timeout(request, asyncio.get_running_loop().time() - age)
-                await self._say_all(run, own, rest, model, request)
+                await self._taking_down.say_all(run, own, rest, model, request)
 
         run.start(work)
-
-    def _rest(
-        self, run: Run, model: MLModel, request: InferenceRequest
-    ) -> AsyncGenerator[InferenceResponse, None]:
-        """What a model says behind what a run has said."""
-        said, first, version = records_of(run.log), run.log.first, run.head.version
-        return rest_of(self._data_plane, model, request, version, said, first)
-
-    async def _say_all(
-        self,
-        run: Run,
-        call: Call,
-        stream: AsyncGenerator[InferenceResponse, None],
-        model: MLModel,
-        request: InferenceRequest,
-    ) -> None:
-        """Take down what the model answers, whichever of its workers are lost meanwhile.
-
-        Raises:
-            WorkerLostError: one after the other was lost, and none said more.
-        """
-        last, left = -1, WORKERS_LOST
-        while True:
-            try:
-                return await self._say(run, call, stream)
-            except WorkerLostError:
-                # A request that kills whoever answers it is not to do so for ever.
-                left = WORKERS_LOST if run.log.last > last else left - 1
-                if not left:
-                    raise
-            last = run.log.last
-            call.last = math.inf  # nobody is there to be silent
-            await self._until_ready(run.head)
-            call.touch()
-            stream = self._rest(run, model, request)
-
-    async def _until_ready(self, head: Head) -> None:
-        """Wait until there is a worker again; not for ever, and then what is asked says so."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WORKER_SECONDS):
-                while not await self._data_plane.model_ready(  # noqa: ASYNC110
-                    head.model, head.version
-                ):
-                    await asyncio.sleep(LOOK_SECONDS)
-
-    async def _say(
-        self, run: Run, call: Call, stream: AsyncGenerator[InferenceResponse, None]
-    ) -> None:
-        """Take down what the model answers."""
-        async with aclosing(stream) as responses:
-            async for response in responses:
-                if not run.log.last:
-                    _say_how_long(response, self.seconds)
-                elif run.began_elsewhere:
-                    _leave_headers_out(response)
-                goes_on = run.say_text(response)
-                if goes_on is None:
-                    goes_on = run.say(response, await set_apart(response))
-                if not goes_on:
-                    # It is not the model that is silent.
-                    call.last = math.inf
-                    await run.room()
-                call.touch()
 
     async def find(self, stream: str) -> Run:
         """A stream of the current caller.
@@ -340,79 +246,3 @@ class Runs:
         """The service has stopped."""
         if self.sharing is not None:
             await self.sharing.close()
-
-    def admit(self, owner: str) -> None:
-        """Make room for one more of a caller's.
-
-        Raises:
-            OverLimitError
-        """
-        own = self._owned.get(owner)
-        if own is None or len(own) < self._settings.streams:
-            return
-        for run in own.values():
-            if run.ended and not run.readers:
-                self._throw_away(run)
-                return
-        raise OverLimitError(
-            f"You have as many resumable streams as may be, {self._settings.streams}; "
-            "cancel one (DELETE /v2/streams/<id>), or try again when one has ended."
-        )
-
-    # What runs share.
-
-    def count(self, bytes: int) -> None:
-        self.bytes += bytes
-        # Hundreds may wait: not in vain, each time that one of them holds a little less.
-        if bytes < 0 and self._waiting and self.bytes <= self._settings.bytes_in_all:
-            for room in self._waiting:
-                if not room.done():
-                    room.set_result(None)
-
-    def has_room(self) -> bool:
-        while self.bytes > self._settings.bytes_in_all:
-            found = (run for run in self._ended.values() if not run.readers)
-            oldest = next(found, None)
-            if oldest is None:
-                return False
-            self._throw_away(oldest)
-        return True
-
-    def has_ended(self, run: Run) -> None:
-        if not run.is_forgotten:
-            self._ended[run.head.id] = run
-
-    def wait(self, room: asyncio.Future[None]) -> None:
-        self._waiting.add(room)
-        room.add_done_callback(self._waiting.discard)  # set, or nobody waits any more
-
-    def forget(self, run: Run) -> None:
-        head = run.head
-        if isinstance(run.error, UnreadError):
-            self.figures.dropped[UNREAD].inc()
-        self._runs.pop(head.id, None)
-        self._ended.pop(head.id, None)
-        if own := self._owned.get(head.owner):
-            own.pop(head.id, None)
-            if not own:
-                del self._owned[head.owner]
-
-    def delete(self, run: Run) -> asyncio.Task[None] | None:
-        return None if self.sharing is None else self.sharing.delete(run)
-
-    def _throw_away(self, run: Run) -> None:
-        self.figures.dropped[ROOM].inc()
-        run.forget()
-
-
-def _leave_headers_out(response: InferenceResponse) -> None:
-    """What the data plane says with the first response, a stream that goes on has said already."""
-    said = said_by(response.parameters)
-    if said is not None and said.pop("headers", None) is not None:
-        response.parameters = Parameters(**said) if said else None
-
-
-def _say_how_long(response: InferenceResponse, seconds: float) -> None:
-    """Have a stream's first response say how long its reader may be away."""
-    said: dict[str, Any] = {**(said_by(response.parameters) or {}), RESUME_SECONDS: seconds}
-    response.parameters = Parameters(**said)

@@ -8,13 +8,8 @@ import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from mlserver_streaming.access.tls import (
-    LOOK_SECONDS,
-    Certificates,
-    TlsFileError,
-    open_certificates,
-    with_tls,
-)
+from mlserver_streaming.access.credentials import Credentials, TlsFileError
+from mlserver_streaming.access.tls import LOOK_SECONDS, Certificates, open_certificates, with_tls
 from mlserver_streaming.settings import TlsSettings
 from tests.certificates import DAY, Authority, pem_of, replace
 
@@ -237,7 +232,7 @@ def test_files_that_change_while_they_are_read_are_read_again(
     replace(folder / "server.pem", new.chain)
     from mlserver_streaming.access import tls
 
-    def read(paths: dict[str, str]) -> tls.Credentials:
+    def read(paths: dict[str, str]) -> Credentials:
         replace(folder / "server.key", new.key)
         raise TlsFileError("key", paths["key"], "is not the key")
 

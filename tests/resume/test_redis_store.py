@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 from time import monotonic
-from unittest.mock import call, create_autospec
+from unittest.mock import call, create_autospec, patch
 
 import pytest
 
@@ -128,6 +128,19 @@ async def test_who_asks_for_another_callers_stream_finds_none(one, other):
     assert (list(await other.streams(OWNER)), await other.streams("else")) == ([ID], {})
     await one.drop(ID, OWNER)
     assert await other.streams(OWNER) == {}
+
+
+async def test_a_caller_is_told_of_all_his_streams_with_few_questions(one, other):
+    ids = [f"{number:022}" for number in range(40)]
+    for stream in ids:
+        await one.begin(stream, OWNER, stream.encode())
+    await one.drop(ids[7], OWNER)
+    with patch.object(other._link, "ask", wraps=other._link.ask) as ask:
+        found = await other.streams(OWNER)
+    assert {name: kept.head for name, kept in found.items()} == {
+        stream: stream.encode() for stream in ids if stream != ids[7]
+    }
+    assert ask.await_count <= 4
 
 
 async def test_a_stream_is_taken_by_one_once_its_holder_is_gone(server):

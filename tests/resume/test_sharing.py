@@ -700,7 +700,7 @@ async def test_streams_go_on_whatever_becomes_of_the_store(tmp_path, fault, mode
     model.open, model.asked = asyncio.Event(), 0
     with RedisServer() as server:
         # It outlasts the wait, also on a busy machine; where nothing answers, all wait for it.
-        lease = 3 if fault in ("dead", "hung") else 10
+        lease = 6 if fault in ("dead", "hung") else 10
         async with two(server, tmp_path, model, lease=lease) as (a, b):
             streams = [(await a.begin()).head.id for _ in range(50)]
             await asyncio.gather(*(b.read(f"{stream}.0", 10) for stream in streams))
