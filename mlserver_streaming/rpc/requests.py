@@ -71,7 +71,8 @@ def decode(message: bytes, limits: LimitSettings, own: Own = no_regions) -> Step
             parts = yield from cut(message, limits)
             request = pb.ModelInferRequest.FromString(parts.head)
             raw, contents = parts.raw, parts.contents
-            yield
+            if len(parts.head) >= SMALL_MESSAGE_BYTES:
+                yield
     except (DecodeError, FieldsError) as error:
         raise BadRequestError("The message is not a ModelInferRequest.") from error
     has_contents = (

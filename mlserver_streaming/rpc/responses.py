@@ -35,12 +35,7 @@ def encode_response(response: InferenceResponse, raw: bool, parameters: bytes = 
     """
     # Put together from serialised parts, which protobuf allows: those that a stream repeats are
     # kept, and large tensors are copied once.
-    request_id = response.id or ""
-    head = _head if len(request_id) <= KEPT_ID_CHARACTERS else _head.__wrapped__
-    parts: list[Any] = [head(response.model_name, response.model_version or "", request_id)]
-    if response.parameters is not None:
-        parts.append(encoded_parameters(response.parameters))
-    parts.append(parameters)
+    parts: list[Any] = _before_outputs(response, parameters)
     # Raw is all or nothing.
     outputs = response.outputs
     if not raw and len(outputs) == 1 and (text := _text(outputs[0])) is not None:
@@ -80,6 +75,17 @@ def _text(output: ResponseOutput) -> tuple[bytes, ...] | None:
     return OUTPUT_TAG, size, described, head, element
 
 
+def _before_outputs(response: InferenceResponse, parameters: bytes) -> list[Buffer]:
+    """The parts of a response before its outputs."""
+    request_id = response.id or ""
+    head = _head if len(request_id) <= KEPT_ID_CHARACTERS else _head.__wrapped__
+    parts: list[Buffer] = [head(response.model_name, response.model_version or "", request_id)]
+    if response.parameters is not None:
+        parts.append(encoded_parameters(response.parameters))
+    parts.append(parameters)
+    return parts
+
+
 def encoded_parameters(parameters: Parameters) -> bytes:
     """A serialised ModelInferResponse with nothing but parameters."""
     message = pb.ModelInferResponse()
@@ -93,12 +99,11 @@ def response_parts(
     """As `encode_response`, in parts; arrays are not copied."""
     if not is_large(response):
         return [encode_response(response, raw, parameters)]
-    outputs, response = response.outputs, response.model_copy(update={"outputs": []})
-    parts: list[Buffer] = [encode_response(response, raw, parameters)]
-    datatypes = [_datatype(output) for output in outputs]
+    parts = _before_outputs(response, parameters)
+    datatypes = [_datatype(output) for output in response.outputs]
     raw = raw or not ONLY_RAW.isdisjoint(datatypes)
     behind: list[Buffer] = []
-    for output, datatype in zip(outputs, datatypes, strict=True):
+    for output, datatype in zip(response.outputs, datatypes, strict=True):
         data = output.data.root if isinstance(output.data, TensorData) else output.data
         described = _described_by(output, datatype)
         contents: list[Buffer] = []

@@ -114,7 +114,11 @@ class Substreams:
         while (common := self._inputs.get(model)) is not None:
             try:
                 self._remember(request, common)
-                await common.send.send(payload)
+                try:
+                    # Where there is room: `send` lets the loop go round first.
+                    common.send.send_nowait(payload)
+                except anyio.WouldBlock:
+                    await common.send.send(payload)
                 return self._served[model]
             except anyio.BrokenResourceError:
                 # The model ended its stream before this request: the request begins another.

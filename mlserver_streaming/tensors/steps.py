@@ -32,6 +32,8 @@ def gathered(parts: Iterable[bytes | memoryview]) -> Steps[bytes]:
 
     `bytes.join` takes as long for 64 MiB as everybody may be kept waiting.
     """
+    if isinstance(parts, list | tuple) and sum(map(len, parts)) <= COPIED_BYTES:
+        return b"".join(parts)
     # Grows in place, and gives its own memory away at the end.
     whole = BytesIO()
     for part in parts:

@@ -42,3 +42,23 @@ async def test_who_answers_all_that_came_ends_well():
     send.close()
     receive.close()
     assert await anext(reading, None) is None
+
+
+async def test_requests_that_are_there_are_read_without_a_turn_of_the_loop():
+    send, receive = anyio.create_memory_object_stream[InferenceRequest](2)
+    reading = Reading(receive, asyncio.Event())
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    turn()
+    for number in ("1", "2"):
+        send.send_nowait(request(number))
+        assert (await anext(reading)).id == number
+    assert turns == 1
+    send.close()
+    assert await anext(reading, None) is None
+    receive.close()
