@@ -11,9 +11,9 @@ class GrpcSettings(Block):
     """Connections of gRPC, on both ports."""
 
     server: Literal["grpcio", "http2"] = Field(
-        default="grpcio",
-        description="What serves them: `grpcio`, gRPC's own server, or `http2`, ours: "
-        "it takes less CPU for each response (docs/operations.md).",
+        default="http2",
+        description="What serves them: `http2`, a server of this project, or `grpcio`, gRPC's own: "
+        "the first takes less CPU for each response (docs/operations.md).",
     )
     max_connection_age_seconds: Seconds | None = Field(
         default=None,

@@ -1,6 +1,7 @@
-"""gRPC's server of our own (`grpc.server`: `http2`): what clients see, with TLS both ways.
+"""Both of gRPC's servers (`grpc.server`): what clients see, with TLS both ways.
 
-All tests of gRPC can be run with it: TEST_GRPC_SERVER=http2 (docs/operations.md).
+All tests of gRPC run with ours; they can be run with grpcio's, too: TEST_GRPC_SERVER=grpcio
+(docs/operations.md).
 """
 
 from __future__ import annotations
@@ -31,10 +32,16 @@ from tests.live.watch import PATIENCE, closed, steps, wait_until
 IDLE_SECONDS = 1.5
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsService]:
-    streaming = {"grpc": {"server": "http2"}, "limits": {"stream_idle_seconds": IDLE_SECONDS}}
-    made = TlsService(tmp_path_factory.mktemp("h2") / "service", mutual=True, streaming=streaming)
+@pytest.fixture(scope="module", params=["http2", "grpcio"])
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TlsService]:
+    streaming = {
+        "grpc": {"server": request.param},
+        "limits": {"stream_idle_seconds": IDLE_SECONDS},
+    }
+    folder = tmp_path_factory.mktemp(request.param) / "service"
+    made = TlsService(folder, mutual=True, streaming=streaming)
     with made.service:
         yield made
 
