@@ -67,11 +67,12 @@ class Contender(ServerProcess):
         self.triton = triton[0] if triton else self.grpc
         self.ready_path, self.tls = ready_path, tls
         self._cores = cores
-        # glibc's thresholds are a result of this benchmark, never an input to it.
+        # glibc's thresholds are a result of this benchmark, never an input to it; and each keeps
+        # what Python has compiled, as it does where nobody forbids it.
         clean = {
             name: value
             for name, value in {**os.environ, **environment}.items()
-            if not name.startswith("MALLOC_")
+            if not name.startswith(("MALLOC_", "PYTHONDONTWRITE"))
         }
         super().__init__(command, folder, clean, folder / "server.log")
 

@@ -12,11 +12,21 @@ from mlserver.handlers import ModelRepositoryHandlers
 from clients.server_process import free_ports
 from mlserver_streaming.ports import require_free
 from mlserver_streaming.rpc import last_calls
+from mlserver_streaming.rpc.http2.server import Http2Server
 from mlserver_streaming.rpc.server import StreamingGRPCServer
 from tests.live.grpc_calls import SERVICE, text_request
 from tests.streams.planes import answer, plane_of
 
 PATIENCE = 20
+
+
+SERVERS = {"http2": Http2Server, "grpcio": _server.Server}
+
+
+@pytest.fixture(params=SERVERS, autouse=True)
+def kind(request, monkeypatch):
+    monkeypatch.setenv("STREAMING_GRPC__SERVER", request.param)
+    return SERVERS[request.param]
 
 
 @pytest.fixture
@@ -35,16 +45,16 @@ async def test_before_it_starts(server):
     await asyncio.wait_for(server.start(), PATIENCE)
 
 
-async def test_while_it_starts(server, monkeypatch):
+async def test_while_it_starts(server, kind, monkeypatch):
     at_it, go_on = asyncio.Event(), asyncio.Event()
-    start = _server.Server.start
+    start = kind.start
 
     async def slowly(self):
         at_it.set()
         await go_on.wait()
         await start(self)
 
-    monkeypatch.setattr(_server.Server, "start", slowly)
+    monkeypatch.setattr(kind, "start", slowly)
     starting = asyncio.create_task(server.start())
     await asyncio.wait_for(at_it.wait(), PATIENCE)
     stopping = asyncio.create_task(server.stop())
