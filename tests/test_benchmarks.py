@@ -37,6 +37,7 @@ from benchmarks.rows.jpeg_rows import WITHOUT_CLIENT, without_client
 from benchmarks.rows.measured import RATE, Case, Plan, Row, measure_row
 from benchmarks.rows.stock_model_rows import cases, stock_model
 from tests.silence.__main__ import main as silence
+from tests.silence.__main__ import prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 BOTH = (OURS, OURS_OTHER_GRPC)
@@ -375,3 +376,10 @@ def test_the_readmes_show_the_results_that_are_there() -> None:
 def test_the_silence_check_begins():
     result = CliRunner().invoke(silence, ["--only", "no such kind", "--help"])
     assert result.exit_code == 0 and "--quick" in result.output
+
+
+def test_the_silence_check_finds_its_models(tmp_path):
+    prepared(tmp_path / "service")
+    assert {"echo", "echo-cached", "text-cached"} <= {
+        each.name for each in (tmp_path / "service" / "model-settings").iterdir()
+    }

@@ -160,11 +160,13 @@ async def _serve_apart(server: uvicorn.Server) -> None:
         with suppress(RuntimeError):  # the service has ended without it
             loop.call_soon_threadsafe(tell, error)
 
-    threading.Thread(target=serve, name=THREAD, daemon=True).start()
+    # Not a daemon: Python waits for it at its end. A thread that is still in uvloop's code then can
+    # crash the process, as it did now and then where a model could not be loaded.
+    threading.Thread(target=serve, name=THREAD).start()
     try:
         await over
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True
 
 
 def _is_not_said_twice(record: logging.LogRecord) -> bool:

@@ -31,6 +31,7 @@ from clients.server_process import answers_ok
 from tests.silence.watch import Silence, Watch
 from tests.silence.worst_requests import MOST_BYTES, REST, TRITON, Worst, worst_requests
 
+ECHO = Path(__file__).parents[1] / "live" / "models" / "echo"
 MIB = 1024 * 1024
 # The rule (operations.md): of silence, and of memory for each byte of a body.
 MOST_SILENCE, MOST_MEMORY = 0.05, 4.0
@@ -100,14 +101,20 @@ def ask_grpc(service: Contender, kind: Worst, body: bytes, limit: float) -> str:
     return "OK"
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[Contender, Watch]]:
-    """The project's service, with models that give back what they get, and a watch on it."""
-    service = ours(folder, set(range(1024)), "echo")
+def prepared(folder: Path) -> Contender:
+    """The project's service, with models that give back what they get; not started yet."""
+    service, models = ours(folder, set(range(1024))), folder / "model-settings"
+    shutil.copytree(ECHO, models / "echo")
     for name, source in (("echo-cached", "echo"), ("text-cached", "text-model")):
-        models = folder / "model-settings"
         shutil.copytree(models / source, models / name)
         change_model(folder, name, {"name": name, "cache_enabled": True})
+    return service
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[Contender, Watch]]:
+    """The same, and a watch on it."""
+    service = prepared(folder)
     with service, Watch(service.http, service.grpc, service.process.pid) as watch:
         time.sleep(REST_SECONDS)
         yield service, watch
