@@ -32,10 +32,12 @@ def gathered(parts: Iterable[bytes | memoryview]) -> Steps[bytes]:
 
     `bytes.join` takes as long for 64 MiB as everybody may be kept waiting.
     """
-    if isinstance(parts, list | tuple) and sum(map(len, parts)) <= COPIED_BYTES:
+    size = sum(map(len, parts)) if isinstance(parts, list | tuple) else 0
+    if 0 < size <= COPIED_BYTES:
         return b"".join(parts)
-    # Grows in place, and gives its own memory away at the end.
-    whole = BytesIO()
+    # Gives its own memory away at the end. Where the size is known it has all of it from the
+    # begin: what grows is copied again and again.
+    whole = BytesIO(bytes(size))
     for part in parts:
         for at in range(0, len(part), COPIED_BYTES):
             whole.write(part[at : at + COPIED_BYTES])
