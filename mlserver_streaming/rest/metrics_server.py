@@ -160,8 +160,8 @@ async def _serve_apart(server: uvicorn.Server) -> None:
         with suppress(RuntimeError):  # the service has ended without it
             loop.call_soon_threadsafe(tell, error)
 
-    # Not a daemon: Python waits for it at its end. A thread that is still in uvloop's code then can
-    # crash the process, as it did now and then where a model could not be loaded.
+    # Not a daemon: Python waits for it at its end. One that is still in uvloop's code then is the
+    # likely reason for starts that failed with a crash (-11) instead of their one line's status.
     threading.Thread(target=serve, name=THREAD).start()
     try:
         await over
