@@ -172,8 +172,8 @@ def test_settings_that_make_no_sense_are_told(settings: dict[str, Any], says: st
 
 async def resumed(model: LanguageModel, request: Any, *pieces: tuple[str, dict[str, Any]]) -> Any:
     before = [
-        model.response(request, [bytes_output("text_output", [text])], **said)
-        for text, said in pieces
+        model.response(request, [bytes_output("text_output", [text])], **parameters)
+        for text, parameters in pieces
     ]
     return [said(each) async for each in model.resume_from(request, before)]
 

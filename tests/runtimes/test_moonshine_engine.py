@@ -1,6 +1,7 @@
 """The engine moonshine: how it shares its threads, and what it hears where its weights are."""
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -186,11 +187,16 @@ async def test_a_folder_without_the_files(tmp_path: Path) -> None:
 BEST = "It was the best of times, it was the worst of times."
 
 
+def heard(text: str) -> str:
+    """The words alone: one processor's sums make a comma where another's make a full stop."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
 async def test_a_reading_whole_and_in_chunks_and_beside_another(engine: MoonshineEngine) -> None:
     sound = reading(9.8)
     (whole,) = await Hearing(engine, Cutting(), 600).whole([Samples(sound, RATE)])
     assert len(whole) == 2
-    assert whole[0].text.startswith(BEST)
+    assert heard(whole[0].text).startswith(heard(BEST))
     words = whole[0].words
     assert " ".join(word.text for word in words) == whole[0].text
     assert all(0 < (word.confidence or 0) <= 1 for word in words)
@@ -206,7 +212,7 @@ async def test_a_reading_whole_and_in_chunks_and_beside_another(engine: Moonshin
 async def test_long_utterances_keep_their_words(engine: MoonshineEngine) -> None:
     # More than the 9.3 s at which a mask of the encoder's length fails.
     (found,) = await engine.recognise([pcm(reading(LONGEST_SECONDS))])
-    assert found.text.startswith(BEST)
+    assert heard(found.text).startswith(heard(BEST))
     assert "direct to heaven" in found.text
 
 
