@@ -191,7 +191,7 @@ async def test_a_large_event_leaves_in_pieces_while_others_have_a_turn():
     client = await sent(words(large))
     beside.cancel()
     assert len(client.bodies) > 4
-    assert turns > 8
+    assert turns >= len(client.bodies)
     (event,) = b"".join(client.bodies).split(b"\n\n")[:-1]
     assert orjson.loads(event.removeprefix(b"data: "))["outputs"][0]["data"] == [0.0] * len(array)
 
