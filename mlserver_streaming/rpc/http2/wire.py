@@ -29,8 +29,9 @@ from .metadata import LIST_BYTES, Fields
 
 # What a call's client may send before it is read; and over a far line, whose calls are large.
 WINDOW_BYTES, FAR_WINDOW_BYTES = 128 * 1024, 1024 * 1024
-# Calls' windows bound what is held; the connection's is there to be large enough for all.
-CONNECTION_BYTES = 16 * 1024 * 1024
+# Calls' windows bound what is held; the connection's is given back as its bytes come, half of it at
+# once, so that half of it must be more than the 16 MiB of a call.
+CONNECTION_BYTES = 64 * 1024 * 1024
 FIRST_WINDOW = 65_535
 LAST_STREAM = 2**31 - 1
 # A call whose client has not said all.
