@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(HELD_BYTES)
         self.peer = named(transport.get_extra_info("peername"))
-        self.running.connections.add(self)
+        self.running.join(self)
         self._transport.write(greeting(self._bounds.calls))
         self._greeted_at = self.loop.time()
         self._flush()
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
             timer.cancel()
         if self._reading is not None:
             self._reading.cancel()
-        self.running.connections.discard(self)
+        self.running.part(self)
         self._lose_all()
 
     # What comes.
@@ -372,7 +372,13 @@ class Connection(asyncio.Protocol):
         if not self._is_closed:
             self._is_closed = True
             self._lose_all()
-            self._transport.close()
+            if self._transport.can_write_eof() and not self._transport.is_closing():
+                # What a client still says would, on a closed socket, have what is on its way to it
+                # thrown away; so the client closes first. TLS's close waits by itself.
+                self._transport.resume_reading()
+                self._transport.write_eof()
+            else:
+                self._transport.close()
             self._later(LAST_SECONDS, self._transport.abort)
 
     def cut_off(self) -> None:

@@ -53,8 +53,18 @@ class Running:
         self.connections: set[Any] = set()
         self._calls = 0
         self._ahead = AHEAD_BYTES
-        self._is_idle = asyncio.Event()
+        self._is_idle, self._is_empty = asyncio.Event(), asyncio.Event()
         self._is_idle.set()
+        self._is_empty.set()
+
+    def join(self, connection: Any) -> None:
+        self.connections.add(connection)
+        self._is_empty.clear()
+
+    def part(self, connection: Any) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._is_empty.set()
 
     def has_room(self, calls: int) -> bool:
         """Whether a connection that has so many calls may have another."""
@@ -82,3 +92,7 @@ class Running:
 
     async def until_idle(self) -> None:
         await self._is_idle.wait()
+
+    async def until_empty(self) -> None:
+        """Wait until no client is connected."""
+        await self._is_empty.wait()

@@ -16,8 +16,8 @@ from .connection import BEGIN_SECONDS, Connection
 from .running import Bounds, Running
 
 BACKLOG = 1024
-# After the last status, until it is on its way.
-LINGER_SECONDS = 0.05
+# After the last status, until clients have it and have closed.
+LINGER_SECONDS = 2.0
 
 
 class Http2Server(grpc.aio.Server):
@@ -121,7 +121,9 @@ class Http2Server(grpc.aio.Server):
                 await self._running.until_idle()
         for connection in tuple(self._running.connections):
             connection.cut_off()
-        await asyncio.sleep(LINGER_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._running.until_empty()
         self._ended.set()
 
     async def wait_for_termination(  # the base class's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from h2.errors import ErrorCodes
 from mlserver_streaming.rpc.http2 import connection as of_connections
 from mlserver_streaming.rpc.http2 import frames
 from mlserver_streaming.rpc.http2.connection import CONTROL_BYTES, Connection
-from mlserver_streaming.rpc.http2.frames import IDLE_FRAMES, RESETS
+from mlserver_streaming.rpc.http2.frames import END_STREAM, IDLE_FRAMES, RESETS, WINDOW_UPDATE
 from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import LIST_BYTES
 from mlserver_streaming.rpc.http2.outgoing import READY_BYTES
@@ -39,6 +40,8 @@ from tests.live.http2 import SETTINGS as SETTINGS_FRAME
 
 PATIENCE = 20
 MIB = 1024 * 1024
+# More than a transport holds, less than a kernel's buffers of both ends do.
+LARGE_BYTES = 1_000_000
 Make = Callable[..., Any]
 SETTINGS = {
     "grpc.max_receive_message_length": 8 * MIB,
@@ -61,6 +64,7 @@ class Service:
             "/s/Echo": unary(self.echo),
             "/s/Fail": unary(self.fail),
             "/s/Hang": unary(self.hang),
+            "/s/Large": unary(self.large),
             "/s/Each": stream(self.each),
             "/s/Deaf": stream(self.deaf),
             "/s/Endless": stream(self.endless),
@@ -83,6 +87,9 @@ class Service:
             self.cancelled.set()
             raise
         return message
+
+    async def large(self, message: bytes, context: Any) -> bytes:
+        return bytes(LARGE_BYTES)
 
     async def each(self, messages: AsyncIterator[bytes], context: Any) -> None:
         async for message in messages:
@@ -502,6 +509,31 @@ async def test_a_stop_lets_calls_end(start: Make) -> None:
     assert frame(HEADERS, 0, stream)[3:4] in rest
     assert b"x" in rest
     await raw.close()
+
+
+async def test_a_slow_client_has_its_answer_whole_after_a_stop(start: Make) -> None:
+    _, server, port = await start()
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+    line.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(line, ("127.0.0.1", port))
+    window = frame(SETTINGS_FRAME, 0, 0, b"\0\4" + (2**30).to_bytes(4))
+    more = frame(WINDOW_UPDATE, 0, 0, (2**30).to_bytes(4))
+    ask = frame(HEADERS, END_HEADERS, 1, fields(CALL | {":path": "/s/Large"}))
+    asked = frame(0, END_STREAM, 1, b"\0\0\0\0\1x")
+    await loop.sock_sendall(line, PREFACE + window + more + ask + asked)
+    found = await loop.sock_recv(line, 1)
+    stopping = asyncio.create_task(server.stop(PATIENCE))
+    async with asyncio.timeout(PATIENCE):
+        while data := await loop.sock_recv(line, 16_384):
+            found += data
+            # As clients do: it comes when the server has said all that it had to say.
+            await loop.sock_sendall(line, frame(WINDOW_UPDATE, 0, 0, (1).to_bytes(4)))
+        line.close()
+        await stopping
+    assert len(found) > LARGE_BYTES
+    assert b"grpc-status" in found
 
 
 async def test_connections_grow_old(start: Make) -> None:
