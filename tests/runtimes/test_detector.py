@@ -1,7 +1,9 @@
 """DetectorModel, as a client of a stream sees it."""
 
 import asyncio
+import itertools
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -209,21 +211,35 @@ async def test_several_frames_of_a_request(tmp_path: Path) -> None:
 async def test_streams_share_batches(tmp_path: Path) -> None:
     model = await loaded(brightness_detector(tmp_path / "model.onnx"), max_batch=8)
     sizes: list[int] = []
-    run = model._batches._run
+    run, put = model._batches._run, model._batches.put
+    asked, all_asked, alone_runs = itertools.count(1), threading.Event(), threading.Event()
 
     def counted(batch: Any) -> Any:
+        alone_runs.set()
+        assert all_asked.wait(60)
         sizes.append(len(batch))
         return run(batch)
 
-    model._batches._run = counted
+    def counted_put(tensor: Any) -> Any:
+        if next(asked) == 13:
+            all_asked.set()
+        return put(tensor)
+
+    model._batches._run, model._batches.put = counted, counted_put
+    first = images(np.full((1, 3, 64, 64), 0.5, np.float32))
+    alone = asyncio.create_task(answers(model, first))
+    assert await asyncio.to_thread(alone_runs.wait, 60)
+    # That batch ends when twelve frames of other streams wait.
     shades = np.linspace(0.3, 0.9, 12)
     all_answers = await asyncio.gather(
         *(answers(model, *[images(np.full((1, 3, 64, 64), s, np.float32))] * 4) for s in shades)
     )
+    await alone
     for shade, responses in zip(shades, all_answers, strict=True):
         assert [found(r).scores[0] for r in responses] == [pytest.approx(shade, rel=1e-4)] * 4
+    assert sizes[:2] == [1, 8]
     assert max(sizes) == 8
-    assert sum(sizes) == 48
+    assert sum(sizes) == 49
 
 
 async def test_raw_outputs_when_asked_for_by_name(file: Path) -> None:
