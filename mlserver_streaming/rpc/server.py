@@ -112,6 +112,11 @@ class StreamingGRPCServer(GRPCServer):
             # Not above: where it is off, nothing of it is loaded.
             from .http2.server import Http2Server
 
+            streaming = self._data_plane.streaming
+            options += [
+                ("unread_bytes", streaming.grpc.unread_bytes),
+                ("request_seconds", streaming.limits.stream_idle_seconds),
+            ]
             return Http2Server(interceptors, options, self._certificates)
         return grpc.aio.server(interceptors=interceptors, options=options)
 

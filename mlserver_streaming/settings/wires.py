@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from .values import Block, Count, Seconds, no_boolean
 
+MemoryBytes = Annotated[int, BeforeValidator(no_boolean), Field(ge=1024, le=2**40)]
+
 
 class GrpcSettings(Block):
     """Connections of gRPC, on both ports."""
@@ -14,6 +16,12 @@ class GrpcSettings(Block):
         default="http2",
         description="What serves them: `http2`, a server of this project, or `grpcio`, gRPC's own: "
         "the first takes less CPU for each response (docs/operations.md).",
+    )
+    unread_bytes: MemoryBytes = Field(
+        default=1024**3,
+        description="What large requests may have on each port, all together, until they are "
+        "whole: others wait for room, 20 s at most, and are refused then. Twice "
+        "`limits.request_bytes` or more, for the largest beside others. Of `http2` only.",
     )
     max_connection_age_seconds: Seconds | None = Field(
         default=None,
@@ -51,6 +59,6 @@ class SharedMemorySettings(Block):
         default=64,
         description="Regions that a caller may have registered; without keys all are one.",
     )
-    bytes_per_caller: Annotated[int, BeforeValidator(no_boolean), Field(ge=1024, le=2**40)] = Field(
+    bytes_per_caller: MemoryBytes = Field(
         default=1024**3, description="What they may have, in all."
     )

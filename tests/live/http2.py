@@ -12,7 +12,7 @@ from tests.live.watch import PATIENCE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 3, 4, 6, 7
-END_HEADERS = ACK = 0x4
+END_HEADERS, ACK = 0x4, 0x1
 CANCEL = (8).to_bytes(4, "big")
 # Frames that are written before the other side must have taken some.
 BURST = 100

@@ -43,10 +43,14 @@ def _through(interceptor: Any, find: Find) -> Find:
     return step
 
 
-async def answer(call: Call, find: Find) -> None:
-    """Run a call to its end."""
+async def answer(call: Call, find: Find, request_seconds: float) -> None:
+    """Run a call to its end.
+
+    Args:
+        request_seconds: until its request is whole, where it has but one.
+    """
     try:
-        await _run(call, find)
+        await _run(call, find, request_seconds)
     except grpc.aio.AbortError:
         pass
     except asyncio.CancelledError:
@@ -60,7 +64,7 @@ async def answer(call: Call, find: Find) -> None:
     call.finish()
 
 
-async def _run(call: Call, find: Find) -> None:
+async def _run(call: Call, find: Find, request_seconds: float) -> None:
     if call.encoding != "identity" and call.encoding not in WINDOW_BITS:
         known = ", ".join(("identity", *WINDOW_BITS))
         await call.abort(
@@ -73,7 +77,7 @@ async def _run(call: Call, find: Find) -> None:
     work = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
-    asked: Any = call if handler.request_streaming else await anext(call, None)
+    asked: Any = call if handler.request_streaming else await _only(call, request_seconds)
     if asked is None:
         await call.abort(grpc.StatusCode.INTERNAL, "The call has no request.")
     if makes_replies(work):
@@ -83,3 +87,14 @@ async def _run(call: Call, find: Find) -> None:
     reply = await work(asked, call)
     if not handler.response_streaming and reply is not None and not call.is_over:
         call.write_now((reply,))
+
+
+async def _only(call: Call, seconds: float) -> Any:
+    """A call's request; None where it ends without."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(call, None)
+    except TimeoutError:
+        await call.abort(
+            grpc.StatusCode.DEADLINE_EXCEEDED, f"The call's request took more than {seconds:g} s."
+        )

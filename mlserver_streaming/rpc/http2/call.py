@@ -13,7 +13,8 @@ from typing import Any, NoReturn, Protocol
 import grpc
 
 from ...streams.turns import in_turns
-from .messages import Inbox, framed
+from ...tensors.steps import Steps
+from .messages import TOO_LARGE, Inbox, framed
 from .metadata import OPENING, Asked, BadCallError, Fields, Metadata, encode, trailers
 from .outgoing import Outgoing
 from .running import Running
@@ -22,6 +23,9 @@ from .wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 # What a client may come to send ahead, if whoever reads is faster than its line: one of 50 ms and
 # 1 Gbit/s holds 6 MiB. What is more than FAR_WINDOW_BYTES is lent (running.py).
 MOST_AHEAD_BYTES = 16 * 1024 * 1024
+# How long a message may wait for room among the others that come.
+ROOM_SECONDS = 20.0
+BUSY = "There are too many large requests on their way at once; try again later."
 Code = grpc.StatusCode
 
 
@@ -74,9 +78,10 @@ class Call:
         self._connection = connection
         self._metadata = asked.metadata
         self._inbox = Inbox(limit, asked.encoding)
-        self._window = self._ahead = connection.window
+        self._window, self._ahead = connection.window, WINDOW_BYTES
         self._came, self._came_since = 0, monotonic()
-        self._lent = 0
+        # Of the room for far windows, for wider ones and for the message that comes.
+        self._lent, self._widened, self._borrowed = 0, 0, 0
         self._coming = asyncio.Event()
         self._code: Any = 0
         self._details = ""
@@ -149,7 +154,7 @@ class Call:
         """
         self._window -= size
         self._came += size
-        if data:
+        if data and not self.is_over:
             self._inbox.put(data)
         self._coming.set()
 
@@ -166,6 +171,7 @@ class Call:
     async def __anext__(self) -> Any:
         try:
             while (found := self._inbox.take()) is None:
+                self._coming.clear()
                 if self.is_asked:
                     if not self._inbox.is_empty:
                         raise BadCallError(Code.INTERNAL, "The call's last message ends early.")
@@ -174,33 +180,84 @@ class Call:
                     self._look_ahead()
                 if self._inbox.lacking > self._window:
                     self._connection.lacks()
+                    await self._find_room()
                 # Whoever waits has room for all that the message still lacks.
                 self._grant(max(self._ahead, self._inbox.lacking))
-                self._coming.clear()
                 await self._coming.wait()
             self._grant(self._ahead - self._inbox.held)
-            message = found if isinstance(found, bytes) else await in_turns(found)
+            message = found if isinstance(found, bytes) else await self._whole(found)
+            self._give_back()
         except BadCallError as error:
             await self.abort(error.code, str(error))
         return message if self.deserializer is None else self.deserializer(message)
 
+    async def _find_room(self) -> None:
+        """Wait until there is room for all of the message that has begun.
+
+        Raises:
+            BadCallError: there is none for too long.
+        """
+        lacking = self._inbox.coming - self._ahead - self._borrowed
+        if lacking > 0:
+            try:
+                async with asyncio.timeout(ROOM_SECONDS):
+                    await self._connection.running.unread.borrow(lacking)
+            except TimeoutError:
+                raise BadCallError(TOO_LARGE, BUSY) from None
+            self._borrowed += lacking
+
+    def _forget(self) -> None:
+        """Nobody reads what has come."""
+        self._inbox.clear()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """The message is read, or will not be."""
+        if self._borrowed:
+            self._connection.running.unread.take_back(self._borrowed)
+            self._borrowed = 0
+
+    async def _whole(self, found: Steps[bytes]) -> bytes:
+        """A large message or a packed one; those that would be too much at once wait."""
+        if not (size := self._inbox.swelling):
+            return await in_turns(found)
+        room = self._connection.running.unpacked
+        await room.borrow(size)
+        try:
+            return await in_turns(found)
+        finally:
+            room.take_back(size)
+
     def _look_ahead(self) -> None:
         """The reader waits, and has read all that may come ahead: is that too little?"""
-        now = monotonic()
+        now, running = monotonic(), self._connection.running
         if self._ahead < FAR_WINDOW_BYTES:
-            self._ahead *= 2
+            if running.unread.lend(self._ahead):
+                self._widened += self._ahead
+                self._ahead *= 2
         # A line that brings it all in the time of its way there and back could bring more.
-        elif now - self._came_since <= 2 * self._connection.delay and self._connection.running.lend(
+        elif now - self._came_since <= 2 * self._connection.delay and running.ahead.lend(
             self._ahead
         ):
             self._lent += self._ahead
             self._ahead *= 2
         self._came, self._came_since = 0, now
 
-    def widen(self, size: int) -> None:
-        """Its client may send so much more ahead, and knows."""
+    def widen(self, size: int = 0) -> bool:
+        """Its client may send more ahead, as all of its connection's; whether there is room.
+
+        Args:
+            size: what it could not send before.
+        """
         self._window += size
-        self._ahead = max(self._ahead, self._connection.window)
+        more = self._connection.window - self._ahead
+        if more <= 0:
+            return True
+        if not self._connection.running.unread.lend(more):
+            return False
+        self._widened += more
+        self._ahead += more
+        return True
 
     def _grant(self, window: int) -> None:
         """Let the client send up to so much; not each byte of it alone."""
@@ -256,6 +313,7 @@ class Call:
         if self.is_over:
             return
         self.is_over = True
+        self._forget()
         code = self._code if isinstance(self._code, Code) else Code.OK
         self.closing = trailers(code, self._details, self._trailing)
         if not self.is_begun:
@@ -263,12 +321,22 @@ class Call:
             self.closing = OPENING + self.closing
         self._connection.has_ready(self)
 
+    def refuse(self) -> None:
+        """There is no room for it."""
+        self._code, self._details = TOO_LARGE, BUSY
+        self.finish()
+        if self.task is not None:
+            self.task.cancel()
+
     def gone(self) -> None:
         """There is nobody any more, or nothing left to send."""
         self.is_over = True
         self.ready.clear()
-        self._connection.running.take_back(self._lent)
-        self._lent = 0
+        self._forget()
+        running = self._connection.running
+        running.ahead.take_back(self._lent)
+        running.unread.take_back(self._widened)
+        self._lent = self._widened = 0
         if self._expiry is not None:
             self._expiry.cancel()
         if self.task is not None and not self.task.done():
@@ -280,6 +348,7 @@ class Call:
     def _expire(self) -> None:
         if not self.is_over:
             self._code, self._details = Code.DEADLINE_EXCEEDED, "Deadline Exceeded"
+            self._trailing = ()  # of an answer, which this is not
             self.finish()
         # Its client does not listen any longer, so what it has not taken is not kept.
         self._connection.give_up(self)

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._bounds = running.bounds
         self._find = find
         self._frames = Frames()
-        self._h2 = Wire()
+        self._h2 = Wire(self._frames.resets)
         self._sending = Sending(self._h2, self._frames.idle)
         self._read_headers = Reader()
         self.delay = 0.0
@@ -207,6 +207,8 @@ class Connection(asyncio.Protocol):
     def _begin(self, event: RequestReceived) -> None:
         stream, is_whole = event.stream_id, event.stream_ended is not None
         if self._is_refusing or not self.running.has_room(len(self.calls)):
+            if self.delay and len(self.calls) >= self._bounds.calls:
+                self._frames.resets.spend()  # it knows how many it may have
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             return
         try:
@@ -222,7 +224,12 @@ class Connection(asyncio.Protocol):
             self.running.enter()
             if is_whole:
                 call.end_requests()
-            call.task = self.loop.create_task(answer(call, self._find))
+            if self._is_wide and not call.widen():
+                call.refuse()
+                return
+            call.task = self.loop.create_task(
+                answer(call, self._find, self._bounds.request_seconds)
+            )
 
     def _say(self, stream: int, fields: Fields, is_whole: bool) -> None:
         """The last words to a stream. What its client still says is not heard."""
@@ -249,7 +256,8 @@ class Connection(asyncio.Protocol):
             self.delay = self.loop.time() - self._greeted_at
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             for call in self.calls.values():
-                call.widen(FAR_WINDOW_BYTES - WINDOW_BYTES)
+                if not call.widen(FAR_WINDOW_BYTES - WINDOW_BYTES):
+                    call.refuse()
 
     def grant(self, call: Call, size: int) -> None:
         """Let a call's client send so many bytes more."""

@@ -1,7 +1,8 @@
 """The frames of one connection, cut and bounded before `h2` works on them. Pure.
 
 https://www.rfc-editor.org/rfc/rfc9113#section-10.5 and what was found since: rapid resets
-(CVE-2023-44487), endless headers (CVE-2024-27316), floods of small frames (CVE-2019-9512 to 9518).
+(CVE-2023-44487), also such that a server is made to send (CVE-2025-8671), endless headers
+(CVE-2024-27316), floods of small frames (CVE-2019-9512 to 9518).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ END_STREAM, ACK, END_HEADERS, PADDED = 0x1, 0x1, 0x4, 0x8
 # A call's headers, packed: what they may have unpacked, and room for lists that are refused with
 # a status; and in how many frames.
 HEADERS_BYTES, HEADERS_FRAMES = 64 * 1024, 8
-# Calls that a client gives up: so many at once (some times all of a connection), and a second.
+# Calls that a client gives up, or whose fault has us reset them: so many at once (some times all of
+# a connection), and a second.
 RESETS, RESETS_A_SECOND = 2000, 500
 # Frames that move nothing, before a call moves again: a client's pings measure its line.
 IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 1000, 100
@@ -67,13 +69,14 @@ class Frames:
         has_begun: whether the preface and the first frame, SETTINGS, have come.
         peer_leaves: whether the client said GOAWAY: it opens no more calls.
         idle: what it may send that moves nothing.
+        resets: calls that it may reset, or have reset.
     """
 
     def __init__(self) -> None:
         self.has_begun = False
         self.peer_leaves = False
         self.idle = Allowance(IDLE_FRAMES, IDLE_FRAMES_A_SECOND)
-        self._resets = Allowance(RESETS, RESETS_A_SECOND)
+        self.resets = Allowance(RESETS, RESETS_A_SECOND)
         self._data = bytearray()
         self._preface = PREFACE
         self._headers = self._headers_frames = 0
@@ -120,7 +123,7 @@ class Frames:
         elif kind in (HEADERS, CONTINUATION):
             self._count_headers(kind, flags, size)
         elif kind == RST_STREAM:
-            self._resets.spend()
+            self.resets.spend()
         elif kind == GOAWAY:
             # For h2 the connection would be over, and the calls that run could not be answered.
             self.peer_leaves = True

@@ -22,6 +22,8 @@ HEAD_BYTES = HEAD.size
 CHUNK_BYTES = 4096
 # zlib's names for the two packings. https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
+# What a byte of a packing may become: https://www.zlib.net/zlib_tech.html
+SWELLING = 1032
 INTERNAL, TOO_LARGE = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -54,10 +56,11 @@ class Inbox:
 
     Attributes:
         held: bytes in it.
+        swelling: what the message that was taken last may become by its unpacking.
     """
 
     def __init__(self, limit: int, encoding: str):
-        self.held = 0
+        self.held = self.swelling = 0
         self._limit = limit
         self._encoding = encoding
         self._chunks: deque[bytes | bytearray | memoryview] = deque()
@@ -91,6 +94,7 @@ class Inbox:
             return None
         self._head = None
         parts = self._taken(size)
+        self.swelling = min(SWELLING * size, self._limit) if packed else 0
         if packed:
             return self._unpacked(parts)
         if size > COPIED_BYTES:
@@ -103,9 +107,19 @@ class Inbox:
         return 0 if self._head is None else self._head[1] - self.held
 
     @property
+    def coming(self) -> int:
+        """Bytes of the message that has begun."""
+        return 0 if self._head is None else self._head[1]
+
+    @property
     def is_empty(self) -> bool:
         """Whether no message has begun."""
         return self._head is None and not self.held
+
+    def clear(self) -> None:
+        """Nobody reads it any more."""
+        self.held, self._head = 0, None
+        self._chunks.clear()
 
     def _check(self, size: int) -> None:
         if size > self._limit:
@@ -125,7 +139,9 @@ class Inbox:
         try:
             for part in parts:
                 data: bytes | memoryview = part
-                while data and not reader.eof:
+                while data:
+                    if reader.eof:
+                        raise BadCallError(INTERNAL, "A packed message goes on after its end.")
                     found.append(reader.decompress(data, COPIED_BYTES))
                     size += len(found[-1])
                     self._check(size)
@@ -141,4 +157,6 @@ class Inbox:
             raise BadCallError(INTERNAL, "A message cannot be unpacked.") from None
         if not reader.eof:
             raise BadCallError(INTERNAL, "A packed message ends early.")
+        if reader.unused_data:
+            raise BadCallError(INTERNAL, "A packed message goes on after its end.")
         return (yield from gathered(found))

@@ -7,21 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .room import Room
+
 # Of all connections, for each call that one may have.
 CONNECTIONS = 8
 # What all calls together may have sent ahead, beyond what each may.
 AHEAD_BYTES = 64 * 1024 * 1024
+# Beyond what any call may send before it is read, of all calls together.
+UNREAD_BYTES = 1024 * 1024 * 1024
+# How long a call may take until its request is whole, where it has but one.
+REQUEST_SECONDS = 300.0
+# Messages that are unpacked at once may have as much as so many of the largest.
+UNPACKED_MESSAGES = 4
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is allowed, by grpc.aio's options.
+    """What is allowed, by grpc.aio's options and two of our own.
 
     Attributes:
         message_bytes: of one message of a client.
         calls: of one connection at once.
         age_seconds: how old a connection may become before its client is sent away; None: any.
         age_grace_seconds: what its calls get then.
+        unread_bytes: of all messages that are not whole, and of windows that are wider than most.
+        request_seconds: until a call's only request is whole.
     """
 
     message_bytes: int
@@ -30,6 +40,8 @@ class Bounds:
     keepalive_timeout_seconds: float
     age_seconds: float | None = None
     age_grace_seconds: float = 0.0
+    unread_bytes: int = UNREAD_BYTES
+    request_seconds: float = REQUEST_SECONDS
 
     @classmethod
     def of(cls, options: Sequence[tuple[str, Any]]) -> Bounds:
@@ -42,17 +54,27 @@ class Bounds:
             keepalive_timeout_seconds=given["grpc.keepalive_timeout_ms"] / 1000,
             age_seconds=None if age is None else age / 1000,
             age_grace_seconds=given.get("grpc.max_connection_age_grace_ms", 0) / 1000,
+            unread_bytes=given.get("unread_bytes", UNREAD_BYTES),
+            request_seconds=given.get("request_seconds", REQUEST_SECONDS),
         )
 
 
 class Running:
-    """The connections of a server, and how many calls all of them have."""
+    """The connections of a server, and what all of them have.
+
+    Attributes:
+        ahead: room for what calls whose readers wait may have sent ahead.
+        unread: room for messages that are not whole, and for wider windows.
+        unpacked: room for messages that are being unpacked.
+    """
 
     def __init__(self, bounds: Bounds):
         self.bounds = bounds
         self.connections: set[Any] = set()
         self._calls = 0
-        self._ahead = AHEAD_BYTES
+        self.ahead = Room(AHEAD_BYTES)
+        self.unread = Room(bounds.unread_bytes)
+        self.unpacked = Room(UNPACKED_MESSAGES * bounds.message_bytes)
         self._is_idle, self._is_empty = asyncio.Event(), asyncio.Event()
         self._is_idle.set()
         self._is_empty.set()
@@ -79,16 +101,6 @@ class Running:
         self._calls -= 1
         if not self._calls:
             self._is_idle.set()
-
-    def lend(self, size: int) -> bool:
-        """Let a call have so much more ahead, where others would still find as much."""
-        if 2 * size > self._ahead:
-            return False
-        self._ahead -= size
-        return True
-
-    def take_back(self, size: int) -> None:
-        self._ahead += size
 
     async def until_idle(self) -> None:
         await self._is_idle.wait()

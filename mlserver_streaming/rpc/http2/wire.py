@@ -8,10 +8,10 @@ from typing import Any, cast
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import Event
+from h2.events import DataReceived, Event
 from h2.settings import SettingCodes, Settings
-from h2.stream import StreamInputs, StreamState
-from hyperframe.frame import GoAwayFrame, SettingsFrame
+from h2.stream import StreamClosedBy, StreamInputs, StreamState
+from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from .frames import (
     DATA,
@@ -22,6 +22,7 @@ from .frames import (
     HEADERS,
     HEADERS_BYTES,
     PADDED,
+    Allowance,
 )
 from .header_decoder import HeaderDecoder
 from .header_encoder import HeaderEncoder
@@ -36,17 +37,24 @@ FIRST_WINDOW = 65_535
 LAST_STREAM = 2**31 - 1
 # A call whose client has not said all.
 ASKING = {StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL}
+# Why calls are reset that are their clients' fault.
+FAULTS = {ErrorCodes.PROTOCOL_ERROR, ErrorCodes.FLOW_CONTROL_ERROR, ErrorCodes.STREAM_CLOSED}
 # A frame's head: three bytes of length and one of kind, flags, its call.
 HEAD = struct.Struct(">IBI")
 
 
 class Wire(H2Connection):
-    """The state of one connection."""
+    """The state of one connection.
+
+    Args:
+        resets: the calls that its client may have reset.
+    """
 
     # Late frames of calls that are over are no fault; some are remembered for that.
     MAX_CLOSED_STREAMS = 4096
 
-    def __init__(self) -> None:
+    def __init__(self, resets: Allowance) -> None:
+        self._resets = resets
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -84,19 +92,36 @@ class Wire(H2Connection):
         """As `receive_data`, of one whole frame; a call's bytes in it stay where they are.
 
         h2 copies them three times, and writes them out in hexadecimal for a log that it has not.
+        Those of a call that was reset here may have been on their way: for h2 each is a fault.
 
         Raises:
             h2.exceptions.ProtocolError: it is not allowed.
+            AbuseError: it has had too many calls reset.
         """
-        flags = frame[4]
-        if frame[3] == DATA and not flags & PADDED and not self.incoming_buffer._headers_buffer:
-            stream = self.streams.get(int.from_bytes(frame[5:HEAD_BYTES]))
+        if frame[3] == DATA and not self.incoming_buffer._headers_buffer:
+            flags, number = frame[4], int.from_bytes(frame[5:HEAD_BYTES])
+            data = memoryview(frame)[HEAD_BYTES:]
+            stream = self.streams.get(number)
             if stream is not None and stream.state_machine.state in ASKING:
-                data = memoryview(frame)[HEAD_BYTES:]
-                self.state_machine.process_input(ConnectionInputs.RECV_DATA)
-                self._inbound_flow_control_window_manager.window_consumed(len(data))
-                return stream.receive_data(cast(Any, data), bool(flags & END_STREAM), len(data))[1]
+                if not flags & PADDED:
+                    self._take(data)
+                    is_last = bool(flags & END_STREAM)
+                    return stream.receive_data(cast(Any, data), is_last, len(data))[1]
+            elif self._stream_closed_by(number) is StreamClosedBy.SEND_RST_STREAM:
+                self._take(data)
+                return [DataReceived(stream_id=number, data=b"", flow_controlled_length=len(data))]
         return self.receive_data(frame)
+
+    def _take(self, data: memoryview) -> None:
+        self.state_machine.process_input(ConnectionInputs.RECV_DATA)
+        self._inbound_flow_control_window_manager.window_consumed(len(data))
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        """To have calls reset costs a client as little as to reset them (CVE-2025-8671)."""
+        for each in frames:
+            if isinstance(each, RstStreamFrame) and each.error_code in FAULTS:
+                self._resets.spend()
+        super()._prepare_for_sending(frames)
 
     def room(self, stream: int) -> int:
         """Bytes that a frame of a call may have now.

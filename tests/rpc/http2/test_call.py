@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 
+from mlserver_streaming.rpc.http2 import call as of_calls
 from mlserver_streaming.rpc.http2 import running
 from mlserver_streaming.rpc.http2.call import MOST_AHEAD_BYTES, Call
 from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import Asked
-from mlserver_streaming.rpc.http2.running import Bounds, Running
+from mlserver_streaming.rpc.http2.running import UNREAD_BYTES, Bounds, Running
 from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 
 MESSAGE = b"".join(framed([bytes(32 * 1024)]))
@@ -76,6 +78,8 @@ async def test_what_all_calls_let_come_is_bounded(monkeypatch: pytest.MonkeyPatc
     )  # who comes late has no less than the first of all
     for call, _ in calls:
         call.gone()
+    assert one.unread.lend(UNREAD_BYTES)  # all of it is back
+    one.unread.take_back(UNREAD_BYTES)
     assert (await waiting(Line(FAR, one)))[1][-1] == most[0]
 
 
@@ -91,3 +95,47 @@ async def test_a_reader_that_has_enough_to_do_does_not() -> None:
 async def _read_all(call: Call) -> None:
     async for _ in call:
         pass
+
+
+async def test_wider_windows_are_for_as_many_as_there_is_room_for() -> None:
+    more = FAR_WINDOW_BYTES - WINDOW_BYTES
+    line = Line(running=Running(Bounds(2**20, 10, 30, 20, unread_bytes=4 * more)))
+    line.window = FAR_WINDOW_BYTES
+    calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20) for _ in range(5)]
+    assert [call.widen() for call in calls] == [True, True, True, False, False]
+    calls[3].refuse()
+    assert calls[3].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    calls[0].gone()
+    assert calls[4].widen()
+
+
+async def test_messages_that_are_not_whole_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 2**20
+    line = Line(running=Running(Bounds(size, 10, 30, 20, unread_bytes=size)))
+    head, rest = b"\0" + size.to_bytes(4), bytes(size)
+    calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), size) for _ in range(3)]
+    reading = []
+    for call in calls:
+        call.put(head, len(head))
+        reading.append(asyncio.create_task(anext(call)))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # Its client may send all of it; the others', what any may.
+    assert line.ahead == WINDOW_BYTES + (size - WINDOW_BYTES) + len(head)
+    calls[0].put(rest, size)
+    assert len(await reading[0]) == size
+    # What is given up gives its room back too.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    calls[1].gone()
+    calls[2].put(rest[:100], 100)
+    calls[2].put(rest[100:], size - 100)
+    assert len(await reading[2]) == size
+    reading[1].cancel()
+    monkeypatch.setattr(of_calls, "ROOM_SECONDS", 0.0)
+    assert line.running.unread.lend(size)
+    late = Call(line, 1, Asked("/s/m", (), None, "identity"), size)
+    late.put(head, len(head))
+    with pytest.raises(grpc.aio.AbortError):
+        await anext(late)
+    assert late.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -77,11 +77,47 @@ def test_one_that_is_too_large_unpacked() -> None:
         ("identity", packed(b"abc")),
         ("gzip", packed(b"abc")),
         ("gzip", packed(gzip.compress(b"abc")[:-9])),
+        ("gzip", packed(b"")),
+        ("gzip", packed(gzip.compress(b"abc") + b"def")),
+        ("gzip", packed(gzip.compress(b"abc") + gzip.compress(b"def"))),
+        ("deflate", packed(zlib.compress(bytes(300_000)) + b"def")),
         ("identity", b"\2\0\0\0\0"),
     ],
-    ids=["unnamed", "not packed", "half", "unknown flag"],
+    ids=[
+        "unnamed",
+        "not packed",
+        "half",
+        "nothing",
+        "more",
+        "two",
+        "more of a large one",
+        "unknown flag",
+    ],
 )
 def test_what_is_no_message(encoding: str, data: bytes) -> None:
     inbox = Inbox(LIMIT, encoding)
     inbox.put(data)
     assert code_of(inbox) is grpc.StatusCode.INTERNAL
+
+
+def test_more_than_a_packing_in_pieces() -> None:
+    whole = packed(gzip.compress(b"abc") + b"def")
+    inbox = Inbox(LIMIT, "gzip")
+    for at in range(0, len(whole), 600):
+        inbox.put(whole[at : at + 600])
+    inbox.put(b"")
+    assert code_of(inbox) is grpc.StatusCode.INTERNAL
+
+
+def test_what_a_packed_message_may_become() -> None:
+    inbox = Inbox(LIMIT, "gzip")
+    inbox.put(
+        packed(gzip.compress(bytes(100_000)))
+        + packed(gzip.compress(bytes(LIMIT)))
+        + b"".join(framed([b"x"]))
+    )
+    for size in (100_000, LIMIT):
+        message = taken(inbox)
+        assert message is not None and len(message) == size <= inbox.swelling <= LIMIT
+    taken(inbox)
+    assert not inbox.swelling

@@ -14,10 +14,11 @@ import pytest
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 
+from mlserver_streaming.rpc.http2 import call as of_calls
 from mlserver_streaming.rpc.http2 import connection as of_connections
 from mlserver_streaming.rpc.http2 import frames
 from mlserver_streaming.rpc.http2.connection import CONTROL_BYTES, Connection
-from mlserver_streaming.rpc.http2.frames import END_STREAM, IDLE_FRAMES, RESETS, WINDOW_UPDATE
+from mlserver_streaming.rpc.http2.frames import DATA, END_STREAM, IDLE_FRAMES, RESETS, WINDOW_UPDATE
 from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import LIST_BYTES
 from mlserver_streaming.rpc.http2.outgoing import READY_BYTES
@@ -259,6 +260,7 @@ class Raw:
         self.h2 = h2.connection.H2Connection(
             H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
         )
+        self.heard: list[h2.events.Event] = []
         self.h2.initiate_connection()
         self.flush()
 
@@ -302,6 +304,7 @@ class Raw:
         if not data:
             raise ConnectionResetError
         found = self.h2.receive_data(data)
+        self.heard += found
         self.flush()
         return found
 
@@ -384,19 +387,30 @@ async def last_words(reader: asyncio.StreamReader) -> int | None:
             return code
 
 
-def resets() -> bytes:
-    head = fields(CALL)
+def calls(then: tuple[int, int, bytes] | None = None, **headers: str) -> bytes:
+    """Many calls, each with a frame behind it: its kind, flags and payload."""
+    head, opening = fields(CALL | headers), END_HEADERS
+    if then is not None and then[0] == DATA:
+        opening |= END_STREAM
+    streams = range(1, 2 * (RESETS + 200), 2)
     return b"".join(
-        frame(HEADERS, END_HEADERS, 2 * index + 1, head)
-        + frame(RST_STREAM, 0, 2 * index + 1, bytes(4))
-        for index in range(RESETS + 200)
+        frame(HEADERS, opening, each, head)
+        + (b"" if then is None else frame(then[0], then[1], each, then[2]))
+        for each in streams
     )
 
 
 @pytest.mark.parametrize(
     ("flood", "code"),
     [
-        (resets(), ErrorCodes.ENHANCE_YOUR_CALM),
+        (calls((RST_STREAM, 0, bytes(4))), ErrorCodes.ENHANCE_YOUR_CALM),
+        # What has us reset them: after the end, malformed, more than it may have.
+        (calls((DATA, 0, b"x")), ErrorCodes.ENHANCE_YOUR_CALM),
+        (calls(Upper="x"), ErrorCodes.ENHANCE_YOUR_CALM),
+        (
+            frame(SETTINGS_FRAME, ACK, 0) + calls(**{":path": "/s/Hang"}),
+            ErrorCodes.ENHANCE_YOUR_CALM,
+        ),
         (frame(PING, 0, 0, bytes(8)) * (IDLE_FRAMES + 200), ErrorCodes.ENHANCE_YOUR_CALM),
         (frame(SETTINGS_FRAME, 0, 0) * (IDLE_FRAMES + 200), ErrorCodes.ENHANCE_YOUR_CALM),
         (frame(HEADERS, 0, 1) + frame(9, 0, 1) * 20, ErrorCodes.ENHANCE_YOUR_CALM),
@@ -409,7 +423,18 @@ def resets() -> bytes:
         # https://www.rfc-editor.org/rfc/rfc9113#section-6.10
         (frame(HEADERS, 0, 1) + frame(77, 0, 1), ErrorCodes.PROTOCOL_ERROR),
     ],
-    ids=["resets", "pings", "settings", "endless headers", "HPACK", "data of no call", "headers"],
+    ids=[
+        "resets",
+        "data after the end",
+        "malformed",
+        "too many",
+        "pings",
+        "settings",
+        "endless headers",
+        "HPACK",
+        "data of no call",
+        "headers",
+    ],
 )
 async def test_floods(
     start: Make, monkeypatch: pytest.MonkeyPatch, flood: bytes, code: ErrorCodes
@@ -472,6 +497,72 @@ async def test_answers_that_nobody_takes_are_bounded() -> None:
     assert not transport.is_reading
     opened.resume_writing()
     opened.connection_lost(None)
+
+
+async def test_data_that_comes_late_is_no_fault(
+    start: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "RESETS", 3)
+    monkeypatch.setattr(frames, "RESETS_A_SECOND", 0)
+    _, _, port = await start()
+    raw = await Raw.connect(port)
+    refused = [raw.call("/s/None"), raw.call("/s/Hang", **{"grpc-timeout": "1m"})]
+    for stream in refused:
+        await ended(raw, stream)
+    for stream in refused * 50:
+        raw.writer.write(frame(DATA, 0, stream, bytes(1000)))
+    assert not [each for each in await raw.settle() if isinstance(each, h2.events.StreamReset)]
+    assert (await headers_of(raw, raw.call("/s/Echo")))[b":status"] == b"200"
+    await raw.close()
+
+
+async def ended(raw: Raw, stream: int) -> dict[bytes, bytes]:
+    """The headers with which a call ends that says nothing else."""
+    found: dict[bytes, bytes] = {}
+    while not any(
+        isinstance(each, h2.events.StreamReset) and each.stream_id == stream for each in raw.heard
+    ):
+        await raw.events()
+    for each in raw.heard:
+        if isinstance(each, h2.events.ResponseReceived) and each.stream_id == stream:
+            found = dict(each.headers)  # type: ignore[arg-type]
+    return found
+
+
+async def test_a_request_that_does_not_come(start: Make) -> None:
+    _, _, port = await start(request_seconds=0.05)
+    raw = await Raw.connect(port)
+    stream = raw.h2.get_next_available_stream_id()
+    raw.h2.send_headers(stream, list((CALL | {":path": "/s/Echo"}).items()))
+    raw.send(stream, b"\0\0\0\0\2x")
+    assert (await ended(raw, stream))[b"grpc-status"] == b"4"
+    await raw.close()
+
+
+async def test_large_messages_that_are_not_whole(
+    start: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, most = 4 * MIB, 6 * MIB
+    _, _, port = await start(unread_bytes=most)
+    raw, streams = await Raw.connect(port), []
+    for _ in range(10):
+        streams.append(stream := raw.h2.get_next_available_stream_id())
+        raw.h2.send_headers(stream, list((CALL | {":path": "/s/Echo"}).items()))
+        raw.send(stream, b"\0" + size.to_bytes(4))
+    await raw.settle()
+    await raw.settle()
+    rooms = [raw.h2.local_flow_control_window(stream) for stream in streams]
+    # One may send all; the others, what is left over for any.
+    assert rooms[0] >= size
+    assert max(rooms[1:]) <= WINDOW_BYTES
+    async with channel(port) as client:
+        assert len(await client.unary_unary("/s/Echo")(bytes(WINDOW_BYTES), timeout=PATIENCE))
+        monkeypatch.setattr(of_calls, "ROOM_SECONDS", 0.05)
+        code, said = await status(client.unary_unary("/s/Echo")(bytes(5 * MIB), timeout=PATIENCE))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "try again" in said
+    await raw.close()
+    async with channel(port) as client:
+        assert len(await client.unary_unary("/s/Echo")(bytes(size), timeout=PATIENCE)) == size
 
 
 async def test_a_client_that_does_not_begin(start: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,31 @@ import h2.connection
 import h2.events
 import pytest
 from h2.config import H2Configuration
+from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
+from mlserver_streaming.rpc.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    WINDOW_UPDATE,
+    AbuseError,
+    Allowance,
+)
 from mlserver_streaming.rpc.http2.metadata import OPENING
 from mlserver_streaming.rpc.http2.wire import Wire, greeting
+from tests.live.http2 import fields, frame
 
+RESETS = 3
 CALL = [(":method", "POST"), (":scheme", "http"), (":path", "/s/Echo"), (":authority", "a")]
 
 
 def opened(*, is_asked: bool) -> tuple[h2.connection.H2Connection, Wire]:
     """A client with one call, and its server."""
-    client, wire = h2.connection.H2Connection(H2Configuration(header_encoding=None)), Wire()
+    client = h2.connection.H2Connection(H2Configuration(header_encoding=None))
+    wire = Wire(Allowance(RESETS, 0))
     client.initiate_connection()
     client.receive_data(greeting(10))
     client.send_headers(1, CALL, end_stream=is_asked)
@@ -82,3 +96,46 @@ def test_a_call_that_was_given_up_has_no_room() -> None:
     assert not wire.open_inbound_streams  # h2 forgets what is over when it counts
     with pytest.raises(ProtocolError):
         wire.room(1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        frame(DATA, 0, 1, b"x"),
+        frame(DATA, END_STREAM, 1),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, fields({"x": "y"})),
+        frame(WINDOW_UPDATE, 0, 1, (2**31 - 1).to_bytes(4)),
+    ],
+    ids=["data", "its end", "trailers", "a window that is too large"],
+)
+def test_calls_that_we_are_made_to_reset_are_counted(fault: bytes) -> None:
+    client, wire = opened(is_asked=True)
+    for stream in range(1, 2 * RESETS + 1, 2):
+        (reset,) = wire.receive_frame(fault[:5] + stream.to_bytes(4) + fault[9:])
+        assert isinstance(reset, h2.events.StreamReset) and not reset.remote_reset
+        client.send_headers(stream + 2, CALL, end_stream=True)
+        wire.receive_data(client.data_to_send())
+    with pytest.raises(AbuseError):
+        wire.receive_frame(fault[:5] + (2 * RESETS + 1).to_bytes(4) + fault[9:])
+
+
+@pytest.mark.parametrize("code", [ErrorCodes.NO_ERROR, ErrorCodes.CANCEL])
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_data_that_was_on_its_way_to_a_call_that_was_reset(
+    code: ErrorCodes, is_forgotten: bool
+) -> None:
+    _, wire = opened(is_asked=False)
+    wire.reset_stream(1, code)
+    if is_forgotten:
+        assert not wire.open_inbound_streams  # h2 forgets what is over when it counts
+    wire.data_to_send()
+    for _ in range(2 * RESETS):
+        for late in (
+            frame(DATA, 0, 1, b"x" * 9),
+            frame(DATA, PADDED | END_STREAM, 1, b"\2xxxx\0\0"),
+        ):
+            (event,) = wire.receive_frame(late)
+            assert isinstance(event, h2.events.DataReceived) and not event.data
+            # What it took of the connection's window is to be given back.
+            assert event.flow_controlled_length == len(late) - 9
+    assert not wire.data_to_send()
