@@ -30,6 +30,7 @@ from .answering import Find, answer
 from .call import Call
 from .frames import AbuseError, Frames
 from .keepalive import Keepalive
+from .leaving import LEAVING, Leaving
 from .metadata import (
     OPENING,
     BadCallError,
@@ -45,7 +46,6 @@ from .sending import Sending
 from .wire import (
     CONNECTION_BYTES,
     FAR_WINDOW_BYTES,
-    LAST_STREAM,
     WINDOW_BYTES,
     Wire,
     goaway,
@@ -55,12 +55,11 @@ from .wire import (
 # What the transport holds before calls wait; and what it may hold of answers to frames that are no
 # calls' before nothing more is read.
 HELD_BYTES, CONTROL_BYTES = 64 * 1024, 256 * 1024
-# How long a client may take to say that it speaks HTTP/2; to take our last words; and to answer
-# that it knows that we go.
-BEGIN_SECONDS, LAST_SECONDS, GOAWAY_SECONDS = 20.0, 5.0, 1.0
+# How long a client may take to say that it speaks HTTP/2, and to take our last words.
+BEGIN_SECONDS, LAST_SECONDS = 20.0, 5.0
 # A line over which it is worth while to have more on its way.
 FAR_SECONDS = 0.005
-KEEPALIVE, LEAVING = b"keepaliv", b"leaving."
+KEEPALIVE = b"keepaliv"
 
 
 class Connection(asyncio.Protocol):
@@ -90,7 +89,8 @@ class Connection(asyncio.Protocol):
         self._reading: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._is_due = self._is_full = self._is_deaf = self._is_closed = False
-        self._is_leaving = self._is_refusing = self._is_wide = False
+        self._is_wide = False
+        self._leaving = Leaving(self)
 
     # The transport's.
 
@@ -101,14 +101,14 @@ class Connection(asyncio.Protocol):
         self.running.join(self)
         self._transport.write(greeting(self._bounds.calls))
         self._greeted_at = self.loop.time()
-        self._flush()
-        self._later(BEGIN_SECONDS, self._check_begun)
-        self._keepalive = Keepalive(self._bounds, self._ask, self._transport.abort)
+        self.flush()
+        self.later(BEGIN_SECONDS, self._check_begun)
+        self._keepalive = Keepalive(self._bounds, self.ask, self._transport.abort)
         if self._bounds.age_seconds is not None:
             # So that not all clients come back at once.
             age = self._bounds.age_seconds * random.uniform(0.9, 1.1)
-            self._later(age, self.leave)
-            self._later(age + self._bounds.age_grace_seconds, self._transport.abort)
+            self.later(age, self.leave)
+            self.later(age + self._bounds.age_grace_seconds, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._is_closed:
@@ -202,11 +202,11 @@ class Connection(asyncio.Protocol):
             case SettingsAcknowledged():
                 self._be_known(event)
             case PingAckReceived() if event.ping_data == LEAVING:
-                self._refuse()
+                self._leaving.refuse()
 
     def _begin(self, event: RequestReceived) -> None:
         stream, is_whole = event.stream_id, event.stream_ended is not None
-        if self._is_refusing or not self.running.has_room(len(self.calls)):
+        if self._leaving.is_refusing or not self.running.has_room(len(self.calls)):
             if self.delay and len(self.calls) >= self._bounds.calls:
                 self._frames.resets.spend()  # it knows how many it may have
             self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
@@ -292,9 +292,9 @@ class Connection(asyncio.Protocol):
     def _soon(self) -> None:
         if not self._is_due and not self._is_closed:
             self._is_due = True
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         self._is_due = False
         if self._is_closed:
             return
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
             self._set_reading()
         if self._sending and not self._is_full:
             self._soon()
-        elif not self.calls and (self._is_refusing or self._frames.peer_leaves):
+        elif not self.calls and (self._leaving.is_refusing or self._frames.peer_leaves):
             self._close()
 
     def _complete(self, call: Call) -> None:
@@ -334,46 +334,34 @@ class Connection(asyncio.Protocol):
 
     # How it ends.
 
-    def _later(self, seconds: float, then: Any) -> None:
+    def later(self, seconds: float, then: Any) -> None:
         self._timers.append(self.loop.call_later(seconds, then))
 
     def _check_begun(self) -> None:
         if not self._frames.has_begun:
             self._transport.abort()
 
-    def _ask(self) -> None:
+    def ask(self, data: bytes = KEEPALIVE) -> None:
         """A client that says nothing is asked whether it is there."""
-        self._h2.ping(KEEPALIVE)
+        self._h2.ping(data)
         self._soon()
 
     def leave(self) -> None:
-        """Have the client open no more calls; those that run go on.
-
-        First all that it may have sent is let in, and then what it has sent before it answered:
-        https://www.rfc-editor.org/rfc/rfc9113#section-6.8
-        """
-        if not self._is_leaving and not self._is_closed:
-            self._is_leaving = True
-            self._h2.ping(LEAVING)
-            self._flush()
-            if not self._is_closed:
-                self._transport.write(goaway(LAST_STREAM, ErrorCodes.NO_ERROR))
-                self._later(GOAWAY_SECONDS, self._refuse)
-
-    def _refuse(self) -> None:
-        if not self._is_refusing and not self._is_closed:
-            self._flush()
-            self._is_refusing = True
-            self._say_goodbye(ErrorCodes.NO_ERROR)
-            self._soon()
-
-    def _say_goodbye(self, code: ErrorCodes | int) -> None:
+        """Have the client open no more calls; those that run go on."""
         if not self._is_closed:
-            self._transport.write(goaway(self._h2.highest_inbound_stream_id, code))
+            self._leaving.begin()
+
+    def say_goodbye(
+        self, last_stream: int | None = None, code: ErrorCodes | int = ErrorCodes.NO_ERROR
+    ) -> None:
+        if not self._is_closed:
+            if last_stream is None:
+                last_stream = self._h2.highest_inbound_stream_id
+            self._transport.write(goaway(last_stream, code))
 
     def _end(self, code: ErrorCodes | int) -> None:
         """Something is wrong with all of it."""
-        self._say_goodbye(code)
+        self.say_goodbye(code=code)
         self._close()
 
     def _close(self) -> None:
@@ -387,7 +375,7 @@ class Connection(asyncio.Protocol):
                 self._transport.write_eof()
             else:
                 self._transport.close()
-            self._later(LAST_SECONDS, self._transport.abort)
+            self.later(LAST_SECONDS, self._transport.abort)
 
     def cut_off(self) -> None:
         """End what still runs, and the connection."""
@@ -397,5 +385,5 @@ class Connection(asyncio.Protocol):
             call.set_code(grpc.StatusCode.UNAVAILABLE)
             call.set_details("The service has stopped.")
             call.finish()
-        self._flush()
+        self.flush()
         self._end(ErrorCodes.NO_ERROR)

@@ -109,10 +109,11 @@ class Frames:
             with memoryview(data) as view:
                 frame = bytes(view[:size])
             del data[:size]
-            if self._is_for_h2(frame[3], frame[4], size - HEAD_BYTES):
+            if self._is_for_h2(frame, size - HEAD_BYTES):
                 yield frame
 
-    def _is_for_h2(self, kind: int, flags: int, size: int) -> bool:
+    def _is_for_h2(self, frame: bytes, size: int) -> bool:
+        kind, flags = frame[3:5]
         if not self.has_begun:
             if kind != SETTINGS:
                 raise AbuseError(ErrorCodes.PROTOCOL_ERROR)
@@ -126,6 +127,8 @@ class Frames:
             self.resets.spend()
         elif kind == GOAWAY:
             # For h2 the connection would be over, and the calls that run could not be answered.
+            if any(frame[5:HEAD_BYTES]):
+                raise AbuseError(ErrorCodes.PROTOCOL_ERROR)  # it is of a call
             self.peer_leaves = True
             return False
         else:

@@ -9,6 +9,7 @@ from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamClosedBy, StreamInputs, StreamState
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
@@ -95,7 +96,7 @@ class Wire(H2Connection):
         Those of a call that was reset here may have been on their way: for h2 each is a fault.
 
         Raises:
-            h2.exceptions.ProtocolError: it is not allowed.
+            ProtocolError: it is not allowed.
             AbuseError: it has had too many calls reset.
         """
         if frame[3] == DATA and not self.incoming_buffer._headers_buffer:
@@ -108,6 +109,8 @@ class Wire(H2Connection):
                     is_last = bool(flags & END_STREAM)
                     return stream.receive_data(cast(Any, data), is_last, len(data))[1]
             elif self._stream_closed_by(number) is StreamClosedBy.SEND_RST_STREAM:
+                if flags & PADDED and (not data or data[0] >= len(data)):
+                    raise ProtocolError("The frame's padding is longer than the frame.")
                 self._take(data)
                 return [DataReceived(stream_id=number, data=b"", flow_controlled_length=len(data))]
         return self.receive_data(frame)
@@ -127,7 +130,7 @@ class Wire(H2Connection):
         """Bytes that a frame of a call may have now.
 
         Raises:
-            h2.exceptions.ProtocolError: the call is over.
+            ProtocolError: the call is over.
         """
         window = self._get_stream_by_id(stream).outbound_flow_control_window
         return min(window, self.outbound_flow_control_window, self.max_outbound_frame_size)
@@ -144,7 +147,7 @@ class Wire(H2Connection):
         """As `send_headers`, at a third of its cost: what it does besides is a client's.
 
         Raises:
-            h2.exceptions.ProtocolError: the call is over.
+            ProtocolError: the call is over.
         """
         block = self.encoder.encode(fields)
         if len(block) > self.max_outbound_frame_size or stream not in self.streams:

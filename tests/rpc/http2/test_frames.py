@@ -62,6 +62,14 @@ def test_a_client_that_leaves() -> None:
     assert frames.peer_leaves
 
 
+def test_a_client_that_leaves_a_call() -> None:
+    frames = begun()
+    frames.put(frame(GOAWAY, 0, 1, bytes(8)))
+    with pytest.raises(AbuseError) as caught:
+        list(frames)
+    assert caught.value.code is ErrorCodes.PROTOCOL_ERROR
+
+
 @pytest.mark.parametrize(
     ("flood", "most"),
     [

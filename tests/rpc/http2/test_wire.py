@@ -139,3 +139,5 @@ def test_data_that_was_on_its_way_to_a_call_that_was_reset(
             # What it took of the connection's window is to be given back.
             assert event.flow_controlled_length == len(late) - 9
     assert not wire.data_to_send()
+    with pytest.raises(ProtocolError):
+        wire.receive_frame(frame(DATA, PADDED, 1, b"\3xx"))
