@@ -91,6 +91,8 @@ async def _run(call: Call, find: Find, request_seconds: float) -> None:
 
 async def _only(call: Call, seconds: float) -> Any:
     """A call's request; None where it ends without."""
+    if call.is_asked:
+        return await anext(call, None)
     try:
         async with asyncio.timeout(seconds):
             return await anext(call, None)

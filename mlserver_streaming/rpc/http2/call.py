@@ -334,9 +334,10 @@ class Call:
         self.ready.clear()
         self._forget()
         running = self._connection.running
-        running.ahead.take_back(self._lent)
-        running.unread.take_back(self._widened)
-        self._lent = self._widened = 0
+        if self._widened:
+            running.unread.take_back(self._widened)
+            running.ahead.take_back(self._lent)
+            self._lent = self._widened = 0
         if self._expiry is not None:
             self._expiry.cancel()
         if self.task is not None and not self.task.done():
