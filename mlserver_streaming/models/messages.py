@@ -35,6 +35,7 @@ _NAMES: dict[type[BaseModel], set[str]] = {
 }
 _RESPONSE_NAMES, _OUTPUT_NAMES = _NAMES[InferenceResponse], _NAMES[ResponseOutput]
 _DATA_NAMES = _NAMES[TensorData]
+_IS_TEXT = Parameters(content_type="str")
 
 
 def response(
@@ -75,6 +76,47 @@ def output(
     }
     _SET_FIELDS(made, fields)
     _SET_NAMES(made, _OUTPUT_NAMES)
+    _SET_EXTRA(made, None)
+    _SET_PRIVATE(made, None)
+    return made
+
+
+def text_response(
+    model_name: str,
+    model_version: str | None,
+    request_id: str | None,
+    name: str,
+    text: str,
+    parameters: Parameters | None = None,
+) -> InferenceResponse:
+    """An inference response whose one output is one text."""
+    # As `response` and `output` make one, without their calls: those cost a fifth of it.
+    new, set_fields, set_names = object.__new__, _SET_FIELDS, _SET_NAMES
+    data = new(TensorData)
+    set_fields(data, {"root": [text]})
+    set_names(data, _DATA_NAMES)
+    tensor = new(ResponseOutput)
+    fields = {
+        "name": name,
+        "shape": [1],
+        "datatype": "BYTES",
+        "parameters": _IS_TEXT,
+        "data": data,
+    }
+    set_fields(tensor, fields)
+    set_names(tensor, _OUTPUT_NAMES)
+    _SET_EXTRA(tensor, None)
+    _SET_PRIVATE(tensor, None)
+    made = new(InferenceResponse)
+    fields = {
+        "model_name": model_name,
+        "model_version": model_version,
+        "id": request_id,
+        "parameters": parameters,
+        "outputs": [tensor],
+    }
+    set_fields(made, fields)
+    set_names(made, _RESPONSE_NAMES)
     _SET_EXTRA(made, None)
     _SET_PRIVATE(made, None)
     return made

@@ -227,6 +227,13 @@ class StreamingModel(MLModel):
         described = Parameters(**parameters) if parameters else None
         return messages.response(self._name, self._version, request.id, outputs, described)
 
+    def text_response(
+        self, request: InferenceRequest, name: str, text: str, /, **parameters: Any
+    ) -> InferenceResponse:
+        """A response to `request` whose one output, `name`, is one text, as a token is."""
+        described = Parameters(**parameters) if parameters else None
+        return messages.text_response(self._name, self._version, request.id, name, text, described)
+
     def failure(
         self, request: InferenceRequest, error: MLServerError, **parameters: Any
     ) -> InferenceResponse:
