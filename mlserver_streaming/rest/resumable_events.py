@@ -51,13 +51,13 @@ class ResumableEvents(EventStreamResponse):
         self._came_back = reader.heard > 0
 
     def _add(self, response: InferenceResponse) -> bool:
-        encoded = self._encode(response)
-        if encoded is None:
+        event = self._encode(response)
+        if event is None:
             return False
-        if len(encoded) > self._bound.bytes:
-            self._bound.check(len(encoded))
+        if len(event) > self._bound.bytes:
+            self._bound.check(len(event) - len(self._before) - len(self._after))
         self._number += 1
-        event = b"id: %b.%d\ndata: %b\n\n" % (self._stream_id, self._number, encoded)
+        event = b"id: %b.%d\n%b" % (self._stream_id, self._number, event)
         self._ready.append(event)
         self._ready_bytes += len(event)
         return True
@@ -88,10 +88,10 @@ class ResumableEvents(EventStreamResponse):
             return False
         before, after = self._around
         lead, number = b"id: %b." % self._stream_id, self._number
-        middle, end = b"\ndata: " + before, after + b"\n\n"
+        middle = b"\n" + before
         try:
             events = [
-                b"%b%d%b%b%b" % (lead, number, middle, dumps(text), end)
+                b"%b%d%b%b%b" % (lead, number, middle, dumps(text), after)
                 for number, text in enumerate(texts.texts, number + 1)
             ]
         except TypeError:  # a text that JSON does not hold
@@ -120,8 +120,8 @@ async def _each(responses: Sequence[InferenceResponse]) -> AsyncGenerator[Infere
 def around(
     encode: Callable[[InferenceResponse], bytes | None], texts: Texts, most: int
 ) -> tuple[bytes, bytes] | None:
-    """What stands before and after the text in the JSON of such responses; None if that cannot be
-    told, or one may be larger than `most` bytes."""
+    """What stands before and after the text in such responses as they are encoded; None if that
+    cannot be told, or one may be larger than `most` bytes."""
     encoded = encode(texts.like.response(MARK, texts.id))
     if encoded is None or len(encoded) + ESCAPED_BYTES * SHORT_CHARACTERS > most:
         return None
