@@ -131,7 +131,7 @@ def new_id() -> str:
 
 def set_id(message: InferenceRequest | InferenceResponse, message_id: str | None) -> None:
     """Give a message its id."""
-    vars(message)["id"] = message_id
+    message.__dict__["id"] = message_id
     message.__pydantic_fields_set__.add("id")
 
 

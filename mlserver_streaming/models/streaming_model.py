@@ -102,10 +102,12 @@ class StreamingModel(MLModel):
                 if not visit.has_data:
                     yield self.response(request, [])
                     continue
+                request_id = request.id
                 async with aclosing(self._responses(request, visit)) as responses:
                     async for response in responses:
-                        if response.id != request.id:
-                            response.id = request.id
+                        # From where pydantic keeps it, for an attribute of a message costs more.
+                        if response.__dict__["id"] != request_id:
+                            response.id = request_id
                         yield response
             except MLServerError as error:
                 yield self.failure(request, error)
