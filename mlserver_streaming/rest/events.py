@@ -164,6 +164,9 @@ class EventStreamResponse(Response):
         self._grace = grace
         self._keepalive = keepalive
         self._before, self._after = before, after = framing.event.split(b"%b")
+        # How much of an event is no JSON.
+        self._frame_bytes = len(before) + len(after)
+        # An event; None where that takes too long.
         self._encode: Callable[[Any], bytes | None] = (
             StreamEncoder(before, after).encode
             if answers is JSON
@@ -310,9 +313,18 @@ class EventStreamResponse(Response):
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
         turn_due = 0.0
+        encode, add, most = self._encode, self._ready.append, self._bound.bytes
         async for response in responses:
-            if not self._add(response):
+            event = encode(response)
+            if event is None:
                 await self._add_large(response)
+            else:
+                # As `_add`, without a call for each.
+                size = len(event)
+                if size > most:
+                    self._bound.check(size - self._frame_bytes)
+                add(event)
+                self._ready_bytes += size
             now = monotonic()
             if self._waited:
                 # The loop has just gone round.
@@ -346,7 +358,7 @@ class EventStreamResponse(Response):
         if event is None:
             return False
         if len(event) > self._bound.bytes:
-            self._bound.check(len(event) - len(self._before) - len(self._after))
+            self._bound.check(len(event) - self._frame_bytes)
         self._ready.append(event)
         self._ready_bytes += len(event)
         return True
