@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sized
+from functools import partial
 
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from mlserver_streaming.models.parameters import number
 from mlserver_streaming.models.sequences import Sequence
 from mlserver_streaming.models.streaming_model import StreamingModel
-from mlserver_streaming.models.tensors import TEXT, bytes_output, text_elements
+from mlserver_streaming.models.tensors import text_elements
 
 DEFAULT_DELAY = 0.5  # seconds before each word
 MAX_DELAY = 10.0
@@ -36,14 +37,15 @@ class TextModel(StreamingModel):
         delay = number(request, "delay", self._delay, 0, MAX_DELAY)
         prompts = text_elements(self.input(request, "prompt"))
         for index, prompt in enumerate(prompts):
-            parameters = {"prompt_index": index} if len(prompts) > 1 else {}
+            told = {"prompt_index": index} if len(prompts) > 1 else {}
+            answer = partial(self.text_response, request, "output", **told)
             for word in words(prompt):
                 if said:
                     said -= 1
                     continue
                 if delay:
                     await asyncio.sleep(delay)
-                yield self.response(request, [bytes_output("output", [word], TEXT)], **parameters)
+                yield answer(word)
 
     def resume_from(
         self, request: InferenceRequest, responses: Sized

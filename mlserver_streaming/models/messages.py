@@ -35,6 +35,7 @@ _NAMES: dict[type[BaseModel], set[str]] = {
 }
 _RESPONSE_NAMES, _OUTPUT_NAMES = _NAMES[InferenceResponse], _NAMES[ResponseOutput]
 _DATA_NAMES = _NAMES[TensorData]
+_IS_TEXT = Parameters(content_type="str")
 
 
 def response(
@@ -80,6 +81,47 @@ def output(
     return made
 
 
+def text_response(
+    model_name: str,
+    model_version: str | None,
+    request_id: str | None,
+    name: str,
+    text: str,
+    parameters: Parameters | None = None,
+) -> InferenceResponse:
+    """An inference response whose one output is one text."""
+    # As `response` and `output` make one, without their calls: those cost a fifth of it.
+    new, set_fields, set_names = object.__new__, _SET_FIELDS, _SET_NAMES
+    data = new(TensorData)
+    set_fields(data, {"root": [text]})
+    set_names(data, _DATA_NAMES)
+    tensor = new(ResponseOutput)
+    fields = {
+        "name": name,
+        "shape": [1],
+        "datatype": "BYTES",
+        "parameters": _IS_TEXT,
+        "data": data,
+    }
+    set_fields(tensor, fields)
+    set_names(tensor, _OUTPUT_NAMES)
+    _SET_EXTRA(tensor, None)
+    _SET_PRIVATE(tensor, None)
+    made = new(InferenceResponse)
+    fields = {
+        "model_name": model_name,
+        "model_version": model_version,
+        "id": request_id,
+        "parameters": parameters,
+        "outputs": [tensor],
+    }
+    set_fields(made, fields)
+    set_names(made, _RESPONSE_NAMES)
+    _SET_EXTRA(made, None)
+    _SET_PRIVATE(made, None)
+    return made
+
+
 def new_id() -> str:
     """A random UUID (RFC 9562, 4), in a third of the time that the standard library's takes."""
     digits = os.urandom(16).hex()
@@ -89,7 +131,7 @@ def new_id() -> str:
 
 def set_id(message: InferenceRequest | InferenceResponse, message_id: str | None) -> None:
     """Give a message its id."""
-    vars(message)["id"] = message_id
+    message.__dict__["id"] = message_id
     message.__pydantic_fields_set__.add("id")
 
 

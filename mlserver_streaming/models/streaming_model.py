@@ -102,10 +102,12 @@ class StreamingModel(MLModel):
                 if not visit.has_data:
                     yield self.response(request, [])
                     continue
+                request_id = request.id
                 async with aclosing(self._responses(request, visit)) as responses:
                     async for response in responses:
-                        if response.id != request.id:
-                            response.id = request.id
+                        # From where pydantic keeps it, for an attribute of a message costs more.
+                        if response.__dict__["id"] != request_id:
+                            response.id = request_id
                         yield response
             except MLServerError as error:
                 yield self.failure(request, error)
@@ -226,6 +228,13 @@ class StreamingModel(MLModel):
         """A response to `request`."""
         described = Parameters(**parameters) if parameters else None
         return messages.response(self._name, self._version, request.id, outputs, described)
+
+    def text_response(
+        self, request: InferenceRequest, name: str, text: str, /, **parameters: Any
+    ) -> InferenceResponse:
+        """A response to `request` whose one output, `name`, is one text, as a token is."""
+        described = Parameters(**parameters) if parameters else None
+        return messages.text_response(self._name, self._version, request.id, name, text, described)
 
     def failure(
         self, request: InferenceRequest, error: MLServerError, **parameters: Any

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -113,6 +114,11 @@ EVENTS = Framing(
 LINES = Framing(_headers("application/x-ndjson"), b"%b\n", b"%b\n", b"\n")
 
 
+def _event(encode: Any, before: bytes, after: bytes, response: InferenceResponse) -> bytes | None:
+    encoded = encode(response)
+    return None if encoded is None else before + encoded + after
+
+
 class EventStreamResponse(Response):
     """Sends a stream of inference responses as events.
 
@@ -157,10 +163,18 @@ class EventStreamResponse(Response):
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
-        self._encode = StreamEncoder().encode if answers is JSON else answers.encode
+        self._before, self._after = before, after = framing.event.split(b"%b")
+        # How much of an event is no JSON.
+        self._frame_bytes = len(before) + len(after)
+        # An event; None where that takes too long.
+        self._encode: Callable[[Any], bytes | None] = (
+            StreamEncoder(before, after).encode
+            if answers is JSON
+            else partial(_event, answers.encode, before, after)
+        )
         self._written = answers.written
         self._bound = bound
-        self._framing, self._event = framing, framing.event
+        self._framing = framing
         self._compresses = gzip
         self._gzip: zlib._Compress | None = None
         self._call: AbstractAsyncContextManager[Any] = call or nullcontext()
@@ -190,7 +204,7 @@ class EventStreamResponse(Response):
 
     def _lead(self) -> bytes:
         """What stands before the JSON of the next event."""
-        return self._event.partition(b"%b")[0]
+        return self._before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -299,9 +313,18 @@ class EventStreamResponse(Response):
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
         turn_due = 0.0
+        encode, add, most = self._encode, self._ready.append, self._bound.bytes
         async for response in responses:
-            if not self._add(response):
+            event = encode(response)
+            if event is None:
                 await self._add_large(response)
+            else:
+                # As `_add`, without a call for each.
+                size = len(event)
+                if size > most:
+                    self._bound.check(size - self._frame_bytes)
+                add(event)
+                self._ready_bytes += size
             now = monotonic()
             if self._waited:
                 # The loop has just gone round.
@@ -331,12 +354,11 @@ class EventStreamResponse(Response):
 
     def _add(self, response: InferenceResponse) -> bool:
         """Have an event written with those that are ready beside it, unless it is too large."""
-        encoded = self._encode(response)
-        if encoded is None:
+        event = self._encode(response)
+        if event is None:
             return False
-        if len(encoded) > self._bound.bytes:
-            self._bound.check(len(encoded))
-        event = self._event % encoded
+        if len(event) > self._bound.bytes:
+            self._bound.check(len(event) - self._frame_bytes)
         self._ready.append(event)
         self._ready_bytes += len(event)
         return True
@@ -346,8 +368,7 @@ class EventStreamResponse(Response):
         parts = await in_turns(self._written(response))
         self._bound.check(sum(map(len, parts)))
         self._is_split = True
-        after = self._event.partition(b"%b")[2]
-        for part in (self._lead(), *parts, after):
+        for part in (self._lead(), *parts, self._after):
             self._ready.append(part)
             self._ready_bytes += len(part)
             if self._ready_bytes >= COPIED_BYTES:

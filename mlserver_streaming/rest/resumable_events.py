@@ -40,6 +40,7 @@ class ResumableEvents(EventStreamResponse):
         """
         super().__init__(reader.responses(), **how)
         self.raw_headers.append((STREAM_ID.encode(), stream.encode()))
+        self._unnumbered, self._encode = self._encode, self._numbered
         self._reader = reader
         self._stream_id = stream.encode()
         self._number = reader.heard
@@ -50,17 +51,14 @@ class ResumableEvents(EventStreamResponse):
         # Of a stream that is read on, no response is the whole answer.
         self._came_back = reader.heard > 0
 
-    def _add(self, response: InferenceResponse) -> bool:
-        encoded = self._encode(response)
-        if encoded is None:
-            return False
-        if len(encoded) > self._bound.bytes:
-            self._bound.check(len(encoded))
+    def _numbered(self, response: InferenceResponse) -> bytes | None:
+        event = self._unnumbered(response)
+        if event is None:
+            return None
         self._number += 1
-        event = b"id: %b.%d\ndata: %b\n\n" % (self._stream_id, self._number, encoded)
-        self._ready.append(event)
-        self._ready_bytes += len(event)
-        return True
+        numbered = b"id: %b.%d\n%b" % (self._stream_id, self._number, event)
+        self._frame_bytes = len(numbered) - len(event) + len(self._before) + len(self._after)
+        return numbered
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
         # Who reads a run need not ask for each response.
@@ -83,15 +81,15 @@ class ResumableEvents(EventStreamResponse):
             return False
         if texts.like != self._like or texts.id != self._id:
             self._like, self._id = texts.like, texts.id
-            self._around = around(self._encode, texts, self._bound.bytes)
+            self._around = around(self._unnumbered, texts, self._bound.bytes)
         if self._around is None:
             return False
         before, after = self._around
         lead, number = b"id: %b." % self._stream_id, self._number
-        middle, end = b"\ndata: " + before, after + b"\n\n"
+        middle = b"\n" + before
         try:
             events = [
-                b"%b%d%b%b%b" % (lead, number, middle, dumps(text), end)
+                b"%b%d%b%b%b" % (lead, number, middle, dumps(text), after)
                 for number, text in enumerate(texts.texts, number + 1)
             ]
         except TypeError:  # a text that JSON does not hold
@@ -120,8 +118,8 @@ async def _each(responses: Sequence[InferenceResponse]) -> AsyncGenerator[Infere
 def around(
     encode: Callable[[InferenceResponse], bytes | None], texts: Texts, most: int
 ) -> tuple[bytes, bytes] | None:
-    """What stands before and after the text in the JSON of such responses; None if that cannot be
-    told, or one may be larger than `most` bytes."""
+    """What stands before and after the text in such responses as they are encoded; None if that
+    cannot be told, or one may be larger than `most` bytes."""
     encoded = encode(texts.like.response(MARK, texts.id))
     if encoded is None or len(encoded) + ESCAPED_BYTES * SHORT_CHARACTERS > most:
         return None

@@ -190,19 +190,30 @@ class StreamingDataPlane(DataPlane):
                 self.streams.open(model, requests) as stream,
                 aclosing((answer or self._answers(model).stream)(model, requests)) as responses,
             ):
+                measured = stream.measured
                 async for response in responses:
-                    if not response.id:
+                    # From where pydantic keeps them: what attributes of a message cost adds up.
+                    fields = response.__dict__
+                    if not fields["id"]:
                         set_id(response, requests.last_id)
                     wanted = requests.wanted
-                    for ready in (response,) if wanted is None else wanted.ready(response):
-                        if wanted is not None and wanted.is_work:
-                            ready = await wanted.made(ready)
-                        if owner and ready.parameters is not None:
-                            give_back(ready, owner)
-                        if stream.responded(ready):
-                            # The Ce-* headers say the same on every response; once is enough.
-                            self._inference_middleware.response_middleware(ready, model.settings)
-                        yield ready
+                    if wanted is None and measured.responses and fields["outputs"]:
+                        # As nearly all are: neither the first, nor a failure.
+                        if owner and fields["parameters"] is not None:
+                            give_back(response, owner)
+                        measured.responded()
+                        yield response
+                    else:
+                        for ready in (response,) if wanted is None else wanted.ready(response):
+                            if wanted is not None and wanted.is_work:
+                                ready = await wanted.made(ready)
+                            if owner and ready.parameters is not None:
+                                give_back(ready, owner)
+                            if stream.responded(ready):
+                                # The Ce-* headers say the same on every response: once is enough.
+                                add = self._inference_middleware.response_middleware
+                                add(ready, model.settings)
+                            yield ready
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
                     if take_turns and monotonic() >= turn_due:

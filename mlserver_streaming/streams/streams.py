@@ -45,22 +45,26 @@ class HasRequests(Protocol):
 
 
 class Stream:
-    """A stream at work."""
+    """A stream at work.
 
-    __slots__ = ("_measured", "_requests", "_span")
+    Attributes:
+        measured: its figures, of which `responded` lets each response know.
+    """
+
+    __slots__ = ("_requests", "_span", "measured")
 
     def __init__(self, measured: MeasuredStream, requests: HasRequests, span: trace.Span):
-        self._measured = measured
+        self.measured = measured
         self._requests = requests
         self._span = span
 
     def responded(self, response: InferenceResponse) -> bool:
         """A response is about to leave; whether it is the first."""
-        first = self._measured.responded()
+        first = self.measured.responded()
         if first:
             self._span.add_event("first response")
         if not response.outputs and failure_of(response):
-            self._measured.failed()
+            self.measured.failed()
             self._requests.failed += 1
         return first
 

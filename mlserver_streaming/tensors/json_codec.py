@@ -46,20 +46,69 @@ class StreamEncoder:
     too small for some thousands of them, and cold in the processor for some hundreds.
     """
 
-    __slots__ = ("_head", "_shape")
+    __slots__ = ("_after", "_before", "_head", "_like", "_shape", "_text_after", "_text_before")
 
-    def __init__(self) -> None:
+    def __init__(self, before: bytes = b"", after: bytes = b"") -> None:
+        """
+        Args:
+            before, after: what stands around each response.
+        """
+        self._before, self._after = before, after
         self._shape: Shape | None = None
         self._head = b""
+        # Of the last response that was one text: what stood around that, and all that this tells.
+        self._like: tuple[Any, ...] | None = None
+        self._text_before = self._text_after = b""
 
     def encode(self, response: InferenceResponse) -> bytes | None:
-        """As `encode_unless_large`."""
-        if (found := _alone(response)) is not None:
-            shape, data = found
-            if shape != self._shape:
-                self._shape, self._head = shape, _head(*shape)
-            return b"%b%b}]}" % (self._head, data)
-        return None if is_large(response) else encode_response(response)
+        """As `encode_unless_large`, with what stands around it."""
+        # One text, as tokens come, is read here as `_alone` reads it; the rest is left to that.
+        fields = response.__dict__
+        outputs = fields["outputs"]
+        like = None
+        if len(outputs) == 1 and fields["parameters"] is None:
+            output = outputs[0].__dict__
+            data, shape, label = output["data"], output["shape"], output["parameters"]
+            if type(data) is TensorData:
+                data = data.__dict__["root"]
+            is_plain = type(data) is list and len(data) == 1 and type(shape) is list
+            if label is not None:
+                # Each time: a model may change what it gives again.
+                described = label.__dict__
+                if described["headers"] is not None or label.__pydantic_extra__:
+                    is_plain = False
+                label = described["content_type"]
+            if is_plain:
+                text = data[0]
+                if type(text) is bytes and len(text) <= SHORT_BYTES:
+                    try:
+                        text = text.decode()
+                    except UnicodeDecodeError:
+                        text = None
+                if type(text) is str and len(text) <= SHORT_BYTES:
+                    like = (
+                        fields["id"],
+                        fields["model_name"],
+                        fields["model_version"],
+                        output["name"],
+                        output["datatype"],
+                        label,
+                        shape,
+                    )
+                    if like == self._like:
+                        return self._text_before + orjson.dumps(text) + self._text_after
+        if (found := _alone(response)) is None:
+            if is_large(response):
+                return None
+            return self._before + encode_response(response) + self._after
+        kind, content = found
+        if kind != self._shape:
+            self._shape, self._head = kind, _head(*kind)
+        if like is not None:
+            self._like = (*like[:-1], [*shape])
+            self._text_before = b"%b%b[" % (self._before, self._head)
+            self._text_after = b"]}]}" + self._after
+        return b"%b%b%b}]}%b" % (self._before, self._head, content, self._after)
 
 
 def is_large(response: InferenceResponse) -> bool:

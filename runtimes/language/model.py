@@ -173,4 +173,4 @@ class LanguageModel(StreamingModel):
             said["logprobs"] = json.dumps(piece.logprobs)
         if piece.tool_calls is not None:
             said["tool_calls"] = json.dumps(piece.tool_calls)
-        return self.response(request, [bytes_output("text_output", [piece.text], TEXT)], **said)
+        return self.text_response(request, "text_output", piece.text, **said)

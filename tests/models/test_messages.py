@@ -1,5 +1,6 @@
 """Messages put together without pydantic's ways are like those that it makes."""
 
+import pickle
 import uuid
 
 from mlserver.types import (
@@ -46,6 +47,22 @@ def test_a_request_is_like_one_that_pydantic_makes() -> None:
     assert made.model_dump(exclude_none=True) == theirs.model_dump(exclude_none=True)
     made.outputs = [RequestOutput(name="o")]
     assert messages.request("2", [], None).model_dump(exclude_unset=True).get("outputs") is None
+
+
+def test_a_response_of_one_text_is_like_any_other() -> None:
+    for parameters in (None, Parameters(prompt_index=1)):
+        made = messages.text_response("m", None, "7", "y", "a", parameters)
+        output = messages.output("y", "BYTES", [1], ["a"], "str")
+        usual = messages.response("m", None, "7", [output], parameters)
+        assert made == usual
+        assert made.model_dump(exclude_unset=True) == usual.model_dump(exclude_unset=True)
+        copy = made.model_copy(deep=True)
+        copy.outputs[0].shape.append(1)
+        copy.outputs[0].data.root.append("b")
+        assert messages.text_response("m", None, "7", "y", "a", parameters) == made == usual
+        again = InferenceResponse.model_validate_json(made.model_dump_json(exclude_unset=True))
+        assert again.model_dump() == made.model_dump()
+        assert pickle.loads(pickle.dumps(made)) == made
 
 
 def test_new_ids_are_random_uuids() -> None:

@@ -10,9 +10,17 @@ import orjson
 import pytest
 from mlserver.types import InferenceResponse, Parameters
 
-from mlserver_streaming.errors import BadRequestError, RequestFailedError
-from mlserver_streaming.models.messages import output
-from mlserver_streaming.rest.events import KEEP_ALIVE, READY_BYTES, EventStreamResponse
+from mlserver_streaming.errors import BadRequestError, RequestFailedError, TooLargeError
+from mlserver_streaming.models.messages import output, text_response
+from mlserver_streaming.rest.events import (
+    EVENTS,
+    KEEP_ALIVE,
+    LINES,
+    READY_BYTES,
+    EventStreamResponse,
+)
+from mlserver_streaming.streams.response_bound import ResponseBound
+from mlserver_streaming.tensors.json_codec import encode_response
 
 LONG = 3600.0  # seconds: longer than any test
 
@@ -115,6 +123,20 @@ async def test_an_error_behind_a_ready_response_is_an_event():
     assert client.messages[0]["status"] == 200
     error = b'event: error\ndata: {"error":"no more"}\n\n'
     assert client.bodies == [event("a"), error]
+
+
+@pytest.mark.parametrize("framing", [EVENTS, LINES])
+async def test_what_stands_around_a_response_is_not_of_its_size(framing):
+    texts = ["a", "b", "c", "d", "dd"]
+    responses = [text_response("m", None, "1", "y", text) for text in texts]
+    *fit, last = map(encode_response, responses)
+    bound = ResponseBound(len(fit[0]))
+    client = await sent(words(*responses), framing=framing, bound=bound)
+    with pytest.raises(TooLargeError) as too_large:
+        bound.check(len(last))
+    said = orjson.dumps({"error": str(too_large.value)})
+    events = [framing.event % each for each in fit] + [framing.error % said]
+    assert b"".join(client.bodies) == b"".join(events)
 
 
 async def test_an_event_that_the_stream_waits_after_leaves_at_once():

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from mlserver.types import InferenceResponse, Parameters, ResponseOutput, TensorData
+from mlserver.types import Datatype, InferenceResponse, Parameters, ResponseOutput, TensorData
 
 from mlserver_streaming.cache.key import PREDICT, key_of
 from mlserver_streaming.errors import BadRequestError
@@ -151,6 +151,75 @@ def test_each_response_of_a_stream_is_written_as_if_it_were_alone():
         model_name="m", outputs=[output("y", [1], "BYTES", ["a" * 100_000])]
     )
     assert encoder.encode(large) is encode_unless_large(large) is None
+
+
+def a_word():
+    word = output("y", [1], "BYTES", ["a"], content_type="str")
+    return InferenceResponse.model_construct(model_name="m", outputs=[word], id="1")
+
+
+CHANGES = {
+    "content type": lambda word, output: setattr(output.parameters, "content_type", "x"),
+    "no content type": lambda word, output: setattr(output.parameters, "content_type", None),
+    "tensor headers": lambda word, output: setattr(output.parameters, "headers", {"a": "b"}),
+    "tensor parameter": lambda word, output: setattr(output.parameters, "more", 1),
+    "no tensor parameters": lambda word, output: setattr(output, "parameters", None),
+    "shape": lambda word, output: output.shape.append(1),
+    "another shape": lambda word, output: setattr(output, "shape", (1,)),
+    "datatype": lambda word, output: setattr(output, "datatype", Datatype.BYTES),
+    "tensor name": lambda word, output: setattr(output, "name", "z"),
+    "id": lambda word, output: setattr(word, "id", "2"),
+    "no id": lambda word, output: setattr(word, "id", None),
+    "long id": lambda word, output: setattr(word, "id", "1" * 200),
+    "version": lambda word, output: setattr(word, "model_version", "v"),
+    "model": lambda word, output: setattr(word, "model_name", "n"),
+    "parameters": lambda word, output: setattr(word, "parameters", Parameters(more=1)),
+    "headers": lambda word, output: setattr(word, "parameters", Parameters(headers={"a": "b"})),
+    "two texts": lambda word, output: output.data.root.append("b"),
+    "two outputs": lambda word, output: word.outputs.append(output),
+    "no outputs": lambda word, output: word.outputs.clear(),
+    "quotes": lambda word, output: setattr(output.data, "root", ['"\n\u2028é\x00"']),
+    "bytes": lambda word, output: setattr(output.data, "root", ["é".encode()]),
+    "no text": lambda word, output: setattr(output.data, "root", [b"\xff"]),
+    "bare list": lambda word, output: setattr(output, "data", ["b"]),
+    "bare text": lambda word, output: setattr(output, "data", "b"),
+    "number": lambda word, output: setattr(output.data, "root", [1]),
+    "array": lambda word, output: setattr(output.data, "root", np.array(["b"], object)),
+    "numbers": lambda word, output: word.outputs.insert(0, changed(output, datatype="INT32")),
+}
+
+
+def changed(output, **fields):
+    return output.model_copy(update={"data": TensorData.model_construct(root=[1])} | fields)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_word_of_a_stream_is_written_as_it_is_then(what):
+    encode = StreamEncoder(b"<", b">").encode
+    word = a_word()
+
+    def check(response):
+        assert encode(response) == b"<%b>" % encode_response(response)
+
+    for _ in range(3):
+        check(word)
+    # The same response is given again, and no longer says the same.
+    CHANGES[what](word, word.outputs[0])
+    for each in (word, word, a_word(), a_word(), word):
+        check(each)
+
+
+def test_a_word_that_json_does_not_hold():
+    encode = StreamEncoder().encode
+    for _ in range(3):
+        before = encode(a_word())
+    broken = a_word()
+    broken.outputs[0].data.root = ["\ud800"]
+    with pytest.raises(TypeError, match="surrogates"):
+        encode(broken)
+    broken.outputs[0].data.root = ["a" * 65_537]
+    assert encode(broken) is None
+    assert encode(a_word()) == before
 
 
 @pytest.mark.parametrize("version", [None, "v1"])

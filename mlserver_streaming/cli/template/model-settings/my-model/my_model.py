@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mlserver_streaming.models import TEXT, StreamingModel, bytes_output, text_elements
+from mlserver_streaming.models import StreamingModel, text_elements
 
 
 class MyModel(StreamingModel):
@@ -14,4 +14,4 @@ class MyModel(StreamingModel):
         (prompt,) = text_elements(self.input(request, "prompt"))
         for word in prompt.split():
             await asyncio.sleep(self.pause)  # where a real model would compute
-            yield self.response(request, [bytes_output("output", [word.upper() + " "], TEXT)])
+            yield self.text_response(request, "output", word.upper() + " ")
