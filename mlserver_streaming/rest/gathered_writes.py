@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ..access.read_buffer import give_back_pages
+
 # A TLS record holds no more.
 RECORD_BYTES = 16 * 1024
 # For a client that is slow to read: as much as a plain transport keeps, not TLS's 512 KiB.
@@ -22,6 +24,7 @@ class GatheredWrites:
         transport.set_write_buffer_limits(WAITING_BYTES)
         self._transport = transport
         self._loop = loop
+        give_back_pages(transport)
         self._waiting: list[bytes] = []
         self._size = 0
 

@@ -44,12 +44,19 @@ class Outbox:
         self._messages: list[Sized] = []
         self._bytes = 0
         self._begun = False
+        # Up to the second message.
+        self._are_few = True
 
     def put(self, message: Sized) -> bool:
-        """Have a message written; whether it is time to: the first waits for no other."""
+        """Have a message written; whether it is time to: the first waits for no other, and the
+        second for no more of its own while calls come in: theirs are first ones."""
         self._messages.append(message)
         self._bytes += len(message)
-        return not self._begun or len(self._messages) >= self._limit or self._bytes >= READY_BYTES
+        is_due = len(self._messages) >= self._limit or self._bytes >= READY_BYTES
+        if self._are_few:
+            self._are_few = not self._begun
+            return is_due or not self._begun or not self._turnstile.is_open()
+        return is_due
 
     async def flush(self) -> None:
         """Write what is ready. A request's `timeout` does not cut a message in two."""

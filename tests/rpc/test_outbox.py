@@ -18,8 +18,15 @@ class Wire:
         self.log.append(message[:10])
 
 
+class Calm(Turnstile):
+    """No call comes in."""
+
+    def is_open(self) -> bool:
+        return True
+
+
 def outbox(wire: Wire, limit: int = 3) -> Outbox:
-    return Outbox(wire.write, asyncio.Lock(), Turnstile(), limit)
+    return Outbox(wire.write, asyncio.Lock(), Calm(), limit)
 
 
 async def test_the_first_message_does_not_wait_and_later_ones_gather() -> None:
@@ -31,6 +38,19 @@ async def test_the_first_message_does_not_wait_and_later_ones_gather() -> None:
     assert wire.log == ["a"]
     await box.flush()
     assert wire.log == ["a", "b", "c", "d"]
+
+
+async def test_while_calls_come_in_the_second_message_waits_for_its_turn_and_no_later_one() -> None:
+    gate = Turnstile()
+    box = Outbox(Wire().write, asyncio.Lock(), gate, 3)
+    box.put("a")
+    await box.flush()
+    gate.arrived()
+    assert not gate.is_open()
+    assert box.put("b"), "others have no first one yet"
+    await box.flush()
+    gate.arrived()
+    assert [box.put(text) for text in "cde"] == [False, False, True]
 
 
 async def test_a_large_message_does_not_wait_for_others() -> None:

@@ -24,6 +24,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from mlserver.logging import logger
 
+from ...access.read_buffer import give_back_pages
 from ...streams.turns import TURN_SECONDS, in_turns
 from ...tensors.steps import Steps
 from .answering import Find, answer
@@ -97,6 +98,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(HELD_BYTES)
+        if transport.get_extra_info("sslcontext") is not None:
+            give_back_pages(transport)
         self.peer = named(transport.get_extra_info("peername"))
         self.running.join(self)
         self._transport.write(greeting(self._bounds.calls))
