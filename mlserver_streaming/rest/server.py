@@ -152,8 +152,9 @@ class StreamingRESTServer(RESTServer):
         host, port = self._settings.host, self._settings.http_port
         logger.info("HTTP server running on %s://%s:%s", scheme, host, port)
         # What is here now stays: a full collection would look through all of it, for 0.1 s, again
-        # and again while streams wait.
-        gc.collect()
+        # and again while streams wait. Nor is it looked through now: of what imports left behind
+        # little is old.
+        gc.collect(1)
         gc.freeze()
         await self._server.serve()
 

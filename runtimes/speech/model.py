@@ -75,16 +75,17 @@ class SpeechModel(StreamingModel):
         self._max_recordings = int(self.setting("max_recordings", DEFAULT_MAX_RECORDINGS))
         try:
             with needed_by(f"Model '{self.name}'", "speech"):
+                from .engines import make_engine
+
+                named = self.settings.parameters and self.settings.parameters.uri
+                uri = await get_model_uri(self.settings) if named else None
+                # First: some engines begin to read their weights, in threads.
+                engine = make_engine(f"Model '{self.name}'", self.setting, uri)
                 from mlserver_streaming.audio.endpointing import Cutting
 
                 from . import input as speech_input
                 from . import output as speech_output
-                from .engines import make_engine
                 from .hearing import Hearing
-
-                named = self.settings.parameters and self.settings.parameters.uri
-                uri = await get_model_uri(self.settings) if named else None
-                engine = make_engine(f"Model '{self.name}'", self.setting, uri)
         except (MissingExtraError, MissingWeightsError) as error:
             self._missing = error
             logger.warning("%s", error)

@@ -21,6 +21,23 @@ RATE = 16_000
 FEWEST_SAMPLES = 895
 # Nobody says more; what goes on has lost its way and says the same again and again.
 TOKENS_A_SECOND = 6.5
+DECODER, ENCODER = "decoder_model_merged.ort", "encoder_model.ort"
+
+
+def make_session(file: Path) -> Any:
+    """What runs one of the two files. Others have the GIL while it is made.
+
+    Raises:
+        ValueError: it cannot be loaded.
+    """
+    options = onnxruntime.SessionOptions()
+    # One core an utterance, as many utterances as there are cores.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this
+        raise ValueError(f"Moonshine's files cannot be loaded: {error}") from error
 
 
 class Moonshine:
@@ -42,29 +59,6 @@ class Moonshine:
             for tensor in decoder.get_inputs()
             if tensor.name.startswith("past_key_values.")
         }
-
-    @classmethod
-    def read(cls, folder: Path) -> "Moonshine":
-        """The recogniser whose files lie in a folder.
-
-        Raises:
-            ValueError: they cannot be loaded.
-        """
-        options = onnxruntime.SessionOptions()
-        # One core an utterance, as many utterances as there are cores.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # The one that takes longest first: while a session is made others have the GIL, and between
-        # the two one that keeps it, llama.cpp's load, would hold up what is left.
-        names = ("decoder_model_merged.ort", "encoder_model.ort")
-        try:
-            decoder, encoder = (
-                onnxruntime.InferenceSession(str(folder / name), options, ["CPUExecutionProvider"])
-                for name in names
-            )
-        except Exception as error:  # its exceptions have no common base but this
-            raise ValueError(f"Moonshine's files cannot be loaded: {error}") from error
-        return cls(encoder, decoder)
 
     def hear(self, samples: NDArray[np.float32], guess: Sequence[int] = ()) -> list[Token]:
         """What is said in [n] samples, -1 to 1.

@@ -15,7 +15,7 @@ import numpy as np
 from mlserver_streaming.audio.samples import from_pcm
 
 from .decoder_process import cores
-from .moonshine import RATE, Moonshine, most_tokens
+from .moonshine import DECODER, ENCODER, RATE, Moonshine, make_session, most_tokens
 from .recogniser import Pcm, Recognition
 from .vocabulary import Token, Vocabulary
 
@@ -49,6 +49,10 @@ class MoonshineEngine:
         self._live = live or cores()
         self._looks = ThreadPoolExecutor(self._live, thread_name_prefix="looks")
         self._looking = 0
+        # Not in `load`: they are made side by side while the rest of what hears is imported, and
+        # are past all that needs the GIL before llama.cpp's load keeps it.
+        files = (folder / DECODER, folder / ENCODER)
+        self._sessions = [self._finals.submit(make_session, file) for file in files]
 
     async def load(self) -> None:
         """
@@ -56,7 +60,8 @@ class MoonshineEngine:
             ValueError: the files cannot be loaded.
         """
         self._vocabulary = Vocabulary((self._folder / "tokenizer.bin").read_bytes())
-        self._model = await asyncio.to_thread(Moonshine.read, self._folder)
+        decoder, encoder = await asyncio.gather(*map(asyncio.wrap_future, self._sessions))
+        self._model = Moonshine(encoder, decoder)
 
     async def close(self) -> None:
         for threads in (self._finals, self._looks):

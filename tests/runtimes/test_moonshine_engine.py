@@ -16,9 +16,10 @@ from clients.speech.report import SpeechReport
 from mlserver_streaming.audio.endpointing import Cutting
 from mlserver_streaming.audio.listening import Chunk, Listener, Samples
 from mlserver_streaming.weights import find_weights
+from runtimes.speech import moonshine_engine
 from runtimes.speech.engines import make_engine
 from runtimes.speech.hearing import Hearing
-from runtimes.speech.moonshine import most_tokens
+from runtimes.speech.moonshine import DECODER, ENCODER, most_tokens
 from runtimes.speech.moonshine_engine import LONGEST_SECONDS, MoonshineEngine
 from runtimes.speech.recording import Recording, Transcript
 from runtimes.speech.vocabulary import Token, Vocabulary
@@ -176,6 +177,18 @@ def test_utterances_that_it_would_lose_words_of_are_refused_by_the_settings() ->
     given = {"longest_utterance_seconds": LONGEST_SECONDS + 1}
     with pytest.raises(ValueError, match=r"of 30 seconds at most; .* is 31"):
         make_engine("M", lambda name, default: given.get(name, default), None)
+
+
+def test_both_files_are_loaded_at_once_and_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=PATIENCE)
+
+    def session(file: Path) -> str:
+        both.wait()
+        return file.name
+
+    monkeypatch.setattr(moonshine_engine, "make_session", session)
+    engine = MoonshineEngine(Path(), workers=2, live=1)  # load() is not called yet
+    assert {session.result(PATIENCE) for session in engine._sessions} == {DECODER, ENCODER}
 
 
 async def test_a_folder_without_the_files(tmp_path: Path) -> None:
