@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ TRACKER = b"multiprocessing.resource_tracker"
 # A process's CPU clock by its id, ended threads included (clock_getcpuclockid(3), which Python
 # has for its own threads only): /proc's is rounded to 10 ms.
 CPU_CLOCK = 2
+# How often contenders are looked at between runs, for how long, and what share of a core all of
+# them may use meanwhile. Triton pauses for a tenth of a second amid what it has left to do.
+LOOKS, LOOK_SECONDS, IDLE = 120, 0.5, 0.1
 
 
 class ContenderError(Exception):
@@ -145,6 +149,17 @@ def cpu_seconds(*pids: int) -> float:
         with suppress(OSError):
             seconds += time.clock_gettime(~each << 3 | CPU_CLOCK)
     return seconds
+
+
+def settled(*pids: int) -> None:
+    """Wait until no contender works any more: some go on for long with what a client left behind,
+    on the core of the one that is measured next."""
+    for _ in range(LOOKS):
+        before = cpu_seconds(*pids)
+        time.sleep(LOOK_SECONDS)
+        if cpu_seconds(*pids) - before < IDLE * LOOK_SECONDS:
+            return
+    print(f"after {LOOKS * LOOK_SECONDS:g} s a contender still works", file=sys.stderr)
 
 
 def memory(pid: int) -> float:

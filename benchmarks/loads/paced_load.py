@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..contenders.process import Target
+from ..contenders.process import Target, settled
 from .calls import wire_to
 from .pace import Anchor, Pace, Paced, StreamLog, TokenClock, find_most
 from .samples import Sample
@@ -153,6 +153,8 @@ async def paced_fit(
     """
 
     async def run(streams: int) -> Paced:
+        # In a thread: the run before has yet to hang up.
+        await asyncio.to_thread(settled, target.pid)
         pace = Pace(streams, rate, seconds, min(RAMP_SECONDS, seconds / 2))
         return await run_paced([wire_to(target, way) for _ in range(streams)], kind, requests, pace)
 

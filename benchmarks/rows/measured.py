@@ -2,7 +2,6 @@
 targets beside whoever was measured."""
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 
 from ..contenders.contenders import OURS, OURS_OTHER_GRPC
 from ..contenders.peer_servers import Start
-from ..contenders.process import ContenderError, cpu_seconds
+from ..contenders.process import ContenderError, settled
 from ..contenders.started import folder_of, reason, started
 from ..loads.load_process import LoadProcess
 from ..loads.plain_load import missing
@@ -24,9 +23,6 @@ SERVER_TIME, PER_CPU = "server_cpu_us_per_response", "responses_per_cpu_second"
 PINNED = "server on one core, client on the other"
 SHARED = "server and client share two cores"
 MANY = 32
-# How long the servers are waited for between windows, how often they are looked at, and what share
-# of a core all of them may use when they are idle.
-SETTLE_SECONDS, LOOK_SECONDS, IDLE = 8.0, 0.1, 0.3
 # A load, and what it is given after the contender and the seconds.
 Call = tuple[Any, ...]
 
@@ -148,7 +144,7 @@ def measured(
     ):
 
         def settle() -> None:
-            settled([each.process.pid for each in servers.values()])
+            settled(*(each.process.pid for each in servers.values()))
 
         def window(case: Case, who: str) -> Sample:
             function, *given = case.calls[who]
@@ -169,17 +165,6 @@ def measured(
             settle()
             rows.append(replace(row, speed_ms=(before, speed_ms())))
         return rows
-
-
-def settled(pids: Sequence[int]) -> None:
-    """Wait until no server works any more: some go on for seconds with what a client left behind,
-    on the core of the one that is measured next."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < deadline:
-        before = cpu_seconds(*pids)
-        time.sleep(LOOK_SECONDS)
-        if cpu_seconds(*pids) - before < IDLE * LOOK_SECONDS:
-            return
 
 
 def clients(count: int) -> str:

@@ -26,8 +26,9 @@ MANY_STREAMS = {"limits": {"streams": 8192}}
 
 def paced(plan: Plan) -> list[Row]:
     """Cameras, and streams of tokens."""
-    # More tokens than a run has time for: a stream lasts as long as it is watched.
-    prompt = f"{TOKENS_A_SECOND:g} {int(TOKENS_A_SECOND * (plan.paced_seconds + 5))}"
+    # A stream lasts as long as it is watched, and not much longer: who does not see that its client
+    # has gone works on.
+    prompt = f"{TOKENS_A_SECOND:g} {int(TOKENS_A_SECOND * (plan.paced_seconds + 0.5))}"
     pace = f"token streams at {TOKENS_A_SECOND:g}/s"
 
     run = (plan.paced_seconds, plan.most_streams)
