@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from .events import EVENTS, LINES, Framing
+from .framing import EVENTS, LINES, Framing
 
 EVENTS_TYPE = "text/event-stream"
 LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")

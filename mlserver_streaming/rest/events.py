@@ -1,16 +1,10 @@
-"""Server-sent events, or lines of JSON: how a stream of responses is written, and the HTTP response
-that writes it.
-
-The formats: https://html.spec.whatwg.org/multipage/server-sent-events.html and
-https://github.com/ndjson/ndjson-spec
-"""
+"""The HTTP response that writes a stream of responses, as events or as lines of JSON."""
 
 import asyncio
 import sys
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -30,27 +24,11 @@ from ..tensors.json_codec import StreamEncoder, encode_unless_large
 from ..tensors.json_responses import written
 from ..tensors.steps import COPIED_BYTES, Steps
 from .cycles import Cycle
+from .framing import EVENTS, Framing, raw
 from .hang_up import stop_on_hang_up
 from .http_protocol import ABORT
 
-KEEP_ALIVE = b": keep-alive\n\n"
-
-
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-def _headers(content_type: str) -> list[tuple[bytes, bytes]]:
-    return _raw(
-        {
-            "Content-Type": content_type,
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",  # nginx: pass each event on at once
-        }
-    )
-
-
-GZIP_HEADERS = _raw({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+GZIP_HEADERS = raw({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
 # What a client that does not read gets to take in the reason of its stream's end.
 LAST_WORDS_SECONDS = 1.0
 # zlib's window and memory level for streams of short events, each of which repeats the one before:
@@ -82,36 +60,6 @@ class JsonAnswers:
 
 JSON = JsonAnswers()
 UNBOUNDED = ResponseBound(sys.maxsize)
-
-
-def encode_error_event(message: str) -> bytes:
-    """The event that ends a stream which failed after it had begun."""
-    return EVENTS.error % orjson.dumps({"error": message})
-
-
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """What stands around the JSON of a response.
-
-    Attributes:
-        headers: of the HTTP response.
-        event, error: of a response, and of the failure that ends a stream.
-        comment: a sign of life.
-    """
-
-    headers: list[tuple[bytes, bytes]]
-    event: bytes
-    error: bytes
-    comment: bytes
-
-
-EVENTS = Framing(
-    _headers("text/event-stream; charset=utf-8"),
-    b"data: %b\n\n",
-    b"event: error\ndata: %b\n\n",
-    KEEP_ALIVE,
-)
-LINES = Framing(_headers("application/x-ndjson"), b"%b\n", b"%b\n", b"\n")
 
 
 def _event(encode: Any, before: bytes, after: bytes, response: InferenceResponse) -> bytes | None:
@@ -159,7 +107,7 @@ class EventStreamResponse(Response):
         self.background = None
         self.status_code = 200
         # Starlette's own init_headers would add a Content-Length.
-        self.raw_headers = [*framing.headers, *(GZIP_HEADERS if gzip else ()), *_raw(headers or {})]
+        self.raw_headers = [*framing.headers, *(GZIP_HEADERS if gzip else ()), *raw(headers or {})]
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive

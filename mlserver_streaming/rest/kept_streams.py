@@ -22,7 +22,8 @@ from ..streams.data_plane import StreamingDataPlane
 from .accepting import EVENTS_TYPE, accepts_gzip, framing_for
 from .asked import App
 from .dialect import Dialect
-from .events import JSON, LINES, Answers, EventStreamResponse
+from .events import JSON, Answers, EventStreamResponse
+from .framing import LINES
 from .generate import FlatAnswers
 from .request_check import IS_HEAD
 from .resumable_events import STREAM_ID, ResumableEvents

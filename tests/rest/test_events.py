@@ -12,13 +12,8 @@ from mlserver.types import InferenceResponse, Parameters
 
 from mlserver_streaming.errors import BadRequestError, RequestFailedError, TooLargeError
 from mlserver_streaming.models.messages import output, text_response
-from mlserver_streaming.rest.events import (
-    EVENTS,
-    KEEP_ALIVE,
-    LINES,
-    READY_BYTES,
-    EventStreamResponse,
-)
+from mlserver_streaming.rest.events import READY_BYTES, EventStreamResponse
+from mlserver_streaming.rest.framing import EVENTS, KEEP_ALIVE, LINES
 from mlserver_streaming.streams.response_bound import ResponseBound
 from mlserver_streaming.tensors.json_codec import encode_response
 

@@ -23,7 +23,8 @@ from ...streams.substreams import Substreams
 from ...streams.turns import in_turns
 from ...tensors.json_codec import is_large
 from ...tensors.steps import gathered
-from ..events import EVENTS, JSON, READY_BYTES, Answers, Framing
+from ..events import JSON, READY_BYTES, Answers
+from ..framing import EVENTS, Framing
 from ..kept_streams import form_of
 from ..resumable_events import COME_BACK, RETRY
 from .asked import Asked
