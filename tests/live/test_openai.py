@@ -509,13 +509,17 @@ def test_a_response_in_the_background_is_cancelled(service: Service, tmp_path: P
             stream=True,
             extra_body={"path": str(trace), "gate": str(gate)},
         )
-        first = next(iter(stream))
+        reading = iter(stream)
+        first = next(reading)
         assert first.type == "response.created"
+        # Until then the model may not have been asked, and has nothing to close.
+        while next(reading).type != "response.output_text.delta":
+            pass
         found = [asked.responses.cancel(first.response.id) for _ in range(2)]
         assert [each.status for each in found] == ["cancelled"] * 2
-        assert closed(trace)
+        asyncio.run(wait_until(lambda: closed(trace)))
         with pytest.raises(openai.APIError, match="cancelled by its caller"):
-            list(stream)
+            list(reading)
 
 
 def test_a_chat_is_read_on(service: Service) -> None:
