@@ -287,3 +287,11 @@ def test_a_file_that_is_no_json_object_is_one_line(tmp_path: Path, text: bytes, 
     line = complaint(tmp_path)
     assert said in line
     assert "settings.json" in line
+
+
+def test_there_is_room_for_the_largest_request_beside_another(tmp_path: Path) -> None:
+    line = complaint(tmp_path, {"limits": {"request_bytes": 4096, "unread_bytes": 8191}})
+    assert "'unread_bytes' must be at least twice 'request_bytes'" in line
+    assert LimitSettings(request_bytes=4096, unread_bytes=8192).most_unread_bytes == 8192
+    assert LimitSettings().most_unread_bytes == 1024**3
+    assert LimitSettings(request_bytes=1024**3).most_unread_bytes == 2 * 1024**3

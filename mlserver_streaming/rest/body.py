@@ -6,6 +6,8 @@ from io import BytesIO
 from starlette.requests import Request
 
 from ..errors import BadRequestError, TooLargeError
+from ..settings import LimitSettings
+from ..streams.room import FREE_BYTES, SWELLING, Loan, RequestRoom
 from ..streams.turns import in_turns
 from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
 from .cycles import answer_to
@@ -30,28 +32,53 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     Raises:
         TooLargeError: it is larger than `limit` bytes, before or after decompression.
         BadRequestError: its compression is damaged, or it has an encoding we do not know.
+        BusyError: there is no room for it among the others that come.
         ClientDisconnect: the client went away.
     """
     declared = request.headers.get("content-length", "")
     # As many zeros may stand before it as a header is long: more digits than Python reads.
-    if declared.isdecimal() and int(declared.lstrip("0")[:MOST_DIGITS] or 0) > limit:
+    size = int(declared.lstrip("0")[:MOST_DIGITS] or 0) if declared.isdecimal() else 0
+    if size > limit:
         raise _too_large(limit)
     answering = answer_to(request.scope)
     body = answering.take_body() if answering is not None else None
     if body is None:
-        # In place: a list of chunks, joined, is there twice.
-        received = BytesIO()
-        async for chunk in request.stream():
-            received.write(chunk)
-            if received.tell() > limit:
-                raise _too_large(limit)
-        body = received.getvalue()
+        body = await _received(request, limit, size)
     elif len(body) > limit:
         raise _too_large(limit)
     encoding = coding_of(request)
     if encoding is None:
         return body
-    return await in_turns(_inflated(body, encoding, limit))
+    async with room_of(request).unpacked.lent(min(SWELLING * len(body), limit)):
+        return await in_turns(_inflated(body, encoding, limit))
+
+
+def room_of(request: Request) -> RequestRoom:
+    """What requests may have until they are whole."""
+    answering = answer_to(request.scope)
+    return RequestRoom(LimitSettings()) if answering is None else answering.room
+
+
+async def _received(request: Request, limit: int, size: int) -> bytes:
+    """A body as it comes.
+
+    Args:
+        size: what it says of itself; 0 where it does not.
+    """
+    # In place: a list of chunks, joined, is there twice.
+    received, loan = BytesIO(), Loan(room_of(request).unread)
+    try:
+        if size > FREE_BYTES:
+            await loan.borrow(size)
+        async for chunk in request.stream():
+            received.write(chunk)
+            held = received.tell()
+            if held > limit:
+                raise _too_large(limit)
+            await loan.borrow(loan.wanted(held, limit))
+        return received.getvalue()
+    finally:
+        loan.give_back()
 
 
 def is_here(request: Request) -> bool:

@@ -12,6 +12,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from ..streams.headers import KEPT_NAMES, Field, lines_of
+from ..streams.room import RequestRoom
 
 # What would end a field, or begin another (RFC 9110, 5.1 and 5.5).
 NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
@@ -32,6 +33,7 @@ class Cycle(RequestResponseCycle):
         is_in_pieces: whether its app reads the request's body as it comes, however long that takes.
         broken_off: why no more of the body comes, where that is not its end.
         taken_in_pieces: told when `is_in_pieces` becomes true.
+        room: what requests may have until they are whole.
     """
 
     on_hang_up: Callable[[], None] | None = None
@@ -40,6 +42,7 @@ class Cycle(RequestResponseCycle):
     is_in_pieces = False
     broken_off = ""
     taken_in_pieces: Callable[[Any], None]
+    room: RequestRoom
     _is_disconnected = False
     _head: bytes | None = None
     _has_chunks = _has_length = True

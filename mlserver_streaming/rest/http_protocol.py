@@ -14,6 +14,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ..streams.room import RequestRoom
 from .cycles import ANSWER, Cycle, RefusingCycle, UnframedCycle
 from .gathered_writes import GatheredWrites
 from .half_closed import HalfClosed
@@ -49,15 +50,22 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection: its requests must come with headers of a bounded size, in a bounded time."""
 
     def __init__(
-        self, *arguments: Any, idle_seconds: float, upgrades: Upgrades = nowhere, **named: Any
+        self,
+        *arguments: Any,
+        idle_seconds: float,
+        room: RequestRoom,
+        upgrades: Upgrades = nowhere,
+        **named: Any,
     ):
         """
         Args:
             idle_seconds: how long a request's body may take.
+            room: what requests may have until they are whole.
             upgrades: whether there is a WebSocket at a path.
         """
         super().__init__(*arguments, **named)
         self.parser = self._new_parser()
+        self._room = room
         self._upgrades = upgrades
         self._body_seconds = idle_seconds + SPARE_SECONDS
 
@@ -238,6 +246,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_last:
             self.cycle.keep_alive = False
         self.cycle.taken_in_pieces = self._take_in_pieces  # type: ignore[attr-defined]
+        self.cycle.room = self._room  # type: ignore[attr-defined]
         self.scope["extensions"] = {
             ABORT: {"abort": self.transport.abort},
             ANSWER: {"cycle": self.cycle},

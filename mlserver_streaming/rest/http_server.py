@@ -13,6 +13,8 @@ from typing import Any
 
 import uvicorn
 
+from ..settings import LimitSettings
+from ..streams.room import RequestRoom
 from .body import MAX_BODY_BYTES
 from .http_protocol import SPARE_SECONDS, HttpProtocol, Upgrades, nowhere
 from .proxy_headers import ProxyHeaders
@@ -43,6 +45,7 @@ class HttpServer(uvicorn.Server):
         upgrades: Upgrades = nowhere,
         message_bytes: int = MAX_BODY_BYTES,
         ping_seconds: float = PING_SECONDS,
+        room: RequestRoom | None = None,
     ):
         """
         Args:
@@ -51,8 +54,12 @@ class HttpServer(uvicorn.Server):
             upgrades: whether there is a WebSocket at a path.
             message_bytes: how large a WebSocket's message may be.
             ping_seconds: how often a WebSocket's peer is asked whether it is there.
+            room: what requests may have until they are whole; None for its own.
         """
-        http: Any = functools.partial(HttpProtocol, idle_seconds=idle_seconds, upgrades=upgrades)
+        room = room or RequestRoom(LimitSettings())
+        http: Any = functools.partial(
+            HttpProtocol, idle_seconds=idle_seconds, room=room, upgrades=upgrades
+        )
         config.http = http
         app: Any = config.app
         app = RequestCheck(app)
@@ -60,7 +67,8 @@ class HttpServer(uvicorn.Server):
             app, config.proxy_headers = ProxyHeaders(app, config.forwarded_allow_ips), False
         # uvicorn would take what has no coroutine of its own for an app of ASGI 2.
         config.app, config.interface = app, "asgi3"
-        config.ws = WebSocketProtocol
+        sockets: Any = functools.partial(WebSocketProtocol, room=room.unread)
+        config.ws = sockets
         config.ws_max_size = message_bytes
         config.ws_ping_interval = ping_seconds
         # One that reads slowly answers late; one that is gone is TCP's to find, and ours to end.

@@ -145,6 +145,7 @@ class StreamingRESTServer(RESTServer):
             self._is_websocket,
             streaming.limits.request_bytes,
             streaming.keepalive_seconds,
+            self._data_plane.request_room,
         )
         if not self._settings.debug:
             disable_health_access_logs()

@@ -10,6 +10,8 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
+from ..streams.room import BusyError
+
 # A close frame holds no more.
 # https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
 REASON_BYTES = 123
@@ -24,10 +26,13 @@ FRAME_BYTES = 8 * 1024 * 1024
 QUIET = logging.getLogger("mlserver.websockets")
 QUIET.setLevel(logging.WARNING)
 NOT_UTF8 = 1007
+# 4000, and the HTTP status.
+BUSY = 4429
 RESTART = 1012
 SENTENCES = {
     1002: "This is no frame of RFC 6455 that a client may send.",
     NOT_UTF8: "A text message must be UTF-8.",
+    BUSY: str(BusyError()),
     RESTART: "The service restarts; come back.",
 }
 

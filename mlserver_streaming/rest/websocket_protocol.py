@@ -19,15 +19,22 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close, Frame
 
+from ..streams.room import Room
 from ..streams.turns import TURN_SECONDS, in_turns
 from ..tensors.steps import COPIED_BYTES, Steps
-from .websocket_connection import NOT_UTF8, RESTART, SENTENCES, WebSocketConnection, fit_reason
+from .messages_ahead import BYTES_AHEAD, MessagesAhead
+from .websocket_connection import (
+    BUSY,
+    NOT_UTF8,
+    RESTART,
+    SENTENCES,
+    WebSocketConnection,
+    fit_reason,
+)
 from .websocket_messages import BINARY, TEXT, Binary, Message, check_text
 
 # The key in an ASGI scope's extensions of the connection itself.
 FRAMES = "mlserver_streaming.frames"
-# What is read ahead of who takes it. More than one, so that a close or a hang-up is seen.
-MESSAGES_AHEAD, BYTES_AHEAD = 16, 256 * 1024
 # What is parsed at once: the smallest frames have six bytes, and each takes fifty times as much of
 # memory, and 20 us.
 PIECE_BYTES = 4 * 1024
@@ -47,7 +54,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         on_gone: called when it leaves.
     """
 
-    def __init__(self, *arguments: Any, **named: Any):
+    def __init__(self, *arguments: Any, room: Room, **named: Any):
+        """
+        Args:
+            room: what requests may have until they are whole.
+        """
         super().__init__(*arguments, **named)
         config = self.config
         self.conn = WebSocketConnection(config.ws_max_size, config.ws_per_message_deflate)
@@ -55,7 +66,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.on_gone: Callable[[], object] | None = None
         self._part: bytearray | None = None
         self._is_text = False
-        self._ahead = self._ahead_bytes = 0
+        self._ahead = MessagesAhead(config.ws_max_size, room, self._read, lambda: self.fail(BUSY))
         self._backlog = b""
         # The rest of what came at once, on its way through the parser.
         self._rest: asyncio.Task[None] | None = None
@@ -106,6 +117,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handle_events()
             if self.conn.parser_exc is not None:
                 self.handle_parser_exception()
+            part = 0 if self._part is None else len(self._part)
+            self._ahead.come(part + len(self.conn.reader.buffer))
         if not self._is_deaf:
             self._backlog = bytes(data[at:])
         return not is_over
@@ -119,7 +132,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return False
         if self._is_opening():
             return len(self._backlog) >= BYTES_AHEAD
-        return self._ahead >= MESSAGES_AHEAD or self._ahead_bytes >= BYTES_AHEAD
+        return self._ahead.is_enough
 
     def _hold_back(self) -> None:
         """Read no more than is wanted."""
@@ -145,7 +158,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._begin(event)
 
     def handle_cont(self, event: Frame) -> None:
-        assert self._part is not None
+        if self._part is None:  # what it is of is not wanted any more
+            return
         self._part += event.data
         if event.fin:
             whole, self._part = bytes(self._part), None
@@ -161,8 +175,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent or self.is_gone:
             return
         event: Any = {"type": "websocket.receive", "data": data, "is_text": self._is_text}
-        self._ahead += 1
-        self._ahead_bytes += len(data)
+        self._ahead.put(len(data))
         self.queue.put_nowait(event)
 
     def handle_ping(self) -> None:
@@ -198,6 +211,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _leave(self) -> None:
         self.is_gone = True
+        self._ahead.end()
         if self.on_gone is not None:
             self.on_gone()
 
@@ -223,8 +237,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def _taken(self, event: Any) -> tuple[bytes, bool] | None:
         data: bytes = event["data"]
-        self._ahead -= 1
-        self._ahead_bytes -= len(data)
+        self._ahead.take(len(data))
         if self.read_paused and not self._has_enough():
             self._read()
         if event["is_text"] and not (len(data) <= COPIED_BYTES and data.isascii()):
@@ -308,8 +321,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _end(self, code: int, reason: str) -> None:
         """What it was closed with is written; nothing that comes now is of any meaning."""
-        self._closing(code, reason)
         self._is_deaf, self._backlog = True, b""
+        self._closing(code, reason)
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         self._leave()

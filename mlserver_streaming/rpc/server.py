@@ -113,11 +113,10 @@ class StreamingGRPCServer(GRPCServer):
             from .http2.server import Http2Server
 
             streaming = self._data_plane.streaming
-            options += [
-                ("unread_bytes", streaming.grpc.unread_bytes),
-                ("request_seconds", streaming.limits.stream_idle_seconds),
-            ]
-            return Http2Server(interceptors, options, self._certificates)
+            options.append(("request_seconds", streaming.limits.stream_idle_seconds))
+            return Http2Server(
+                interceptors, options, self._certificates, self._data_plane.request_room
+            )
         return grpc.aio.server(interceptors=interceptors, options=options)
 
     async def start(self) -> None:

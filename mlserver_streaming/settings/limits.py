@@ -1,8 +1,10 @@
 """What requests and streams may take, in all and each."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from .values import Block, Bytes, Count, CountOrZero, Seconds
+from .values import Block, Bytes, Count, CountOrZero, MemoryBytes, Seconds
+
+UNREAD_BYTES = 1024**3
 
 
 class LimitSettings(Block):
@@ -18,6 +20,12 @@ class LimitSettings(Block):
         default=64 * 1024 * 1024,
         description="Size of a request's body or message, and of one response. gRPC copies a "
         "message whole, about 2 ms for each MiB, and everybody waits.",
+    )
+    unread_bytes: MemoryBytes | None = Field(
+        default=None,
+        description="What requests may have, all together and over all wires, until they are "
+        "whole: others wait for room, 20 s at most, and are refused then. What is at least twice "
+        "`request_bytes`; null: 1 GiB, or that. gRPC's own server (`grpcio`) does not know it.",
     )
     inputs: Count = Field(
         default=1024,
@@ -54,3 +62,17 @@ class LimitSettings(Block):
     sequence_idle_seconds: Seconds = Field(
         default=60, description="Silence after which a sequence is given up."
     )
+
+    @model_validator(mode="after")
+    def _have_room_for_the_largest(self) -> "LimitSettings":
+        if self.unread_bytes is not None and self.unread_bytes < 2 * self.request_bytes:
+            raise ValueError(
+                "'unread_bytes' must be at least twice 'request_bytes', or the largest requests "
+                "would come in only while no other does"
+            )
+        return self
+
+    @property
+    def most_unread_bytes(self) -> int:
+        """What requests may have until they are whole."""
+        return self.unread_bytes or max(UNREAD_BYTES, 2 * self.request_bytes)

@@ -21,6 +21,7 @@ SecondsOrZero = Annotated[float, BeforeValidator(no_boolean), Field(ge=0, le=86_
 Count = Annotated[int, BeforeValidator(no_boolean), Field(ge=1, le=1_000_000)]
 CountOrZero = Annotated[int, BeforeValidator(no_boolean), Field(ge=0, le=1_000_000)]
 Bytes = Annotated[int, BeforeValidator(no_boolean), Field(ge=1024, le=2**31 - 1)]
+MemoryBytes = Annotated[int, BeforeValidator(no_boolean), Field(ge=1024, le=2**40)]
 
 
 def long_secret(secret: SecretStr | None) -> SecretStr | None:

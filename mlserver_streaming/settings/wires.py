@@ -2,11 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from .values import Block, Count, Seconds, no_boolean
-
-MemoryBytes = Annotated[int, BeforeValidator(no_boolean), Field(ge=1024, le=2**40)]
+from .values import Block, Count, MemoryBytes, Seconds
 
 
 class GrpcSettings(Block):
@@ -16,12 +14,6 @@ class GrpcSettings(Block):
         default="http2",
         description="What serves them: `http2`, a server of this project, or `grpcio`, gRPC's own: "
         "the first takes less CPU for each response (docs/operations.md).",
-    )
-    unread_bytes: MemoryBytes = Field(
-        default=1024**3,
-        description="What large requests may have on each port, all together, until they are "
-        "whole: others wait for room, 20 s at most, and are refused then. Twice "
-        "`limits.request_bytes` or more, for the largest beside others. Of `http2` only.",
     )
     max_connection_age_seconds: Seconds | None = Field(
         default=None,

@@ -50,6 +50,7 @@ from .in_use import InUse
 from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .response_bound import ResponseBound
+from .room import RequestRoom
 from .streams import Streams
 from .wanted import Wanted, Wish, only_named
 
@@ -110,6 +111,7 @@ class StreamingDataPlane(DataPlane):
         limits = self.streaming.limits
         self.rest_bound = ResponseBound(limits.request_bytes)
         self.grpc_bound = ResponseBound.of_grpc(settings, limits)
+        self.request_room = RequestRoom(limits)
         self.regions = Regions(self.streaming.shared_memory)
         self.in_use = InUse()
         # What the service is asked about itself: of a room above, given as the cache is.

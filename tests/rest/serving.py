@@ -27,7 +27,7 @@ async def sizes(scope, receive, send):
 
 
 @asynccontextmanager
-async def serving(monkeypatch, idle_seconds=60.0, app=sizes, **limits):
+async def serving(monkeypatch, idle_seconds=60.0, app=sizes, room=None, **limits):
     """The port of a server with these limits instead of its own."""
     for name, value in limits.items():
         for module in (half_closed, http_protocol, http_server):
@@ -36,7 +36,7 @@ async def serving(monkeypatch, idle_seconds=60.0, app=sizes, **limits):
     config = uvicorn.Config(
         app, port=0, log_config=None, timeout_keep_alive=PATIENCE, lifespan="off"
     )
-    server = HttpServer(config, idle_seconds)
+    server = HttpServer(config, idle_seconds, room=room)
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(PATIENCE):
         while not server.started:  # noqa: ASYNC110 uvicorn has no event for it

@@ -19,8 +19,11 @@ from websockets.server import ServerProtocol
 from mlserver_streaming.errors import IdleError
 from mlserver_streaming.rest import websocket_protocol
 from mlserver_streaming.rest.websocket_connection import FRAME_BYTES
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.streams import room as of_rooms
 from mlserver_streaming.streams import turns
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
+from mlserver_streaming.streams.room import RequestRoom
 from tests.sockets.serving import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, raw, serving
 from tests.streams.planes import answer, asked, plane_of
 from tests.streams.test_substreams import Echo
@@ -355,6 +358,51 @@ async def test_frames_that_come_before_the_upgrade_is_answered(
         assert connection.status == 101
         connection.send(frame(TEXT, b'{"end": true}'))
         assert (await connection.closed())[0] == code
+
+
+async def test_messages_that_are_not_whole_wait_for_room(
+    plane: StreamingDataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 1024 * 1024
+    room = RequestRoom(LimitSettings(request_bytes=size, unread_bytes=2 * size))
+    large = v2("x" * 900_000).encode()
+    begun = frame(TEXT, large[:500_000], fin=False)
+    async with serving(plane, message_bytes=size, room=room) as port:
+        assert room.unread.lend(2 * size)
+        async with raw(port, "a") as waiting, connect(port) as other:
+            waiting.send(begun)
+            await other.send(v2("small"))
+            assert await heard(other)
+            room.unread.take_back(2 * size)
+            waiting.send(frame(CONT, large[500_000:]))
+            assert (await waiting.frame())[0] == TEXT
+        assert room.unread.lend(2 * size)
+        monkeypatch.setattr(of_rooms, "ROOM_SECONDS", 0.05)
+        async with raw(port, "a") as late:
+            late.send(begun)
+            code, reason = await late.closed()
+            assert code == 4429 and "try again" in reason
+            assert await late.ended()
+        room.unread.take_back(2 * size)
+        async with raw(port, "a") as connection:
+            connection.send(frame(TEXT, large))
+            assert (await connection.frame())[0] == TEXT
+        assert room.unread.lend(2 * size)  # all of it is back
+
+
+async def test_a_message_that_goes_on_while_its_socket_is_closed(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw(port, "a") as connection:
+        connection.send(
+            frame(TEXT, b'{"end": true}'), frame(TEXT, b"{", fin=False), frame(CONT, b"}")
+        )
+        assert (await connection.closed())[0] == 1000
+        connection.send(
+            frame(TEXT, b"{", fin=False), frame(CONT, b"}"), frame(CLOSE, struct.pack("!H", 1000))
+        )
+        assert await connection.ended()
+    assert not caplog.records
 
 
 async def test_many_empty_fragments_take_no_memory(port: int) -> None:

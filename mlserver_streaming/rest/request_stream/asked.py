@@ -25,7 +25,17 @@ class Asked:
 
 
 class Splitter(Protocol):
-    """Cuts a body that comes in any pieces."""
+    """Cuts a body that comes in any pieces.
+
+    Attributes:
+        limit: bytes of a request.
+    """
+
+    limit: int
+
+    @property
+    def held(self) -> int:
+        """Bytes of a request that is not whole."""
 
     def feed(self, data: bytes) -> Iterator[Asked]:
         """The requests that `data` completes.

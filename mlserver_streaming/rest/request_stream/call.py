@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import closing, suppress
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -125,7 +125,8 @@ class StreamedRequests:
     async def _work(self) -> None:
         end: Exception | None = None
         try:
-            await self._drive()
+            with closing(self._coming):
+                await self._drive()
         except Exception as error:
             end = error
         self._more_or_end.set()

@@ -9,9 +9,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from ...errors import BadRequestError
+from ...streams.room import Loan
 from ...tensors.steps import READ_BYTES
 from ..accepting import LINES_TYPES
-from ..body import coding_of
+from ..body import coding_of, room_of
 from ..cycles import answer_to
 from . import parts
 from .asked import Asked, Splitter
@@ -37,7 +38,7 @@ class Coming:
     """An async iterator of them. No more of the body is read than the next request takes, but for
     what the server has read already.
 
-    To cancel a wait for one loses nothing.
+    To cancel a wait for one loses nothing. `close` it in the end.
     """
 
     def __init__(self, request: Request, splitter: Splitter, touch: Callable[[], None]):
@@ -51,6 +52,7 @@ class Coming:
         coding = coding_of(request)
         self._inflating = Inflating(coding) if coding is not None else None
         self._splitter = splitter
+        self._loan = Loan(room_of(request).unread)
         self._receive = request.receive
         self._touch = touch
         self._cycle = answer_to(request.scope)
@@ -69,6 +71,7 @@ class Coming:
         Raises:
             BadRequestError: the body cannot be read, or is broken off.
             TooLargeError: the request is longer than one may be.
+            BusyError: there is no room for it among the others that come.
             ClientDisconnect: the client went away.
         """
         if self._next is None:
@@ -78,15 +81,9 @@ class Coming:
             raise StopAsyncIteration
         return found
 
-    async def is_over(self, seconds: float) -> bool:
-        """Whether it turns out, within so many seconds, that no more requests come."""
-        try:
-            async with asyncio.timeout(seconds):
-                if self._next is None:
-                    await self._look()
-        except TimeoutError:
-            return False
-        return self._next is None
+    def close(self) -> None:
+        """No more of them are asked for."""
+        self._loan.give_back()
 
     async def receive(self) -> Message:
         """What the server says once the body is here: whoever waits for a hang-up takes none of
@@ -99,7 +96,10 @@ class Coming:
             for found in self._requests:
                 if found is not None:
                     self._next = found
+                    self._loan.give_back()
                     return
+                splitter = self._splitter
+                await self._loan.borrow(self._loan.wanted(splitter.held, splitter.limit))
                 await asyncio.sleep(0)
             if self._is_here:
                 return

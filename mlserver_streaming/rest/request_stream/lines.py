@@ -17,8 +17,12 @@ class Lines:
         Args:
             limit: bytes of a line.
         """
-        self._limit = limit
+        self.limit = limit
         self._line = BytesIO()
+
+    @property
+    def held(self) -> int:
+        return self._line.tell()
 
     def feed(self, data: bytes) -> Iterator[Asked]:
         *ended, rest = data.split(b"\n")
@@ -42,4 +46,4 @@ class Lines:
         self._check(self._line.tell())
 
     def _check(self, size: int) -> None:
-        check_size(size, self._limit, "line of the body")
+        check_size(size, self.limit, "line of the body")

@@ -65,7 +65,7 @@ class Part:
             TooLargeError: it is longer than a part may be.
         """
         self._content.write(data)
-        size = self._content.tell()
+        size = self.size
         if self._length is not None and size > self._length:
             raise BadRequestError(
                 f"A part is longer than its Content-Length, {self._length} bytes; say how long it "
@@ -74,9 +74,14 @@ class Part:
         check_size(size, self._limit, "part of the body")
 
     @property
+    def size(self) -> int:
+        """Bytes of what is here of its content."""
+        return self._content.tell()
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is known that nothing more of it comes."""
-        return self._length == self._content.tell()
+        return self._length == self.size
 
     def taken(self) -> bytes:
         """Its content."""

@@ -53,7 +53,7 @@ class Parts:
                 "The Content-Type of a multipart body must say its 'boundary', of 1 to "
                 f"{MOST_BOUNDARY_BYTES} characters."
             )
-        self._limit = limit
+        self.limit = limit
         self._parser: MultipartParser | None = None
         self._start = b""
         self._part = Part(limit)
@@ -61,6 +61,10 @@ class Parts:
         self._name = self._value = b""
         self._fields: dict[str, Any] = {}
         self._ready: list[Asked] = []
+
+    @property
+    def held(self) -> int:
+        return 0 if self._is_taken else self._part.size
 
     def feed(self, data: bytes) -> Iterator[Asked]:
         if self._parser is None:
@@ -111,7 +115,7 @@ class Parts:
         )
 
     def _part_begins(self) -> None:
-        self._part, self._is_taken = Part(self._limit), False
+        self._part, self._is_taken = Part(self.limit), False
 
     def _name_comes(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
+from ...streams.room import BusyError, Loan
 from ...streams.turns import in_turns
 from ...tensors.steps import Steps
 from .messages import TOO_LARGE, Inbox, framed
@@ -23,9 +24,6 @@ from .wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 # What a client may come to send ahead, if whoever reads is faster than its line: one of 50 ms and
 # 1 Gbit/s holds 6 MiB. What is more than FAR_WINDOW_BYTES is lent (running.py).
 MOST_AHEAD_BYTES = 16 * 1024 * 1024
-# How long a message may wait for room among the others that come.
-ROOM_SECONDS = 20.0
-BUSY = "There are too many large requests on their way at once; try again later."
 Code = grpc.StatusCode
 
 
@@ -81,7 +79,8 @@ class Call:
         self._window, self._ahead = connection.window, WINDOW_BYTES
         self._came, self._came_since = 0, monotonic()
         # Of the room for far windows, for wider ones and for the message that comes.
-        self._lent, self._widened, self._borrowed = 0, 0, 0
+        self._lent, self._widened = 0, 0
+        self._loan = Loan(connection.running.room.unread)
         self._coming = asyncio.Event()
         self._code: Any = 0
         self._details = ""
@@ -186,7 +185,7 @@ class Call:
                 await self._coming.wait()
             self._grant(self._ahead - self._inbox.held)
             message = found if isinstance(found, bytes) else await self._whole(found)
-            self._give_back()
+            self._loan.give_back()
         except BadCallError as error:
             await self.abort(error.code, str(error))
         return message if self.deserializer is None else self.deserializer(message)
@@ -197,42 +196,28 @@ class Call:
         Raises:
             BadCallError: there is none for too long.
         """
-        lacking = self._inbox.coming - self._ahead - self._borrowed
-        if lacking > 0:
-            try:
-                async with asyncio.timeout(ROOM_SECONDS):
-                    await self._connection.running.unread.borrow(lacking)
-            except TimeoutError:
-                raise BadCallError(TOO_LARGE, BUSY) from None
-            self._borrowed += lacking
+        try:
+            await self._loan.borrow(self._inbox.coming - self._ahead)
+        except BusyError as error:
+            raise BadCallError(TOO_LARGE, str(error)) from None
 
     def _forget(self) -> None:
         """Nobody reads what has come."""
         self._inbox.clear()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        """The message is read, or will not be."""
-        if self._borrowed:
-            self._connection.running.unread.take_back(self._borrowed)
-            self._borrowed = 0
+        self._loan.give_back()
 
     async def _whole(self, found: Steps[bytes]) -> bytes:
         """A large message or a packed one; those that would be too much at once wait."""
         if not (size := self._inbox.swelling):
             return await in_turns(found)
-        room = self._connection.running.unpacked
-        await room.borrow(size)
-        try:
+        async with self._connection.running.room.unpacked.lent(size):
             return await in_turns(found)
-        finally:
-            room.take_back(size)
 
     def _look_ahead(self) -> None:
         """The reader waits, and has read all that may come ahead: is that too little?"""
         now, running = monotonic(), self._connection.running
         if self._ahead < FAR_WINDOW_BYTES:
-            if running.unread.lend(self._ahead):
+            if running.room.unread.lend(self._ahead):
                 self._widened += self._ahead
                 self._ahead *= 2
         # A line that brings it all in the time of its way there and back could bring more.
@@ -253,7 +238,7 @@ class Call:
         more = self._connection.window - self._ahead
         if more <= 0:
             return True
-        if not self._connection.running.unread.lend(more):
+        if not self._connection.running.room.unread.lend(more):
             return False
         self._widened += more
         self._ahead += more
@@ -323,7 +308,7 @@ class Call:
 
     def refuse(self) -> None:
         """There is no room for it."""
-        self._code, self._details = TOO_LARGE, BUSY
+        self._code, self._details = TOO_LARGE, str(BusyError())
         self.finish()
         if self.task is not None:
             self.task.cancel()
@@ -335,7 +320,7 @@ class Call:
         self._forget()
         running = self._connection.running
         if self._widened:
-            running.unread.take_back(self._widened)
+            running.room.unread.take_back(self._widened)
             running.ahead.take_back(self._lent)
             self._lent = self._widened = 0
         if self._expiry is not None:

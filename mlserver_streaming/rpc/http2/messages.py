@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from ...streams.room import SWELLING
 from ...tensors.steps import COPIED_BYTES, Steps, gathered
 from .metadata import BadCallError
 
@@ -22,8 +23,6 @@ HEAD_BYTES = HEAD.size
 CHUNK_BYTES = 4096
 # zlib's names for the two packings. https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
-# What a byte of a packing may become: https://www.zlib.net/zlib_tech.html
-SWELLING = 1032
 INTERNAL, TOO_LARGE = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

@@ -7,30 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .room import Room
+from ...streams.room import RequestRoom, Room
 
 # Of all connections, for each call that one may have.
 CONNECTIONS = 8
 # What all calls together may have sent ahead, beyond what each may.
 AHEAD_BYTES = 64 * 1024 * 1024
-# Beyond what any call may send before it is read, of all calls together.
-UNREAD_BYTES = 1024 * 1024 * 1024
 # How long a call may take until its request is whole, where it has but one.
 REQUEST_SECONDS = 300.0
-# Messages that are unpacked at once may have as much as so many of the largest.
-UNPACKED_MESSAGES = 4
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is allowed, by grpc.aio's options and two of our own.
+    """What is allowed, by grpc.aio's options and one of our own.
 
     Attributes:
         message_bytes: of one message of a client.
         calls: of one connection at once.
         age_seconds: how old a connection may become before its client is sent away; None: any.
         age_grace_seconds: what its calls get then.
-        unread_bytes: of all messages that are not whole, and of windows that are wider than most.
         request_seconds: until a call's only request is whole.
     """
 
@@ -40,7 +35,6 @@ class Bounds:
     keepalive_timeout_seconds: float
     age_seconds: float | None = None
     age_grace_seconds: float = 0.0
-    unread_bytes: int = UNREAD_BYTES
     request_seconds: float = REQUEST_SECONDS
 
     @classmethod
@@ -54,7 +48,6 @@ class Bounds:
             keepalive_timeout_seconds=given["grpc.keepalive_timeout_ms"] / 1000,
             age_seconds=None if age is None else age / 1000,
             age_grace_seconds=given.get("grpc.max_connection_age_grace_ms", 0) / 1000,
-            unread_bytes=given.get("unread_bytes", UNREAD_BYTES),
             request_seconds=given.get("request_seconds", REQUEST_SECONDS),
         )
 
@@ -64,17 +57,16 @@ class Running:
 
     Attributes:
         ahead: room for what calls whose readers wait may have sent ahead.
-        unread: room for messages that are not whole, and for wider windows.
-        unpacked: room for messages that are being unpacked.
+        room: for messages that are not whole, with wider windows, and for those that are being
+            unpacked.
     """
 
-    def __init__(self, bounds: Bounds):
+    def __init__(self, bounds: Bounds, room: RequestRoom):
         self.bounds = bounds
         self.connections: set[Any] = set()
         self._calls = 0
         self.ahead = Room(AHEAD_BYTES)
-        self.unread = Room(bounds.unread_bytes)
-        self.unpacked = Room(UNPACKED_MESSAGES * bounds.message_bytes)
+        self.room = room
         self._is_idle, self._is_empty = asyncio.Event(), asyncio.Event()
         self._is_idle.set()
         self._is_empty.set()

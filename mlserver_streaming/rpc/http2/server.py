@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from ...access.tls import Certificates
+from ...streams.room import RequestRoom
 from .answering import Find, chained
 from .connection import BEGIN_SECONDS, Connection
 from .running import Bounds, Running
@@ -25,6 +26,7 @@ class Http2Server(grpc.aio.Server):
 
     Args:
         certificates: what ports listen with; None without TLS.
+        room: what requests may have until they are whole.
     """
 
     def __init__(
@@ -32,8 +34,9 @@ class Http2Server(grpc.aio.Server):
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         options: Sequence[tuple[str, Any]],
         certificates: Certificates | None,
+        room: RequestRoom,
     ):
-        self._running = Running(Bounds.of(options))
+        self._running = Running(Bounds.of(options), room)
         self._find: Find = chained(interceptors, self._handler)
         self._certificates = certificates
         self._handlers: list[grpc.GenericRpcHandler] = []

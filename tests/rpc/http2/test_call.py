@@ -7,17 +7,26 @@ import asyncio
 import grpc
 import pytest
 
-from mlserver_streaming.rpc.http2 import call as of_calls
 from mlserver_streaming.rpc.http2 import running
 from mlserver_streaming.rpc.http2.call import MOST_AHEAD_BYTES, Call
 from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import Asked
-from mlserver_streaming.rpc.http2.running import UNREAD_BYTES, Bounds, Running
+from mlserver_streaming.rpc.http2.running import Bounds, Running
 from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, WINDOW_BYTES
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.settings.limits import UNREAD_BYTES
+from mlserver_streaming.streams import room as of_rooms
+from mlserver_streaming.streams.room import RequestRoom
 
 MESSAGE = b"".join(framed([bytes(32 * 1024)]))
 # A line that is so far that whatever comes comes in time, and one that is not.
 FAR, NEAR = 3600.0, 0.0
+
+BOUNDS = Bounds(2**20, 10, 30, 20)
+
+
+def room(unread_bytes: int = UNREAD_BYTES) -> RequestRoom:
+    return RequestRoom(LimitSettings(request_bytes=1024, unread_bytes=unread_bytes))
 
 
 class Line:
@@ -26,7 +35,7 @@ class Line:
     def __init__(self, delay: float = FAR, running: Running | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.peer = ""
-        self.running = running or Running(Bounds(2**20, 10, 30, 20))
+        self.running = running or Running(BOUNDS, room())
         self.delay = delay
         self.window = self.ahead = WINDOW_BYTES
 
@@ -69,7 +78,7 @@ async def test_a_reader_that_waits_lets_more_come(delay: float, most: int) -> No
 
 async def test_what_all_calls_let_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "AHEAD_BYTES", 4 * FAR_WINDOW_BYTES)
-    one = Running(Bounds(2**20, 10, 30, 20))
+    one = Running(BOUNDS, room())
     calls = [await waiting(Line(FAR, one)) for _ in range(10)]
     most = [seen[-1] for _, seen in calls]
     assert sum(most) <= (4 + len(calls)) * FAR_WINDOW_BYTES
@@ -78,8 +87,8 @@ async def test_what_all_calls_let_come_is_bounded(monkeypatch: pytest.MonkeyPatc
     )  # who comes late has no less than the first of all
     for call, _ in calls:
         call.gone()
-    assert one.unread.lend(UNREAD_BYTES)  # all of it is back
-    one.unread.take_back(UNREAD_BYTES)
+    assert one.room.unread.lend(UNREAD_BYTES)  # all of it is back
+    one.room.unread.take_back(UNREAD_BYTES)
     assert (await waiting(Line(FAR, one)))[1][-1] == most[0]
 
 
@@ -99,7 +108,7 @@ async def _read_all(call: Call) -> None:
 
 async def test_wider_windows_are_for_as_many_as_there_is_room_for() -> None:
     more = FAR_WINDOW_BYTES - WINDOW_BYTES
-    line = Line(running=Running(Bounds(2**20, 10, 30, 20, unread_bytes=4 * more)))
+    line = Line(running=Running(BOUNDS, room(4 * more)))
     line.window = FAR_WINDOW_BYTES
     calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20) for _ in range(5)]
     assert [call.widen() for call in calls] == [True, True, True, False, False]
@@ -111,7 +120,7 @@ async def test_wider_windows_are_for_as_many_as_there_is_room_for() -> None:
 
 async def test_messages_that_are_not_whole_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 2**20
-    line = Line(running=Running(Bounds(size, 10, 30, 20, unread_bytes=size)))
+    line = Line(running=Running(BOUNDS, room(size)))
     head, rest = b"\0" + size.to_bytes(4), bytes(size)
     calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), size) for _ in range(3)]
     reading = []
@@ -132,8 +141,8 @@ async def test_messages_that_are_not_whole_wait_for_room(monkeypatch: pytest.Mon
     calls[2].put(rest[100:], size - 100)
     assert len(await reading[2]) == size
     reading[1].cancel()
-    monkeypatch.setattr(of_calls, "ROOM_SECONDS", 0.0)
-    assert line.running.unread.lend(size)
+    monkeypatch.setattr(of_rooms, "ROOM_SECONDS", 0.0)
+    assert line.running.room.unread.lend(size)
     late = Call(line, 1, Asked("/s/m", (), None, "identity"), size)
     late.put(head, len(head))
     with pytest.raises(grpc.aio.AbortError):

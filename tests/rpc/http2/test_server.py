@@ -14,7 +14,6 @@ import pytest
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 
-from mlserver_streaming.rpc.http2 import call as of_calls
 from mlserver_streaming.rpc.http2 import connection as of_connections
 from mlserver_streaming.rpc.http2 import frames
 from mlserver_streaming.rpc.http2.connection import CONTROL_BYTES, Connection
@@ -25,6 +24,9 @@ from mlserver_streaming.rpc.http2.outgoing import READY_BYTES
 from mlserver_streaming.rpc.http2.running import Bounds, Running
 from mlserver_streaming.rpc.http2.server import Http2Server
 from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, LAST_STREAM, WINDOW_BYTES
+from mlserver_streaming.settings import LimitSettings
+from mlserver_streaming.streams import room as of_rooms
+from mlserver_streaming.streams.room import RequestRoom
 from tests.live.http2 import (
     ACK,
     CALL,
@@ -44,6 +46,7 @@ MIB = 1024 * 1024
 # More than a transport holds, less than a kernel's buffers of both ends do.
 LARGE_BYTES = 1_000_000
 Make = Callable[..., Any]
+LIMITS = LimitSettings()
 SETTINGS = {
     "grpc.max_receive_message_length": 8 * MIB,
     "grpc.max_concurrent_streams": 20,
@@ -111,14 +114,23 @@ class Service:
             raise
 
 
+@pytest.fixture(autouse=True)
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loopback is no far line, however slow this machine is."""
+    monkeypatch.setattr(of_connections, "FAR_SECONDS", PATIENCE)
+
+
 @pytest.fixture
 async def start() -> AsyncIterator[Make]:
     """Start a server; its methods, itself and its port."""
     servers = []
 
-    async def started(**options: Any) -> tuple[Service, Http2Server, int]:
+    async def started(
+        limits: LimitSettings = LIMITS, **options: Any
+    ) -> tuple[Service, Http2Server, int]:
         service = Service()
-        server = Http2Server([], list((SETTINGS | options).items()), None)
+        room = RequestRoom(limits)
+        server = Http2Server([], list((SETTINGS | options).items()), None, room)
         server.add_generic_rpc_handlers((service,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -484,7 +496,7 @@ class Full:
 
 
 async def test_answers_that_nobody_takes_are_bounded() -> None:
-    opened = Connection(Running(Bounds.of(list(SETTINGS.items()))), Any)
+    opened = Connection(Running(Bounds.of(list(SETTINGS.items())), RequestRoom(LIMITS)), Any)
     transport: Any = Full()
     opened.connection_made(transport)
     opened.data_received(PREFACE + frame(SETTINGS_FRAME, 0, 0))
@@ -543,7 +555,7 @@ async def test_large_messages_that_are_not_whole(
     start: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, most = 4 * MIB, 6 * MIB
-    _, _, port = await start(unread_bytes=most)
+    _, _, port = await start(LimitSettings(request_bytes=1024, unread_bytes=most))
     raw, streams = await Raw.connect(port), []
     for _ in range(10):
         streams.append(stream := raw.h2.get_next_available_stream_id())
@@ -557,7 +569,7 @@ async def test_large_messages_that_are_not_whole(
     assert max(rooms[1:]) <= WINDOW_BYTES
     async with channel(port) as client:
         assert len(await client.unary_unary("/s/Echo")(bytes(WINDOW_BYTES), timeout=PATIENCE))
-        monkeypatch.setattr(of_calls, "ROOM_SECONDS", 0.05)
+        monkeypatch.setattr(of_rooms, "ROOM_SECONDS", 0.05)
         code, said = await status(client.unary_unary("/s/Echo")(bytes(5 * MIB), timeout=PATIENCE))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "try again" in said
     await raw.close()
@@ -640,4 +652,5 @@ async def test_connections_grow_old(start: Make) -> None:
 async def test_a_port_that_is_taken(start: Make) -> None:
     _, _, port = await start()
     with pytest.raises(RuntimeError):
-        Http2Server([], list(SETTINGS.items()), None).add_insecure_port(f"127.0.0.1:{port}")
+        another = Http2Server([], list(SETTINGS.items()), None, RequestRoom(LIMITS))
+        another.add_insecure_port(f"127.0.0.1:{port}")
