@@ -208,6 +208,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._rest.cancel()
         super().connection_lost(exc)
         self._leave()
+        # By hand: these hold one another, and the collector may take its time.
+        self._part = None
+        self.conn.reader.buffer.clear()
+        self._forget_messages()
+
+    def _forget_messages(self) -> None:
+        """Nobody takes those that are here."""
+        for _ in range(self.queue.qsize()):
+            event: Any = self.queue.get_nowait()
+            if "data" not in event:
+                self.queue.put_nowait(event)
 
     def _leave(self) -> None:
         self.is_gone = True

@@ -213,3 +213,12 @@ def test_a_bomb_comes_in_pieces_of_a_bounded_size():
 def test_compression_that_cannot_be_undone(coding, body, message):
     with pytest.raises(BadRequestError, match=message):
         inflated(coding, body)
+
+
+@pytest.mark.parametrize("splitter", [Lines(100), Parts(MIXED, 100)], ids=["lines", "parts"])
+def test_what_is_held_of_a_request_that_is_not_whole(splitter):
+    begun = b"" if isinstance(splitter, Lines) else b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
+    assert list(splitter.feed(begun + b"x" * 50)) == []
+    assert splitter.held == 50
+    splitter.clear()
+    assert splitter.held == 0

@@ -19,6 +19,7 @@ from websockets.server import ServerProtocol
 from mlserver_streaming.errors import IdleError
 from mlserver_streaming.rest import websocket_protocol
 from mlserver_streaming.rest.websocket_connection import FRAME_BYTES
+from mlserver_streaming.rest.websocket_protocol import WebSocketProtocol
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.streams import room as of_rooms
 from mlserver_streaming.streams import turns
@@ -388,6 +389,30 @@ async def test_messages_that_are_not_whole_wait_for_room(
             connection.send(frame(TEXT, large))
             assert (await connection.frame())[0] == TEXT
         assert room.unread.lend(2 * size)  # all of it is back
+
+
+async def test_what_has_come_of_a_message_goes_with_its_socket(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[WebSocketProtocol] = []
+    begin = WebSocketProtocol.connection_made
+
+    def noted(self: WebSocketProtocol, transport: Any) -> None:
+        made.append(self)
+        begin(self, transport)
+
+    monkeypatch.setattr(WebSocketProtocol, "connection_made", noted)
+    async with raw(port, "a") as connection:
+        connection.send(frame(TEXT, bytes(100_000), fin=False), frame(CONT, bytes(1000))[:900])
+        [protocol] = made
+        async with asyncio.timeout(PATIENCE):
+            while not protocol.conn.reader.buffer:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+    async with asyncio.timeout(PATIENCE):
+        while not protocol.is_gone:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    # Not left to the garbage collector, which may be long in coming.
+    assert (protocol._part, bytes(protocol.conn.reader.buffer)) == (None, b"")
 
 
 async def test_a_message_that_goes_on_while_its_socket_is_closed(

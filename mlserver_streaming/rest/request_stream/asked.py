@@ -45,6 +45,9 @@ class Splitter(Protocol):
             TooLargeError: a request is longer than one may be.
         """
 
+    def clear(self) -> None:
+        """Nobody wants what has come of a request."""
+
     def end(self) -> Iterator[Asked]:
         """The body is here; what was left open.
 

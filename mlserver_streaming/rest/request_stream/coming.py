@@ -83,6 +83,9 @@ class Coming:
 
     def close(self) -> None:
         """No more of them are asked for."""
+        # By hand: this and what reads for it hold one another, and the collector may take its time.
+        self._requests, self._next = iter(()), None
+        self._splitter.clear()
         self._loan.give_back()
 
     async def receive(self) -> Message:

@@ -35,6 +35,9 @@ class Lines:
                     yield Asked(line)
         self._add(rest)
 
+    def clear(self) -> None:
+        self._line = BytesIO()
+
     def end(self) -> Iterator[Asked]:
         # Not a copy: nobody writes to this buffer any more.
         line, self._line = self._line.getvalue(), BytesIO()

@@ -87,6 +87,9 @@ class Parts:
         if fault is not None:
             raise fault
 
+    def clear(self) -> None:
+        self._part, self._ready = Part(self.limit), []
+
     def end(self) -> Iterator[Asked]:
         if not self._is_over:
             raise BadRequestError(
