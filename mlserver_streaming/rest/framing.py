@@ -5,7 +5,9 @@ https://github.com/ndjson/ndjson-spec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ..streams.headers import lines_of
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -33,12 +35,17 @@ class Framing:
         headers: of the HTTP response.
         event, error: of a response, and of the failure that ends a stream.
         comment: a sign of life.
+        lines: the headers as they are written.
     """
 
     headers: list[tuple[bytes, bytes]]
     event: bytes
     error: bytes
     comment: bytes
+    lines: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", lines_of(self.headers))
 
 
 EVENTS = Framing(

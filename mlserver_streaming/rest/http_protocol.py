@@ -300,7 +300,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.tasks.discard(asyncio.current_task())
             # The scope holds the answer, and that the scope: all of a request would be kept until
             # the collector of cycles finds it, which has that much more to look through.
-            cycle.scope["extensions"] = {}  # type: ignore[typeddict-item]
+            cycle.scope["extensions"] = {}
 
     def _refuse(self, message: str) -> None:
         """What comes is no request, and where the next would begin is anybody's guess."""

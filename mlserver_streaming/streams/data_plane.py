@@ -170,6 +170,7 @@ class StreamingDataPlane(DataPlane):
         version: str | None = None,
         take_turns: bool = True,
         answer: Answer | None = None,
+        model: MLModel | None = None,
     ) -> AsyncGenerator[InferenceResponse, None]:
         """The responses to a stream of requests to one model, as they are ready.
 
@@ -180,8 +181,9 @@ class StreamingDataPlane(DataPlane):
             take_turns: let the event loop go round now and then. Not needed by who sees to that
                 itself.
             answer: gives the model's responses; left out, its `predict_stream`, or the cache, does.
+            model: as `model` gave it in this turn of the event loop, where somebody knows it.
         """
-        model = await self.model(name, version)
+        model = model or await self.model(name, version)
         requests = Requests(payloads, self, model)
         owner = requests.owner
         with self._serving(model, requests):

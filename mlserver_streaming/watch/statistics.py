@@ -42,6 +42,7 @@ class Served:
         batches: runs of the model over several requests as one, by their rows; of a model that
             takes its requests one by one there are none.
         last_ms: when the last call ended, in milliseconds since 1970; 0 where there was none.
+        is_brief: whether the last stream was over right behind its first response.
     """
 
     duration: Any
@@ -56,6 +57,7 @@ class Served:
     output_ns: int = field(default=0, init=False)
     batches: dict[int, Duration] = field(default_factory=dict, init=False)
     last_ms: int = field(default=0, init=False)
+    is_brief: bool = field(default=False, init=False)
 
     def count(self, took_ns: int, requests: int, failed: int) -> None:
         """Count a call that is over.
