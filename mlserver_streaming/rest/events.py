@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import InternalError, MLServerError, failure_of
-from ..streams.data_plane import TURN_SECONDS
 from ..streams.pauses import with_pauses
 from ..streams.response_bound import ResponseBound
 from ..streams.turns import in_turns
@@ -241,8 +240,7 @@ class EventStreamResponse(Response):
                 await self._add_large(response)
         await self._flush()
         if self._served is None or not self._served.is_brief:
-            # A turn for the first event to leave, whatever the model does next. It costs a tenth of
-            # a stream that is over now: where the model's last one was, this one is waited for.
+            # A turn for the first event to leave, whatever the model does next.
             await asyncio.sleep(0)
         return True
 
@@ -276,7 +274,6 @@ class EventStreamResponse(Response):
         turn_due = begun + self._turn_seconds()
         if served is not None and served.is_brief:
             turn_due = 0.0  # with the second event, if there is one
-        self._waited = False
         response: InferenceResponse | None = None
         encode, add, most = self._encode, self._ready.append, self._bound.bytes
         async for response in responses:
@@ -302,8 +299,7 @@ class EventStreamResponse(Response):
                 # turn costs as much as all else of a small event, hence not at each.
                 await asyncio.sleep(0)
         if served is not None:
-            was_soon = not self._waited and monotonic() - begun < TURN_SECONDS
-            served.is_brief = response is None and was_soon
+            served.learn(response is not None, begun)
 
     def _pause(self) -> Awaitable[None] | None:
         """The stream waits: what is ready leaves; None where it has left."""

@@ -12,11 +12,11 @@ from mlserver.types import InferenceResponse, Parameters
 
 from mlserver_streaming.errors import BadRequestError, RequestFailedError, TooLargeError
 from mlserver_streaming.models.messages import output, text_response
-from mlserver_streaming.rest import events
 from mlserver_streaming.rest.events import READY_BYTES, EventStreamResponse
 from mlserver_streaming.rest.framing import EVENTS, KEEP_ALIVE, LINES
 from mlserver_streaming.streams.response_bound import ResponseBound
 from mlserver_streaming.tensors.json_codec import encode_response
+from mlserver_streaming.watch import statistics
 from mlserver_streaming.watch.statistics import Served
 
 LONG = 3600.0  # seconds: longer than any test
@@ -110,7 +110,7 @@ async def test_a_stream_that_never_waits_makes_room_for_others():
 
 @pytest.fixture
 def served(monkeypatch):
-    monkeypatch.setattr(events, "TURN_SECONDS", LONG)
+    monkeypatch.setattr(statistics, "BRIEF_SECONDS", LONG)
     return Served(None, None, None)
 
 
@@ -145,17 +145,15 @@ async def test_a_stream_that_is_not_takes_its_turn_with_its_second_event(served)
     assert not served.is_brief
 
 
-@pytest.mark.parametrize("ends", [[], ["b"], [BadRequestError("no more")]])
-async def test_who_waits_or_says_more_or_fails_is_not_brief(served, ends):
-    async def slow():
-        yield said("a")
-        await asyncio.sleep(0)
-        for each in ends:
-            if isinstance(each, Exception):
-                raise each
-            yield said(each)
+@pytest.mark.parametrize("more", [["b"], [BadRequestError("no more")]])
+async def test_who_says_more_or_fails_is_not_brief(served, more):
+    await rounds_of(words("a", *more), served)
+    assert not served.is_brief
 
-    await rounds_of(slow(), served)
+
+async def test_who_takes_its_time_to_end_is_not_brief(served, monkeypatch):
+    monkeypatch.setattr(statistics, "BRIEF_SECONDS", 0.0)
+    await rounds_of(words("a"), served)
     assert not served.is_brief
 
 
