@@ -298,9 +298,10 @@ class HttpProtocol(HttpToolsProtocol):
             await cycle.run_asgi(app)
         finally:
             self.tasks.discard(asyncio.current_task())
-            # The scope holds the answer, and that the scope: all of a request would be kept until
-            # the collector of cycles finds it, which has that much more to look through.
+            # What the answer and its scope, and it and its connection, hold of one another would
+            # keep them all until the collector of cycles finds them, and looks through so much more.
             cycle.scope["extensions"] = {}
+            cycle.taken_in_pieces = None  # type: ignore[attr-defined]
 
     def _refuse(self, message: str) -> None:
         """What comes is no request, and where the next would begin is anybody's guess."""

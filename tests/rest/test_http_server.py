@@ -9,6 +9,7 @@ import pytest
 
 from mlserver_streaming.rest import http_server
 from mlserver_streaming.rest.cycles import Cycle
+from mlserver_streaming.rest.http_protocol import HttpProtocol
 from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
 from tests.rest.serving import PATIENCE, asked, connected, rest, serving
 
@@ -185,7 +186,24 @@ async def test_an_answer_leaves_nothing_to_the_collector_of_cycles(monkeypatch):
         try:
             for _ in range(5):
                 await asked(reader, writer, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            # The connection knows its last.
-            assert len([each for each in gc.get_objects() if isinstance(each, Cycle)]) == 1
+            assert there_are(Cycle) == 1, "the connection knows its last"
         finally:
             gc.enable()
+
+
+async def test_nor_does_a_connection(monkeypatch):
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(monkeypatch) as port:
+            for _ in range(5):
+                async with connected(port) as (reader, writer):
+                    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    assert b"200 OK" in await rest(reader)
+        assert not there_are(HttpProtocol)
+    finally:
+        gc.enable()
+
+
+def there_are(kind):
+    return len([each for each in gc.get_objects() if isinstance(each, kind)])
