@@ -115,7 +115,7 @@ class EventStreamResponse(Response):
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
-        self._before, self._after = before, after = framing.event.split(b"%b")
+        self._before, self._after = before, after = framing.before, framing.after
         # How much of an event is no JSON.
         self._frame_bytes = len(before) + len(after)
         # An event; None where that takes too long.
@@ -353,7 +353,8 @@ class EventStreamResponse(Response):
         data = b"".join(self._ready)
         self._ready.clear()
         self._ready_bytes = 0
-        self._touch(len(data))
+        if data:
+            self._touch(len(data))
         if not self._started:
             if (
                 data

@@ -36,6 +36,7 @@ class Framing:
         event, error: of a response, and of the failure that ends a stream.
         comment: a sign of life.
         lines: the headers as they are written.
+        before, after: what stands around the JSON of a response.
     """
 
     headers: list[tuple[bytes, bytes]]
@@ -43,8 +44,12 @@ class Framing:
     error: bytes
     comment: bytes
     lines: bytes = field(init=False)
+    before: bytes = field(init=False)
+    after: bytes = field(init=False)
 
     def __post_init__(self) -> None:
+        for name, part in zip(("before", "after"), self.event.split(b"%b"), strict=True):
+            object.__setattr__(self, name, part)
         object.__setattr__(self, "lines", lines_of(self.headers))
 
 

@@ -299,7 +299,7 @@ class HttpProtocol(HttpToolsProtocol):
         finally:
             self.tasks.discard(asyncio.current_task())
             # What the answer and its scope, and it and its connection, hold of one another would
-            # keep them all until the collector of cycles finds them, and looks through so much more.
+            # keep them all until the collector of cycles finds them.
             cycle.scope["extensions"] = {}
             cycle.taken_in_pieces = None  # type: ignore[attr-defined]
 
