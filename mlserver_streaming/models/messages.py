@@ -135,8 +135,8 @@ def set_id(message: InferenceRequest | InferenceResponse, message_id: str | None
     message.__pydantic_fields_set__.add("id")
 
 
-def put_headers(message: InferenceRequest, headers: dict[str, Any]) -> None:
-    """Give a request its call's headers; any that its caller wrote into it are replaced."""
+def put_headers(message: InferenceRequest | InferenceResponse, headers: dict[str, Any]) -> None:
+    """Give a message its call's headers; any that its caller wrote into it are replaced."""
     parameters = message.parameters
     if parameters is None:
         made = _message(Parameters, {"content_type": None, "headers": headers}, {"headers"})

@@ -181,15 +181,16 @@ class StreamingModel(MLModel):
                 unknown output is asked for.
         """
         declared = {tensor.name: self.datatypes(tensor) for tensor in self.inputs or []}
-        wanted = ", ".join(f"'{name}' ({datatypes[0]})" for name, datatypes in declared.items())
-        wanted = wanted or "inputs of any name"
         if not request.inputs:
-            raise RequestError(f"The request has no inputs; model '{self.name}' takes {wanted}.")
+            raise RequestError(
+                f"The request has no inputs; model '{self.name}' takes {_listed(declared)}."
+            )
         seen = set()
         for tensor in request.inputs:
             if declared and tensor.name not in declared:
                 raise RequestError(
-                    f"Model '{self.name}' has no input {shown(tensor.name)}; it takes {wanted}."
+                    f"Model '{self.name}' has no input {shown(tensor.name)}; it takes "
+                    f"{_listed(declared)}."
                 )
             if tensor.name in seen:
                 raise RequestError(f"Input '{tensor.name}' is there twice; send it once.")
@@ -247,3 +248,9 @@ class StreamingModel(MLModel):
         return self.response(
             request, [], error=str(error), error_code=error.status_code, **parameters
         )
+
+
+def _listed(declared: dict[str, tuple[str, ...]]) -> str:
+    """A model's inputs, as errors name them."""
+    listed = ", ".join(f"'{name}' ({datatypes[0]})" for name, datatypes in declared.items())
+    return listed or "inputs of any name"

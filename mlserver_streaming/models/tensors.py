@@ -67,6 +67,12 @@ def text_elements(tensor: RequestInput | ResponseOutput) -> list[str]:
     Raises:
         ContentError: an element is not UTF-8 text.
     """
+    data = tensor.data.root if isinstance(tensor.data, TensorData) else tensor.data
+    if type(data) is list and len(data) == 1 and tensor.shape == [1]:
+        # One text, as most prompts are, needs no looking at: nothing is wrong with ASCII.
+        text = data[0]
+        if type(text) is str and text.isascii() and content_type(tensor) != BASE64:
+            return [text]
     found = []
     for index, data in enumerate(byte_elements(tensor)):
         try:

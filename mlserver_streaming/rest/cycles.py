@@ -19,6 +19,8 @@ NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # The fields that say how a message travels.
 OF_THE_MESSAGE = frozenset((b"connection", b"content-length", b"transfer-encoding"))
+# What ends a head whose body comes in chunks.
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 # The key in an ASGI scope's extensions of the answer under way.
 ANSWER = "mlserver_streaming.answer"
 
@@ -129,12 +131,13 @@ class Cycle(RequestResponseCycle):
             self._end()
         return True
 
-    def begin(self, fields: Iterable[Field], piece: bytes) -> bool:
+    def begin(self, fields: Iterable[Field], piece: bytes, lines: bytes | None = None) -> bool:
         """Send the head of an answer of unknown length, and the first piece of its body, and at
         once: what two `send` do. Not where one must wait to write, or a body has no chunks.
 
         Args:
             fields: its headers, none of which says how long it is.
+            lines: the same as they are written, where somebody knows that.
 
         Returns:
             Whether it is sent, or there is nobody to send it to.
@@ -144,7 +147,12 @@ class Cycle(RequestResponseCycle):
         if not self._has_chunks or self.scope["method"] == "HEAD":
             return False
         self.status = 200
-        self._head = self._written_head(200, fields)
+        own = _DEFAULT.lines(self.default_headers)
+        if lines is None or own is None or not self.keep_alive:
+            self._head = self._written_head(200, fields)
+        else:
+            self.chunked_encoding = True
+            self._head = b"%b%b%b%b" % (STATUS_LINE[200], own, lines, CHUNKED)
         self.written = perf_counter()
         if not self._is_disconnected:
             self.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece))
@@ -181,6 +189,23 @@ class Cycle(RequestResponseCycle):
         self.written = perf_counter()
         if not self._is_disconnected:
             self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
+    def finish(self, piece: bytes) -> bool:
+        """Send the last piece of the body, as `write` does any other; it may be empty.
+
+        Returns:
+            Whether it is sent, or there is nobody to send it to; not where one must wait to write.
+        """
+        if not self.response_started or self.response_complete or self.flow.write_paused:
+            return False
+        if not self.chunked_encoding:
+            return False
+        self.written = perf_counter()
+        if not self._is_disconnected:
+            chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            self.transport.write(chunk + b"0\r\n\r\n")
+            self._end()
         return True
 
     def _end(self) -> None:
@@ -312,7 +337,7 @@ class RefusingCycle(Cycle):
             self.keep_alive = False
         return super().answer(fields, body)
 
-    def begin(self, fields: Iterable[Field], piece: bytes) -> bool:
+    def begin(self, fields: Iterable[Field], piece: bytes, lines: bytes | None = None) -> bool:
         if self.waiting_for_100_continue:
             self.keep_alive = False
-        return super().begin(fields, piece)
+        return super().begin(fields, piece, lines)

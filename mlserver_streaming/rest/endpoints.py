@@ -187,7 +187,11 @@ class InferenceEndpoints:
 
                 events = EventStreamResponse(
                     self._data_plane.infer_stream(
-                        One(question.payload), name, version, take_turns=False
+                        One(question.payload),
+                        name,
+                        version,
+                        take_turns=False,
+                        model=None if question.waited else question.model,
                     ),
                     turn_seconds=lambda: self._data_plane.turn_seconds,
                     # Events are text: outputs that were wanted as bytes come as JSON.
@@ -199,6 +203,7 @@ class InferenceEndpoints:
                     touch=touch,
                     headers=call.returned,
                     framing=framing_for(request),
+                    served=question.served,
                 )
                 await events.run(request.scope, request.receive, send)
         except MLServerError as error:

@@ -23,6 +23,7 @@ from ..streams.turns import in_turns
 from ..tensors.json_codec import StreamEncoder, encode_unless_large
 from ..tensors.json_responses import written
 from ..tensors.steps import COPIED_BYTES, Steps
+from ..watch.statistics import Served
 from .cycles import Cycle
 from .framing import EVENTS, Framing, raw
 from .hang_up import stop_on_hang_up
@@ -88,6 +89,7 @@ class EventStreamResponse(Response):
         headers: Mapping[str, str] | None = None,
         turn_seconds: Callable[[], float] = lambda: 0.0,
         framing: Framing = EVENTS,
+        served: Served | None = None,
     ):
         """
         Args:
@@ -103,15 +105,17 @@ class EventStreamResponse(Response):
             turn_seconds: how long a stream that never waits may go on before the event loop goes
                 round.
             framing: what stands around each response.
+            served: the model's figures; they know whether its streams are brief.
         """
         self.background = None
         self.status_code = 200
         # Starlette's own init_headers would add a Content-Length.
         self.raw_headers = [*framing.headers, *(GZIP_HEADERS if gzip else ()), *raw(headers or {})]
+        self._lines = None if gzip or headers else framing.lines
         self._responses = responses
         self._grace = grace
         self._keepalive = keepalive
-        self._before, self._after = before, after = framing.event.split(b"%b")
+        self._before, self._after = before, after = framing.before, framing.after
         # How much of an event is no JSON.
         self._frame_bytes = len(before) + len(after)
         # An event; None where that takes too long.
@@ -132,13 +136,14 @@ class EventStreamResponse(Response):
         self._ready: list[bytes] = []
         self._ready_bytes = 0
         self._turn_seconds = turn_seconds
-        self._waited = True
+        self._served = served
+        self._waited = False
         # The stream and the keep-alive take turns: gzip's output must leave in the order in which
         # it was made. Two fields, not a lock, since this is on the path of every event.
         self._writing = False
         self._comment: asyncio.Event | None = None
         # When to look, and who writes one: most streams are over before, and need no task.
-        self._timer: asyncio.TimerHandle
+        self._timer: asyncio.TimerHandle | None = None
         self._commenting: asyncio.Task[None] | None = None
         # Whether half of an event may have left.
         self._is_split = False
@@ -168,12 +173,13 @@ class EventStreamResponse(Response):
         self._cycle: Any = getattr(send, "__self__", None)
         self._is_plain = isinstance(self._cycle, Cycle) and not self._compresses
         self._loop = loop = asyncio.get_running_loop()
+        self._look_at = loop.time() + self._grace
         with stop_on_hang_up(receive, scope):
-            self._timer = loop.call_later(self._grace, self._look)
             try:
                 await self._run()
             finally:
-                self._timer.cancel()
+                if self._timer is not None:
+                    self._timer.cancel()
                 if self._commenting is not None:
                     self._commenting.cancel()
 
@@ -201,8 +207,7 @@ class EventStreamResponse(Response):
     async def _run(self) -> None:
         try:
             async with aclosing(self._responses) as responses:
-                if await self._begin(responses):
-                    await with_pauses(self._add_all(responses), self._pause)
+                await with_pauses(self._write_all(responses), self._pause)
         except MLServerError as error:
             if not self._begun:
                 raise
@@ -215,6 +220,10 @@ class EventStreamResponse(Response):
             logger.exception("Event stream '%s' failed.", error_id)
             self._ready.append(self._error_event(InternalError(error_id)))
         await self._flush(last=True)
+
+    async def _write_all(self, responses: AsyncGenerator[InferenceResponse, None]) -> None:
+        if await self._begin(responses):
+            await self._add_all(responses)
 
     async def _begin(self, responses: AsyncGenerator[InferenceResponse, None]) -> bool:
         """Send what comes first; whether anything did."""
@@ -230,8 +239,9 @@ class EventStreamResponse(Response):
             if response is not None and not self._add(response):
                 await self._add_large(response)
         await self._flush()
-        # A turn for the first event to leave, whatever the model does next.
-        await asyncio.sleep(0)
+        if self._served is None or not self._served.is_brief:
+            # A turn for the first event to leave, whatever the model does next.
+            await asyncio.sleep(0)
         return True
 
     def _look(self) -> None:
@@ -260,7 +270,11 @@ class EventStreamResponse(Response):
         return self._started or bool(self._ready)
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
-        turn_due = 0.0
+        begun, served = monotonic(), self._served
+        turn_due = begun + self._turn_seconds()
+        if served is not None and served.is_brief:
+            turn_due = 0.0  # with the second event, if there is one
+        response: InferenceResponse | None = None
         encode, add, most = self._encode, self._ready.append, self._bound.bytes
         async for response in responses:
             event = encode(response)
@@ -284,10 +298,15 @@ class EventStreamResponse(Response):
                 # A model that never awaits must not starve the others, nor outlive its client. A
                 # turn costs as much as all else of a small event, hence not at each.
                 await asyncio.sleep(0)
+        if served is not None:
+            served.learn(response is not None, begun)
 
     def _pause(self) -> Awaitable[None] | None:
         """The stream waits: what is ready leaves; None where it has left."""
         self._waited = True
+        if self._timer is None:
+            # Not before: most streams of one response never wait.
+            self._timer = self._loop.call_at(self._look_at, self._look)
         if not self._ready:
             return None
         if self._is_plain and self._comment is None and self._started:
@@ -334,13 +353,21 @@ class EventStreamResponse(Response):
         data = b"".join(self._ready)
         self._ready.clear()
         self._ready_bytes = 0
-        self._touch(len(data))
+        if data:
+            self._touch(len(data))
         if not self._started:
-            if data and not last and self._is_plain and self._cycle.begin(self.raw_headers, data):
+            if (
+                data
+                and not last
+                and self._is_plain
+                and self._cycle.begin(self.raw_headers, data, self._lines)
+            ):
                 self._started, self._writing = True, False
                 self._last_sent = self._loop.time()
                 return
             await self._start()
+        elif last and self._is_plain and self._cycle.finish(data):
+            return
         await self._send(self._message(data, last))
         self._writing = last  # nothing may follow the last
 

@@ -5,7 +5,9 @@ https://github.com/ndjson/ndjson-spec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ..streams.headers import lines_of
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -33,12 +35,22 @@ class Framing:
         headers: of the HTTP response.
         event, error: of a response, and of the failure that ends a stream.
         comment: a sign of life.
+        lines: the headers as they are written.
+        before, after: what stands around the JSON of a response.
     """
 
     headers: list[tuple[bytes, bytes]]
     event: bytes
     error: bytes
     comment: bytes
+    lines: bytes = field(init=False)
+    before: bytes = field(init=False)
+    after: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, part in zip(("before", "after"), self.event.split(b"%b"), strict=True):
+            object.__setattr__(self, name, part)
+        object.__setattr__(self, "lines", lines_of(self.headers))
 
 
 EVENTS = Framing(

@@ -307,6 +307,10 @@ class HttpProtocol(HttpToolsProtocol):
             await cycle.run_asgi(app)
         finally:
             self.tasks.discard(asyncio.current_task())
+            # What the answer and its scope, and it and its connection, hold of one another would
+            # keep them all until the collector of cycles finds them.
+            cycle.scope["extensions"] = {}
+            cycle.taken_in_pieces = None  # type: ignore[attr-defined]
 
     def _refuse(self, message: str) -> None:
         """What comes is no request, and where the next would begin is anybody's guess."""

@@ -37,6 +37,7 @@ class KeepAlive:
     def stop(self) -> None:
         """The connection is gone, or another's."""
         self.end()
+        self._close = _nothing  # it holds this
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,3 +51,7 @@ class KeepAlive:
             self._timer = self._loop.call_later(left, self._look)
         else:
             self._close()
+
+
+def _nothing() -> None:
+    """There is no connection to be closed."""

@@ -88,7 +88,8 @@ class StreamMetrics(PromServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             try:
                 if received is not None and sent is not None:
-                    await behavior(_Counted(asked, received), _Writing(context, sent))
+                    writing = _WritingTogether if hasattr(context, "write_all") else _Writing
+                    await behavior(_Counted(asked, received), writing(context, sent))
                     reply = None
                 else:
                     reply = await behavior(asked, context)
@@ -125,14 +126,11 @@ class _Counted:
 class _Writing:
     """A call's context that counts what is written; all else is the context's own."""
 
+    __slots__ = ("_context", "_count")
+
     def __init__(self, context: Any, count: Callable[[], None]):
         self._context = context
         self._count = count
-        self._all: Callable[[list[Any]], Awaitable[None]] | None
-        self._all = getattr(context, "write_all", None)
-        if self._all is not None:
-            self.write_all = self._write_all
-            self.write_at_once = self._write_at_once
 
     def write(self, message: Any) -> Awaitable[None]:
         # Not a coroutine of its own: this is on the path of every message.
@@ -140,18 +138,28 @@ class _Writing:
         written: Awaitable[None] = self._context.write(message)
         return written
 
-    def _write_all(self, messages: list[Any]) -> Awaitable[None]:
-        assert self._all is not None
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+class _WritingTogether(_Writing):
+    """The same where several messages can be written at once (http2/).
+
+    A class, not attributes of an object: one that holds its own methods is kept, and its whole
+    call with it, until the collector of cycles finds them.
+    """
+
+    __slots__ = ()
+
+    def write_all(self, messages: list[Any]) -> Awaitable[None]:
         for _ in messages:
             self._count()
-        return self._all(messages)
+        written: Awaitable[None] = self._context.write_all(messages)
+        return written
 
-    def _write_at_once(self, messages: list[Any], size: int) -> bool:
+    def write_at_once(self, messages: list[Any], size: int) -> bool:
         if not self._context.write_at_once(messages, size):
             return False
         for _ in messages:
             self._count()
         return True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)

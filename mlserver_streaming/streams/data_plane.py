@@ -35,7 +35,7 @@ from ..errors import (
     failure_of,
     shown,
 )
-from ..models.messages import new_id, set_id
+from ..models.messages import new_id, put_headers, set_id
 from ..regions.regions import Regions
 from ..settings import StreamingSettings
 from ..watch.adding import Observed, value_of
@@ -172,6 +172,7 @@ class StreamingDataPlane(DataPlane):
         version: str | None = None,
         take_turns: bool = True,
         answer: Answer | None = None,
+        model: MLModel | None = None,
     ) -> AsyncGenerator[InferenceResponse, None]:
         """The responses to a stream of requests to one model, as they are ready.
 
@@ -182,8 +183,9 @@ class StreamingDataPlane(DataPlane):
             take_turns: let the event loop go round now and then. Not needed by who sees to that
                 itself.
             answer: gives the model's responses; left out, its `predict_stream`, or the cache, does.
+            model: as `model` gave it in this turn of the event loop, where somebody knows it.
         """
-        model = await self.model(name, version)
+        model = model or await self.model(name, version)
         requests = Requests(payloads, self, model)
         owner = requests.owner
         with self._serving(model, requests):
@@ -213,8 +215,7 @@ class StreamingDataPlane(DataPlane):
                                 give_back(ready, owner)
                             if stream.responded(ready):
                                 # The Ce-* headers say the same on every response: once is enough.
-                                add = self._inference_middleware.response_middleware
-                                add(ready, model.settings)
+                                self._add_headers(ready, model)
                             yield ready
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
@@ -305,6 +306,13 @@ class StreamingDataPlane(DataPlane):
             self._inference_middleware.request_middleware(request, model.settings)
         else:
             parameters.headers.update(self._event_headers(model).of_request(request.id or ""))
+
+    def _add_headers(self, response: InferenceResponse, model: MLModel) -> None:
+        """Give a response its headers, as MLServer's middleware does."""
+        if _has_headers(response) or not response.id:
+            self._inference_middleware.response_middleware(response, model.settings)
+        else:
+            put_headers(response, self._event_headers(model).of_response(response.id))
 
     def headers_to(self, response: InferenceResponse, model: MLModel) -> dict[str, str]:
         """The headers that leave with an answer of `answer`."""

@@ -43,6 +43,10 @@ class EventHeaders:
         """What a request's headers get."""
         return self._request.filled(request_id)
 
+    def of_response(self, request_id: str) -> dict[str, str]:
+        """What a response's headers get."""
+        return self._response.filled(request_id)
+
     def fields_of_response(self, request_id: str) -> list[Field]:
         """What leaves with a response, as HTTP has it; an id that is too long for a header does
         not."""

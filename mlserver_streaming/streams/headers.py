@@ -70,13 +70,17 @@ def lines_of(fields: Iterable[Field]) -> bytes:
 def metadata_of(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Headers as gRPC has them: ASCII only, and none of its own or that would hold bytes."""
     return [
-        (name.lower(), text)
+        (known, text)
         for name, text in headers.items()
-        if text.isascii()
-        and text.isprintable()
-        and not name.lower().startswith("grpc-")
-        and not name.lower().endswith("-bin")
+        if (known := _in_metadata(name)) is not None and text.isascii() and text.isprintable()
     ]
+
+
+@lru_cache(KEPT_NAMES)
+def _in_metadata(name: str) -> str | None:
+    """A header's name in gRPC; None where it is gRPC's own, or that of bytes."""
+    name = name.lower()
+    return None if name.startswith("grpc-") or name.endswith("-bin") else name
 
 
 def printable(text: str) -> str:

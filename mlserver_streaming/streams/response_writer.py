@@ -6,12 +6,14 @@ ever hears, and so the status of its call, or an answer among others.
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 from mlserver import MLModel
 from mlserver.types import InferenceResponse
 
 from ..errors import TooLargeError, failure_of
+from ..watch.statistics import Served
 from .failures import failure_answer
 from .own_stream import OwnStream
 from .recent_requests import RecentRequests
@@ -73,18 +75,21 @@ class ResponseWriter:
         form: Any,
         model: MLModel | None,
         own: OwnStream | None,
+        served: Served | None = None,
     ) -> None:
         """Have all responses written, of a stream from its beginning to its end.
 
         Args:
             form: how they are to be answered, unless their request says so.
             own: the stream, where it is one request's own.
+            served: the model's figures; they know whether its streams are brief.
 
         Raises:
             MLServerError: a failure that is the only answer.
         """
         held: InferenceResponse | None = None
         recent = self._recent if own is None else None
+        has_brief, since, count = served is not None and served.is_brief, 0.0, 0
         try:
             async for response in responses:
                 if recent is not None and (asked := recent.of(response.id)):
@@ -110,11 +115,20 @@ class ResponseWriter:
                         held = failure
                         continue
                     message = self._wire.encode(failure, form, model)
-                if outbox.put(message):
+                count += 1
+                is_due = outbox.put(message)
+                if has_brief and count == 1:
+                    if (pausing := outbox.pause()) is not None:
+                        await pausing
+                elif is_due or (has_brief and count == 2):
                     await outbox.flush()
+                if count == 1:
+                    since = monotonic()
         except Exception:
             await outbox.flush()
             raise
+        if served is not None:
+            served.learn(count != 1, since)
         if own is not None:
             own.end()
             if (final := self._wire.final(own.id)) is not None:

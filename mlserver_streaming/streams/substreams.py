@@ -365,10 +365,12 @@ class Substreams:
         else:
             # The wire sees to the turns.
             stream = self._data_plane.infer_stream(requests, *model, take_turns=False)
+        figures = self._data_plane.served(self._served[model])
         async with aclosing(stream) as responses:
-            await with_pauses(
-                self._writer.gather(responses, outbox, form, self._served[model], own), outbox.pause
+            gathering = self._writer.gather(
+                responses, outbox, form, self._served[model], own, figures
             )
+            await with_pauses(gathering, outbox.pause)
 
     def _is_only(self) -> bool:
         """Whether all that was asked goes to one model, in one stream."""

@@ -3,7 +3,10 @@ where MLServer's log is to be JSON."""
 
 import json
 import logging
+import os
 import re
+import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -112,9 +115,23 @@ def log_end(
     who = _named(model, version, protocol, key)
     counts = f"requests={requests} responses={responses} seconds={seconds:.3f} reason={reason}"
     line = f"stream ended: id={_quoted(id)} {who} {counts}"
-    record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, line, None, None)
-    record.fields = fields
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    like, now = _record(os.getpid(), threading.get_ident()), time.time()
+    record.__dict__ = like | {
+        "msg": line,
+        "fields": fields,
+        "created": now,
+        "msecs": int((now - int(now)) * 1000) + 0.0,
+        "relativeCreated": like["relativeCreated"] + (now - like["created"]) * 1000,
+    }
     logger.handle(record)
+
+
+@lru_cache(KEPT)
+def _record(process: int, thread: int) -> dict[str, Any]:
+    """What the lines of one thread share. To make a record finds it out again, each time."""
+    like = logging.LogRecord(logger.name, logging.INFO, __file__, 0, "", None, None)
+    return vars(like) | ({"taskName": None} if hasattr(like, "taskName") else {})
 
 
 @lru_cache(KEPT)

@@ -81,6 +81,24 @@ def test_what_is_not_base64_is_none(data: bytes) -> None:
     assert from_base64(data) is None
 
 
+@given(st.text())
+def test_a_text_is_itself_alone_and_beside_another(text: str) -> None:
+    surrogates = any("\ud800" <= each <= "\udfff" for each in text)
+    for data in [text], [text, "a"]:
+        if surrogates:
+            with pytest.raises(ContentError):
+                text_elements(tensor(data))
+        else:
+            assert text_elements(tensor(data)) == data
+
+
+def test_a_text_alone_is_looked_at_where_it_must_be() -> None:
+    coded = base64.b64encode(b"abc").decode()
+    assert text_elements(tensor([coded], content_type="base64")) == ["abc"]
+    with pytest.raises(RequestError):
+        text_elements(tensor(["a"], [2]))
+
+
 def test_text_names_the_bad_byte() -> None:
     with pytest.raises(ContentError, match=r"byte 3 is 0xe9"):
         text_elements(tensor([b"caf\xe9"]))

@@ -121,6 +121,38 @@ async def test_a_head_and_the_first_piece_are_written_at_once_as_they_are_sent(c
     assert b"".join(wire.written[1:]) == b"2\r\nde\r\n0\r\n\r\n" and cycle.response_complete
 
 
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_a_head_that_is_written_already_is_the_one_that_its_fields_would_be(keep_alive):
+    fields = [(b"content-type", b"text/plain")]
+    wires = Wire(), Wire()
+    for wire, lines in zip(wires, (None, lines_of(fields)), strict=True):
+        assert made(wire, keep_alive=keep_alive).begin(fields, b"abc", lines)
+    assert wires[0].written == wires[1].written
+
+
+@pytest.mark.parametrize("piece", [b"", b"abc"])
+async def test_the_last_piece_is_written_at_once_as_it_is_sent(piece):
+    wires = [Wire(), Wire()]
+    sent, finished = map(made, wires)
+    for cycle in sent, finished:
+        assert not cycle.finish(piece), "not before the head"
+        assert cycle.begin([], b"a")
+    await sent.send(body(piece))
+    finished.flow.pause_writing()
+    assert not finished.finish(piece), "a client that does not read is waited for"
+    finished.flow.resume_writing()
+    assert finished.finish(piece)
+    assert wires[0].written == wires[1].written
+    assert finished.response_complete and not finished.finish(piece)
+
+
+async def test_nobody_is_told_of_an_end_whose_client_is_gone(cycle, wire):
+    assert cycle.begin([], b"a")
+    cycle.disconnected = True
+    assert cycle.finish(b"b")
+    assert len(wire.written) == 1 and not cycle.response_complete
+
+
 async def test_they_wait_where_one_must(wire):
     cycle = made(wire)
     cycle.flow.pause_writing()

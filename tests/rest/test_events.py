@@ -16,6 +16,8 @@ from mlserver_streaming.rest.events import READY_BYTES, EventStreamResponse
 from mlserver_streaming.rest.framing import EVENTS, KEEP_ALIVE, LINES
 from mlserver_streaming.streams.response_bound import ResponseBound
 from mlserver_streaming.tensors.json_codec import encode_response
+from mlserver_streaming.watch import statistics
+from mlserver_streaming.watch.statistics import Served
 
 LONG = 3600.0  # seconds: longer than any test
 
@@ -104,6 +106,61 @@ async def test_a_stream_that_never_waits_makes_room_for_others():
     task.cancel()
     assert client.bodies == [*map(event, "abcdef"), b""]
     assert rounds >= 6
+
+
+@pytest.fixture
+def served(monkeypatch):
+    monkeypatch.setattr(statistics, "BRIEF_SECONDS", LONG)
+    return Served(None, None, None)
+
+
+async def rounds_of(responses, served):
+    """What was sent, and how often the loop went round meanwhile."""
+    rounds = 0
+
+    async def others():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    client = await sent(responses, served=served, turn_seconds=lambda: LONG)
+    task.cancel()
+    return client.bodies, rounds
+
+
+async def test_a_stream_that_is_brief_takes_no_turn_where_the_last_one_was(served):
+    before, turns = await rounds_of(words("a", ready=True), served)
+    assert served.is_brief
+    after, fewer = await rounds_of(words("a", ready=True), served)
+    assert before == after == [event("a"), b""]
+    assert fewer == turns - 1
+
+
+async def test_a_stream_that_is_not_takes_its_turn_with_its_second_event(served):
+    served.is_brief = True
+    bodies, rounds = await rounds_of(words("a", "b", "c", ready=True), served)
+    assert bodies == [event("a"), event("b"), event("c")] and rounds
+    assert not served.is_brief
+
+
+@pytest.mark.parametrize("more", [["b"], [BadRequestError("no more")]])
+async def test_who_says_more_or_fails_is_not_brief(served, more):
+    await rounds_of(words("a", *more), served)
+    assert not served.is_brief
+
+
+async def test_who_takes_its_time_to_end_is_not_brief(served, monkeypatch):
+    monkeypatch.setattr(statistics, "BRIEF_SECONDS", 0.0)
+    await rounds_of(words("a"), served)
+    assert not served.is_brief
+
+
+async def test_a_brief_stream_needs_no_timer(served, monkeypatch):
+    served.is_brief = True
+    monkeypatch.setattr(EventStreamResponse, "_look", None)
+    await sent(words("a", ready=True), served=served, grace=0.0)
 
 
 async def test_many_ready_events_leave_in_pieces():

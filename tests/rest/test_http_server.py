@@ -1,12 +1,15 @@
 """uvicorn's protocol, bounded: tiny limits, real sockets, an app that says what it was asked."""
 
 import asyncio
+import gc
 import socket
 from contextlib import AsyncExitStack
 
 import pytest
 
 from mlserver_streaming.rest import http_server
+from mlserver_streaming.rest.cycles import Cycle
+from mlserver_streaming.rest.http_protocol import HttpProtocol
 from mlserver_streaming.rest.http_server import PROBE_SECONDS, SPARE_SECONDS, HttpServer
 from tests.rest.serving import PATIENCE, asked, connected, rest, serving
 
@@ -174,3 +177,33 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed(monkeypatch):
             for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT)
         ]
         assert tcp == [PROBE_SECONDS, PROBE_SECONDS, (7 + SPARE_SECONDS) * 1000]
+
+
+async def test_an_answer_leaves_nothing_to_the_collector_of_cycles(monkeypatch):
+    async with serving(monkeypatch) as port, connected(port) as (reader, writer):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await asked(reader, writer, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert there_are(Cycle) == 1, "the connection knows its last"
+        finally:
+            gc.enable()
+
+
+async def test_nor_does_a_connection(monkeypatch):
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(monkeypatch) as port:
+            for _ in range(5):
+                async with connected(port) as (reader, writer):
+                    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    assert b"200 OK" in await rest(reader)
+        assert not there_are(HttpProtocol)
+    finally:
+        gc.enable()
+
+
+def there_are(kind):
+    return len([each for each in gc.get_objects() if isinstance(each, kind)])

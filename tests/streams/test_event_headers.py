@@ -25,6 +25,9 @@ def test_they_are_mlserver_s(request_id: str):
     assert ours.of_request(request.id or "") == request.parameters.headers
     response = InferenceResponse(id=request_id or "none", model_name="m", outputs=[])
     theirs.response_middleware(response, settings)
+    assert response.parameters is not None
+    found, headers = ours.of_response(request_id or "none"), response.parameters.headers
+    assert headers is not None and [*found.items()] == [*headers.items()], "in their order"
     expected = headers_of(response)
     assert sorted(ours.fields_of_response(request_id or "none")) == sorted(fields_of(expected))
     assert sorted(ours.metadata_of_response(request_id or "none")) == sorted(metadata_of(expected))

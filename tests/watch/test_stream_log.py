@@ -62,6 +62,20 @@ def test_a_plain_line():
     )
 
 
+def test_a_line_s_record_is_as_any_other(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, stream_log.logger.name):
+        for _ in range(2):
+            stream_log.log_end(id="7", **FIELDS)
+        stream_log.logger.info("another")
+    first, second, other = caplog.records
+    assert vars(first).keys() == vars(other).keys() | {"fields"}
+    assert first.created <= second.created <= other.created
+    assert 0 <= second.msecs < 1000
+    assert first.relativeCreated <= second.relativeCreated
+    assert (first.threadName, first.process) == (other.threadName, other.process)
+    assert first.fields == second.fields and first.fields is not second.fields
+
+
 @given(ANY_TEXT)
 def test_a_plain_line_is_one_line_and_nothing_in_it_looks_like_another_field(text: str):
     line = written(logging.Formatter("%(message)s"), id=text, **FIELDS)

@@ -10,6 +10,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -45,6 +46,8 @@ OPENING: Fields = [
     (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", b"identity, deflate, gzip"),
 ]
+# Models use few.
+KEPT_NAMES = 256
 PLAIN_TEXT = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
@@ -163,9 +166,12 @@ def _seconds(value: bytes) -> float:
 
 def encode(metadata: Iterable[tuple[str, str | bytes]]) -> Fields:
     """Metadata as headers. What may not stand in one becomes a question mark."""
-    return [
-        (name.lower().encode("ascii", "replace"), _value(name, value)) for name, value in metadata
-    ]
+    return [(_name(name), _value(name, value)) for name, value in metadata]
+
+
+@lru_cache(KEPT_NAMES)
+def _name(name: str) -> bytes:
+    return name.lower().encode("ascii", "replace")
 
 
 def _value(name: str, value: str | bytes) -> bytes:

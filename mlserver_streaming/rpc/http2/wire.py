@@ -6,7 +6,12 @@ import struct
 from typing import Any, cast
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, H2Connection
+from h2.connection import (
+    AllowedStreamIDs,
+    ConnectionInputs,
+    H2Connection,
+    _decode_headers,
+)
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event
 from h2.exceptions import ProtocolError
@@ -40,6 +45,8 @@ LAST_STREAM = 2**31 - 1
 ASKING = {StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL}
 # Why calls are reset that are their clients' fault.
 FAULTS = {ErrorCodes.PROTOCOL_ERROR, ErrorCodes.FLOW_CONTROL_ERROR, ErrorCodes.STREAM_CLOSED}
+# Calls that are over are looked for once there are so many more than were left the last time.
+SWEPT_CALLS = 16
 # A frame's head: three bytes of length and one of kind, flags, its call.
 HEAD = struct.Struct(">IBI")
 
@@ -56,6 +63,7 @@ class Wire(H2Connection):
 
     def __init__(self, resets: Allowance) -> None:
         self._resets = resets
+        self._sweep_at = SWEPT_CALLS
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -92,15 +100,21 @@ class Wire(H2Connection):
     def receive_frame(self, frame: bytes) -> list[Event]:
         """As `receive_data`, of one whole frame; a call's bytes in it stay where they are.
 
-        h2 copies them three times, and writes them out in hexadecimal for a log that it has not.
+        h2 copies them three times, and writes them out in hexadecimal for a log that it has not,
+        and the headers that begin a call.
         Those of a call that was reset here may have been on their way: for h2 each is a fault.
 
         Raises:
             ProtocolError: it is not allowed.
             AbuseError: it has had too many calls reset.
         """
-        if frame[3] == DATA and not self.incoming_buffer._headers_buffer:
-            flags, number = frame[4], int.from_bytes(frame[5:HEAD_BYTES])
+        kind, flags, number = frame[3], frame[4], int.from_bytes(frame[5:HEAD_BYTES])
+        if self.incoming_buffer._headers_buffer:
+            return self.receive_data(frame)
+        if kind == HEADERS and flags | END_STREAM == END_HEADERS | END_STREAM:
+            if self.highest_inbound_stream_id < number <= LAST_STREAM and number % 2:
+                return self._opened(number, frame[HEAD_BYTES:], bool(flags & END_STREAM))
+        elif kind == DATA:
             data = memoryview(frame)[HEAD_BYTES:]
             stream = self.streams.get(number)
             if stream is not None and stream.state_machine.state in ASKING:
@@ -114,6 +128,16 @@ class Wire(H2Connection):
                 self._take(data)
                 return [DataReceived(stream_id=number, data=b"", flow_controlled_length=len(data))]
         return self.receive_data(frame)
+
+    def _opened(self, number: int, block: bytes, is_whole: bool) -> list[Event]:
+        """A new call, as h2 has one, but for a count of all that are open: that looks at each."""
+        headers = _decode_headers(self.decoder, block)
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        if len(self.streams) >= self._sweep_at:
+            self._open_streams(1)  # forgets those that are over
+            self._sweep_at = 2 * len(self.streams) + SWEPT_CALLS
+        stream = self._begin_new_stream(number, AllowedStreamIDs.ODD)
+        return stream.receive_headers(headers, is_whole, None)[1]
 
     def _take(self, data: memoryview) -> None:
         self.state_machine.process_input(ConnectionInputs.RECV_DATA)

@@ -20,7 +20,7 @@ from mlserver_streaming.rpc.http2.frames import (
     Allowance,
 )
 from mlserver_streaming.rpc.http2.metadata import OPENING
-from mlserver_streaming.rpc.http2.wire import Wire, greeting
+from mlserver_streaming.rpc.http2.wire import SWEPT_CALLS, Wire, greeting
 from tests.live.http2 import fields, frame
 
 RESETS = 3
@@ -141,3 +141,58 @@ def test_data_that_was_on_its_way_to_a_call_that_was_reset(
     assert not wire.data_to_send()
     with pytest.raises(ProtocolError):
         wire.receive_frame(frame(DATA, PADDED, 1, b"\3xx"))
+
+
+def call(client: h2.connection.H2Connection, number: int, is_asked: bool = True) -> bytes:
+    client.send_headers(number, CALL, end_stream=is_asked)
+    return client.data_to_send()
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_call_begins_as_h2_has_it(is_asked: bool) -> None:
+    client, ours = opened(is_asked=True)
+    other, theirs = opened(is_asked=True)
+    [found] = ours.receive_frame(call(client, 3, is_asked))[:1]
+    [expected] = theirs.receive_data(call(other, 3, is_asked))[:1]
+    assert isinstance(found, h2.events.RequestReceived)
+    assert isinstance(expected, h2.events.RequestReceived)
+    assert (found.stream_id, found.headers) == (expected.stream_id, expected.headers)
+    assert (found.stream_ended is not None) is is_asked
+    assert ours.highest_inbound_stream_id == theirs.highest_inbound_stream_id == 3
+    assert ours.streams[3].state_machine.state == theirs.streams[3].state_machine.state
+    assert ours.open_inbound_streams == theirs.open_inbound_streams == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        frame(HEADERS, END_HEADERS, 2, b""),
+        frame(HEADERS, END_HEADERS, 0, b""),
+        frame(HEADERS, END_HEADERS, 3, b"\xff\xff"),
+        frame(HEADERS, END_HEADERS, 3, b"\x00\x07:status\x03103"),
+        frame(HEADERS, END_HEADERS, 1, b""),
+    ],
+    ids=["even", "none", "no headers", "informational", "an old one"],
+)
+def test_what_begins_no_call_is_the_fault_that_it_is_for_h2(fault: bytes) -> None:
+    errors = []
+    for receive in ("receive_frame", "receive_data"):
+        _, wire = opened(is_asked=True)
+        wire.say(1, OPENING, is_last=True)
+        with pytest.raises(ProtocolError) as error:
+            getattr(wire, receive)(fault)
+        errors.append(error.value.error_code)
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.parametrize("are_over", [True, False])
+def test_calls_that_are_over_are_forgotten(are_over: bool) -> None:
+    _, wire = opened(is_asked=True)
+    numbers = range(3, 6 * SWEPT_CALLS, 2)
+    for number in numbers:
+        flags = END_HEADERS | END_STREAM if are_over else END_HEADERS
+        assert wire.receive_frame(frame(HEADERS, flags, number, fields(dict(CALL))))
+        if are_over:
+            wire.say(number, OPENING, is_last=True)
+            assert len(wire.streams) <= SWEPT_CALLS + 2
+    assert wire.open_inbound_streams == (1 if are_over else 1 + len(numbers))
