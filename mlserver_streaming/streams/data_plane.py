@@ -195,7 +195,9 @@ class StreamingDataPlane(DataPlane):
                     # From where pydantic keeps them: what attributes of a message cost adds up.
                     fields = response.__dict__
                     if not fields["id"]:
-                        set_id(response, requests.last_id)
+                        # As `set_id`, without its call.
+                        fields["id"] = requests.last_id
+                        response.__pydantic_fields_set__.add("id")
                     wanted = requests.wanted
                     if wanted is None and measured.responses and fields["outputs"]:
                         # As nearly all are: neither the first, nor a failure.
