@@ -189,7 +189,7 @@ class InferenceEndpoints:
                     self._data_plane.infer_stream(
                         One(question.payload), name, version, take_turns=False
                     ),
-                    turn_seconds=lambda: self._data_plane.turn_seconds,
+                    rotation=self._data_plane.rotation,
                     # Events are text: outputs that were wanted as bytes come as JSON.
                     answers=question.answers,
                     bound=self._data_plane.rest_bound,

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..errors import InternalError, MLServerError, failure_of
 from ..streams.pauses import with_pauses
 from ..streams.response_bound import ResponseBound
+from ..streams.rotation import Rotation
 from ..streams.turns import in_turns
 from ..tensors.json_codec import StreamEncoder, encode_unless_large
 from ..tensors.json_responses import written
@@ -86,7 +87,7 @@ class EventStreamResponse(Response):
         call: AbstractAsyncContextManager[Any] | None = None,
         touch: Callable[[int], None] = lambda size: None,
         headers: Mapping[str, str] | None = None,
-        turn_seconds: Callable[[], float] = lambda: 0.0,
+        rotation: Rotation | None = None,
         framing: Framing = EVENTS,
     ):
         """
@@ -100,8 +101,8 @@ class EventStreamResponse(Response):
             call: the open call, closed when the response is done.
             touch: told of the bytes of each event.
             headers: more headers of the response.
-            turn_seconds: how long a stream that never waits may go on before the event loop goes
-                round.
+            rotation: gives a stream that never waits its turns; left out, it has one after each
+                response.
             framing: what stands around each response.
         """
         self.background = None
@@ -131,7 +132,7 @@ class EventStreamResponse(Response):
         self._last_sent = 0.0
         self._ready: list[bytes] = []
         self._ready_bytes = 0
-        self._turn_seconds = turn_seconds
+        self._rotation = rotation or Rotation(0.0)
         self._waited = True
         # The stream and the keep-alive take turns: gzip's output must leave in the order in which
         # it was made. Two fields, not a lock, since this is on the path of every event.
@@ -277,13 +278,13 @@ class EventStreamResponse(Response):
             if self._waited:
                 # The loop has just gone round.
                 self._waited = False
-                turn_due = now + self._turn_seconds()
+                turn_due = now + self._rotation.seconds
             if self._ready_bytes >= READY_BYTES:
                 await self._flush()
             elif now >= turn_due:
                 # A model that never awaits must not starve the others, nor outlive its client. A
                 # turn costs as much as all else of a small event, hence not at each.
-                await asyncio.sleep(0)
+                await self._rotation.turn()
 
     def _pause(self) -> Awaitable[None] | None:
         """The stream waits: what is ready leaves; None where it has left."""

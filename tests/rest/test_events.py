@@ -15,6 +15,7 @@ from mlserver_streaming.models.messages import output, text_response
 from mlserver_streaming.rest.events import READY_BYTES, EventStreamResponse
 from mlserver_streaming.rest.framing import EVENTS, KEEP_ALIVE, LINES
 from mlserver_streaming.streams.response_bound import ResponseBound
+from mlserver_streaming.streams.rotation import Rotation
 from mlserver_streaming.tensors.json_codec import encode_response
 
 LONG = 3600.0  # seconds: longer than any test
@@ -86,7 +87,7 @@ async def words(*items, ready=False):
 
 
 async def test_events_that_are_ready_together_leave_together():
-    client = await sent(words("a", "b", "c", ready=True), turn_seconds=lambda: LONG)
+    client = await sent(words("a", "b", "c", ready=True), rotation=Rotation(LONG))
     assert client.bodies == [event("a"), event("b") + event("c")], "the first waits for no other"
 
 
@@ -100,7 +101,7 @@ async def test_a_stream_that_never_waits_makes_room_for_others():
             await asyncio.sleep(0)
 
     task = asyncio.create_task(others())
-    client = await sent(words(*"abcdef", ready=True), turn_seconds=lambda: 0.0)
+    client = await sent(words(*"abcdef", ready=True), rotation=Rotation(0.0))
     task.cancel()
     assert client.bodies == [*map(event, "abcdef"), b""]
     assert rounds >= 6
@@ -109,7 +110,7 @@ async def test_a_stream_that_never_waits_makes_room_for_others():
 async def test_many_ready_events_leave_in_pieces():
     long = "a" * READY_BYTES
     responses = words("a", "b", long, long, "c", ready=True)
-    client = await sent(responses, turn_seconds=lambda: LONG)
+    client = await sent(responses, rotation=Rotation(LONG))
     assert client.bodies == [event("a"), event("b") + event(long), event(long), event("c")]
 
 
