@@ -12,6 +12,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from ..streams.headers import KEPT_NAMES, Field, lines_of
+from .gathered_writes import write_now
 
 # What would end a field, or begin another (RFC 9110, 5.1 and 5.5).
 NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
@@ -144,7 +145,8 @@ class Cycle(RequestResponseCycle):
         self._head = self._written_head(200, fields)
         self.written = perf_counter()
         if not self._is_disconnected:
-            self.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece))
+            first = b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece)
+            write_now(self.transport, first)
         return True
 
     def answer_json(self, lines: bytes, body: bytes) -> bool:

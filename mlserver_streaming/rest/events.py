@@ -231,8 +231,9 @@ class EventStreamResponse(Response):
             if response is not None and not self._add(response):
                 await self._add_large(response)
         await self._flush()
-        # A turn for the first event to leave, whatever the model does next.
-        await asyncio.sleep(0)
+        # A turn for the first event to leave, whatever the model does next; and for calls that came
+        # with this one to come as far.
+        await self._rotation.turn()
         return True
 
     def _look(self) -> None:

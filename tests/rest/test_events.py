@@ -107,6 +107,29 @@ async def test_a_stream_that_never_waits_makes_room_for_others():
     assert rounds >= 6
 
 
+async def test_who_came_with_a_stream_is_answered_before_it_goes_on():
+    order, rotation = [], Rotation(LONG)
+    later = []
+
+    async def noted(*texts):
+        for text in texts:
+            order.append(text)
+            yield said(text)
+
+    async def first():
+        loop = asyncio.get_running_loop()
+        async for response in noted("a", "b"):
+            if not later:  # as what is read from a socket: in the next round
+                loop.call_soon(
+                    lambda: later.append(loop.create_task(sent(noted("c", "d"), rotation=rotation)))
+                )
+            yield response
+
+    await sent(first(), rotation=rotation)
+    await later[0]
+    assert order[:3] == ["a", "c", "b"]
+
+
 async def test_many_ready_events_leave_in_pieces():
     long = "a" * READY_BYTES
     responses = words("a", "b", long, long, "c", ready=True)
