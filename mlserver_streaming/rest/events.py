@@ -233,7 +233,7 @@ class EventStreamResponse(Response):
         await self._flush()
         # A turn for the first event to leave, whatever the model does next; and for calls that came
         # with this one to come as far.
-        await self._rotation.turn()
+        await self._rotation.wait()
         return True
 
     def _look(self) -> None:

@@ -22,7 +22,7 @@ class Rotation:
     def __init__(self, turn_seconds: float = TURN_SECONDS) -> None:
         self._turn_seconds = turn_seconds
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_going = False
+        self._is_going = self._has_one = False
         # When the turns of the last round ended, and those of this one began.
         self._ended = self._begun = 0.0
 
@@ -32,7 +32,19 @@ class Rotation:
         return self._turn_seconds * min(1.0, STREAMS / (len(self._waiting) + 1))
 
     async def turn(self) -> None:
-        """Wait until it is this stream's turn again; the loop goes round at least once."""
+        """Let the loop go round, and the others go on, if there are any."""
+        if self._waiting or self._has_one:
+            await self.wait()
+            return
+        # A future and who gives it cost as much as a few words: not for one who is alone.
+        self._has_one = True
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._has_one = False
+
+    async def wait(self) -> None:
+        """Wait until it is this stream's turn again, behind whatever is read meanwhile."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)

@@ -33,7 +33,7 @@ async def turns_of(
             await asyncio.sleep(0)
 
     async def stream() -> None:
-        await rotation.turn()
+        await rotation.wait()
         at.append(rounds)
 
     working = asyncio.create_task(all_else())
@@ -61,7 +61,7 @@ async def test_of_many_streams_each_has_shorter_turns_and_comes_as_often(
 ) -> None:
     rotation = Rotation()
     assert rotation.seconds == TURN_SECONDS
-    waiting = [asyncio.create_task(rotation.turn()) for _ in range(4 * STREAMS - 1)]
+    waiting = [asyncio.create_task(rotation.wait()) for _ in range(4 * STREAMS - 1)]
     await asyncio.sleep(0)
     assert rotation.seconds == TURN_SECONDS / 4
     await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def test_of_many_streams_each_has_shorter_turns_and_comes_as_often(
 
 async def test_who_was_cancelled_takes_no_turn(clock: SimpleNamespace) -> None:
     rotation = Rotation()
-    gone = asyncio.create_task(rotation.turn())
+    gone = asyncio.create_task(rotation.wait())
     await asyncio.sleep(0)
     gone.cancel()
     assert await turns_of(rotation, 2, clock) == [0, 1]
@@ -81,7 +81,7 @@ async def test_who_was_cancelled_takes_no_turn(clock: SimpleNamespace) -> None:
 async def test_it_rests_while_nobody_waits_and_goes_on(clock: SimpleNamespace) -> None:
     rotation = Rotation()
     for _ in range(2):
-        await rotation.turn()
+        await rotation.wait()
         for _ in range(3):
             await asyncio.sleep(0)
         assert not rotation._is_going
@@ -97,3 +97,10 @@ async def test_a_stream_that_comes_again_lets_the_others_go_first() -> None:
 
     await asyncio.gather(*map(stream, "abc"))
     assert order == [*"abcabcabc"]
+
+
+async def test_one_that_is_alone_waits_for_a_round_only() -> None:
+    rotation = Rotation()
+    for _ in range(3):
+        await rotation.turn()
+        assert not rotation._is_going
