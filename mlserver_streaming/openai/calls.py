@@ -177,7 +177,7 @@ class Calls:
         return WrittenEventsResponse(
             events,
             error,
-            turn_seconds=lambda: self._data_plane.turn_seconds,
+            rotation=self._data_plane.rotation,
             bound=self._data_plane.rest_bound,
             grace=streaming.first_response_grace_seconds,
             keepalive=streaming.keepalive_seconds,

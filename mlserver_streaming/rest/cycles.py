@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from ..streams.headers import KEPT_NAMES, Field, lines_of
 from ..streams.room import RequestRoom
+from .gathered_writes import write_now
 
 # What would end a field, or begin another (RFC 9110, 5.1 and 5.5).
 NOT_IN_NAMES = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
@@ -131,13 +132,20 @@ class Cycle(RequestResponseCycle):
             self._end()
         return True
 
-    def begin(self, fields: Iterable[Field], piece: bytes, lines: bytes | None = None) -> bool:
+    def begin(
+        self,
+        fields: Iterable[Field],
+        piece: bytes,
+        lines: bytes | None = None,
+        at_once: bool = True,
+    ) -> bool:
         """Send the head of an answer of unknown length, and the first piece of its body, and at
         once: what two `send` do. Not where one must wait to write, or a body has no chunks.
 
         Args:
             fields: its headers, none of which says how long it is.
             lines: the same as they are written, where somebody knows that.
+            at_once: whether it is not to wait for what else is written in this round of the loop.
 
         Returns:
             Whether it is sent, or there is nobody to send it to.
@@ -155,7 +163,11 @@ class Cycle(RequestResponseCycle):
             self._head = b"%b%b%b%b" % (STATUS_LINE[200], own, lines, CHUNKED)
         self.written = perf_counter()
         if not self._is_disconnected:
-            self.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece))
+            first = b"%b%x\r\n%b\r\n" % (self._taken_head(), len(piece), piece)
+            if at_once:
+                write_now(self.transport, first)
+            else:
+                self.transport.write(first)
         return True
 
     def answer_json(self, lines: bytes, body: bytes) -> bool:
@@ -337,7 +349,13 @@ class RefusingCycle(Cycle):
             self.keep_alive = False
         return super().answer(fields, body)
 
-    def begin(self, fields: Iterable[Field], piece: bytes, lines: bytes | None = None) -> bool:
+    def begin(
+        self,
+        fields: Iterable[Field],
+        piece: bytes,
+        lines: bytes | None = None,
+        at_once: bool = True,
+    ) -> bool:
         if self.waiting_for_100_continue:
             self.keep_alive = False
-        return super().begin(fields, piece, lines)
+        return super().begin(fields, piece, lines, at_once)

@@ -193,7 +193,7 @@ class InferenceEndpoints:
                         take_turns=False,
                         model=None if question.waited else question.model,
                     ),
-                    turn_seconds=lambda: self._data_plane.turn_seconds,
+                    rotation=self._data_plane.rotation,
                     # Events are text: outputs that were wanted as bytes come as JSON.
                     answers=question.answers,
                     bound=self._data_plane.rest_bound,

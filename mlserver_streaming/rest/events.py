@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..errors import InternalError, MLServerError, failure_of
 from ..streams.pauses import with_pauses
 from ..streams.response_bound import ResponseBound
+from ..streams.rotation import Rotation
 from ..streams.turns import in_turns
 from ..tensors.json_codec import StreamEncoder, encode_unless_large
 from ..tensors.json_responses import written
@@ -87,7 +88,7 @@ class EventStreamResponse(Response):
         call: AbstractAsyncContextManager[Any] | None = None,
         touch: Callable[[int], None] = lambda size: None,
         headers: Mapping[str, str] | None = None,
-        turn_seconds: Callable[[], float] = lambda: 0.0,
+        rotation: Rotation | None = None,
         framing: Framing = EVENTS,
         served: Served | None = None,
     ):
@@ -102,8 +103,8 @@ class EventStreamResponse(Response):
             call: the open call, closed when the response is done.
             touch: told of the bytes of each event.
             headers: more headers of the response.
-            turn_seconds: how long a stream that never waits may go on before the event loop goes
-                round.
+            rotation: gives a stream that never waits its turns; left out, it has one after each
+                response.
             framing: what stands around each response.
             served: the model's figures; they know whether its streams are brief.
         """
@@ -135,7 +136,7 @@ class EventStreamResponse(Response):
         self._last_sent = 0.0
         self._ready: list[bytes] = []
         self._ready_bytes = 0
-        self._turn_seconds = turn_seconds
+        self._rotation = rotation or Rotation(0.0)
         self._served = served
         self._waited = False
         # The stream and the keep-alive take turns: gzip's output must leave in the order in which
@@ -239,10 +240,16 @@ class EventStreamResponse(Response):
             if response is not None and not self._add(response):
                 await self._add_large(response)
         await self._flush()
-        if self._served is None or not self._served.is_brief:
-            # A turn for the first event to leave, whatever the model does next.
-            await asyncio.sleep(0)
+        if not self._is_brief:
+            # A turn for the first event to leave, whatever the model does next; and for calls that
+            # came with this one to come as far.
+            await self._rotation.wait()
         return True
+
+    @property
+    def _is_brief(self) -> bool:
+        """Whether nothing is expected behind the first response."""
+        return self._served is not None and self._served.is_brief
 
     def _look(self) -> None:
         """Whether the client has heard anything for a while, and when to look again."""
@@ -271,8 +278,8 @@ class EventStreamResponse(Response):
 
     async def _add_all(self, responses: AsyncIterator[InferenceResponse]) -> None:
         begun, served = monotonic(), self._served
-        turn_due = begun + self._turn_seconds()
-        if served is not None and served.is_brief:
+        turn_due = begun + self._rotation.seconds
+        if self._is_brief:
             turn_due = 0.0  # with the second event, if there is one
         response: InferenceResponse | None = None
         encode, add, most = self._encode, self._ready.append, self._bound.bytes
@@ -291,13 +298,13 @@ class EventStreamResponse(Response):
             if self._waited:
                 # The loop has just gone round.
                 self._waited = False
-                turn_due = now + self._turn_seconds()
+                turn_due = now + self._rotation.seconds
             if self._ready_bytes >= READY_BYTES:
                 await self._flush()
             elif now >= turn_due:
                 # A model that never awaits must not starve the others, nor outlive its client. A
                 # turn costs as much as all else of a small event, hence not at each.
-                await asyncio.sleep(0)
+                await self._rotation.turn()
         if served is not None:
             served.learn(response is not None, begun)
 
@@ -360,7 +367,9 @@ class EventStreamResponse(Response):
                 data
                 and not last
                 and self._is_plain
-                and self._cycle.begin(self.raw_headers, data, self._lines)
+                and self._cycle.begin(
+                    self.raw_headers, data, self._lines, at_once=not self._is_brief
+                )
             ):
                 self._started, self._writing = True, False
                 self._last_sent = self._loop.time()

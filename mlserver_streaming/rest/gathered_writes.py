@@ -1,4 +1,5 @@
-"""What is written in one turn of the event loop leaves as one TLS record, not one for each event.
+"""What is written in one turn of the event loop leaves as one TLS record, not one for each event;
+and what waits for no turn's end.
 
 uvloop gathers the writes to a plain socket by itself; under TLS it would encrypt each alone, which
 makes an event dearer by a fifth.
@@ -15,6 +16,21 @@ from ..access.read_buffer import give_back_pages
 RECORD_BYTES = 16 * 1024
 # For a client that is slow to read: as much as a plain transport keeps, not TLS's 512 KiB.
 WAITING_BYTES = 64 * 1024
+
+
+def write_now(transport: Any, data: bytes) -> None:
+    """Write before the round of the loop ends, where there is no TLS and nothing waits already.
+
+    uvloop gathers all writes of a round, but what is more than a transport may hold back. Of calls
+    that come together, all are opened in one: the first would wait for the last.
+    """
+    if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+        transport.write(data)
+        return
+    low, high = transport.get_write_buffer_limits()
+    transport.set_write_buffer_limits(0)
+    transport.write(data)
+    transport.set_write_buffer_limits(high, low)
 
 
 class GatheredWrites:

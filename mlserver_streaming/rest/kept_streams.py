@@ -138,7 +138,7 @@ class KeptStreams:
             reader,
             head.id,
             framing=framing,
-            turn_seconds=lambda: self._data_plane.turn_seconds,
+            rotation=self._data_plane.rotation,
             answers=answers_of(head.form),
             bound=self._data_plane.rest_bound,
             grace=streaming.first_response_grace_seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -114,7 +113,7 @@ class SocketOutbox:
         if self._waited:
             # The loop has just gone round.
             self._waited = False
-            self._turn_due = now + self._data_plane.turn_seconds
+            self._turn_due = now + self._data_plane.rotation.seconds
         return self._bytes >= READY_BYTES or now >= self._turn_due
 
     async def flush(self) -> None:
@@ -122,7 +121,7 @@ class SocketOutbox:
         if not self._waited and monotonic() >= self._turn_due:
             # A model that never awaits must not starve the others, nor outlive its client.
             self._waited = True
-            await asyncio.sleep(0)
+            await self._data_plane.rotation.turn()
 
     async def pause(self) -> None:
         self._waited = True

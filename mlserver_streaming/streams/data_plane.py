@@ -4,7 +4,6 @@ Both edges drive it. A stream has one task from its first item to its last, and 
 that was opened is closed by it.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sized
 from contextlib import aclosing
 from time import monotonic, perf_counter_ns
@@ -51,6 +50,7 @@ from .model_registry import ModelRegistry, labels_of
 from .ownership import claim, give_back
 from .response_bound import ResponseBound
 from .room import RequestRoom
+from .rotation import Rotation
 from .streams import Streams
 from .wanted import Wanted, Wish, only_named
 
@@ -69,11 +69,6 @@ EXTENSIONS = (
     "trace",
     "logging",
 )
-
-# How long a stream that never waits may go on before the others, and its client, get a turn; and
-# how long a round of all streams may take: a new one needs some ten of them to its first response.
-TURN_SECONDS = 0.0005
-ROUND_SECONDS = 0.004
 
 # The request parameter that wants a stream to outlive its connection: not a model's matter.
 RESUMABLE = "resumable"
@@ -99,8 +94,6 @@ class StreamingDataPlane(DataPlane):
             make_cache: makes who answers for the models that are cached.
         """
         super().__init__(settings, model_registry)
-        # Calls that models work for now.
-        self.at_work = 0
         self.streaming = StreamingSettings.read(settings.model_repository_root)
         root = settings.model_repository_root or "."
         self.authenticator = authenticator(self.streaming.auth, root)
@@ -114,6 +107,7 @@ class StreamingDataPlane(DataPlane):
         self.request_room = RequestRoom(limits)
         self.regions = Regions(self.streaming.shared_memory)
         self.in_use = InUse()
+        self.rotation = Rotation()
         # What the service is asked about itself: of a room above, given as the cache is.
         self.management: Any = None
         # Who keeps streams that outlive their connections: likewise.
@@ -199,7 +193,9 @@ class StreamingDataPlane(DataPlane):
                     # From where pydantic keeps them: what attributes of a message cost adds up.
                     fields = response.__dict__
                     if not fields["id"]:
-                        set_id(response, requests.last_id)
+                        # As `set_id`, without its call.
+                        fields["id"] = requests.last_id
+                        response.__pydantic_fields_set__.add("id")
                     wanted = requests.wanted
                     if wanted is None and measured.responses and fields["outputs"]:
                         # As nearly all are: neither the first, nor a failure.
@@ -220,16 +216,11 @@ class StreamingDataPlane(DataPlane):
                     # A model that never awaits must not starve the others, nor outlive its client.
                     # A turn costs as much as all else of a small response, hence not at each.
                     if take_turns and monotonic() >= turn_due:
-                        await asyncio.sleep(0)
-                        turn_due = monotonic() + self.turn_seconds
+                        await self.rotation.turn()
+                        turn_due = monotonic() + self.rotation.seconds
                 for ready in requests.wanted.rest() if requests.wanted else ():
                     stream.responded(ready)
                     yield ready
-
-    @property
-    def turn_seconds(self) -> float:
-        """How long a stream that never waits may go on now before the loop goes round."""
-        return min(TURN_SECONDS, ROUND_SECONDS / max(1, self.at_work))
 
     async def model(self, name: str, version: str | None = None) -> MLModel:
         """The model that serves under this name.
@@ -397,7 +388,6 @@ class _Serving:
     def __enter__(self) -> None:
         plane, model = self._plane, self._model
         self._served = plane.served(model)
-        plane.at_work += 1
         plane.in_use.begin(model)
         settings = model.settings
         self._tokens = (
@@ -413,7 +403,6 @@ class _Serving:
         model_name_var.reset(name)
         model_version_var.reset(version)
         plane.in_use.end(model)
-        plane.at_work -= 1
         served.duration.observe(took / 1e9)
         served.count(took, requests.count, requests.failed + (error is not None))
         if (call := calls.current()) is not None and call.queue_ns:

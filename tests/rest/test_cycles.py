@@ -20,6 +20,15 @@ class Wire(asyncio.Transport):
     def write(self, data):
         self.written.append(bytes(data))
 
+    def get_write_buffer_size(self):
+        return 0
+
+    def get_write_buffer_limits(self):
+        return 0, 0
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
+
     def close(self):
         self.closed = True
 

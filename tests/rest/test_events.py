@@ -15,6 +15,7 @@ from mlserver_streaming.models.messages import output, text_response
 from mlserver_streaming.rest.events import READY_BYTES, EventStreamResponse
 from mlserver_streaming.rest.framing import EVENTS, KEEP_ALIVE, LINES
 from mlserver_streaming.streams.response_bound import ResponseBound
+from mlserver_streaming.streams.rotation import Rotation
 from mlserver_streaming.tensors.json_codec import encode_response
 from mlserver_streaming.watch import statistics
 from mlserver_streaming.watch.statistics import Served
@@ -88,7 +89,7 @@ async def words(*items, ready=False):
 
 
 async def test_events_that_are_ready_together_leave_together():
-    client = await sent(words("a", "b", "c", ready=True), turn_seconds=lambda: LONG)
+    client = await sent(words("a", "b", "c", ready=True), rotation=Rotation(LONG))
     assert client.bodies == [event("a"), event("b") + event("c")], "the first waits for no other"
 
 
@@ -102,7 +103,7 @@ async def test_a_stream_that_never_waits_makes_room_for_others():
             await asyncio.sleep(0)
 
     task = asyncio.create_task(others())
-    client = await sent(words(*"abcdef", ready=True), turn_seconds=lambda: 0.0)
+    client = await sent(words(*"abcdef", ready=True), rotation=Rotation(0.0))
     task.cancel()
     assert client.bodies == [*map(event, "abcdef"), b""]
     assert rounds >= 6
@@ -125,7 +126,7 @@ async def rounds_of(responses, served):
             await asyncio.sleep(0)
 
     task = asyncio.create_task(others())
-    client = await sent(responses, served=served, turn_seconds=lambda: LONG)
+    client = await sent(responses, served=served, rotation=Rotation(LONG))
     task.cancel()
     return client.bodies, rounds
 
@@ -135,7 +136,7 @@ async def test_a_stream_that_is_brief_takes_no_turn_where_the_last_one_was(serve
     assert served.is_brief
     after, fewer = await rounds_of(words("a", ready=True), served)
     assert before == after == [event("a"), b""]
-    assert fewer == turns - 1
+    assert fewer < turns
 
 
 async def test_a_stream_that_is_not_takes_its_turn_with_its_second_event(served):
@@ -163,10 +164,33 @@ async def test_a_brief_stream_needs_no_timer(served, monkeypatch):
     await sent(words("a", ready=True), served=served, grace=0.0)
 
 
+async def test_who_came_with_a_stream_is_answered_before_it_goes_on():
+    order, rotation = [], Rotation(LONG)
+    later = []
+
+    async def noted(*texts):
+        for text in texts:
+            order.append(text)
+            yield said(text)
+
+    async def first():
+        loop = asyncio.get_running_loop()
+        async for response in noted("a", "b"):
+            if not later:  # as what is read from a socket: in the next round
+                loop.call_soon(
+                    lambda: later.append(loop.create_task(sent(noted("c", "d"), rotation=rotation)))
+                )
+            yield response
+
+    await sent(first(), rotation=rotation)
+    await later[0]
+    assert order[:3] == ["a", "c", "b"]
+
+
 async def test_many_ready_events_leave_in_pieces():
     long = "a" * READY_BYTES
     responses = words("a", "b", long, long, "c", ready=True)
-    client = await sent(responses, turn_seconds=lambda: LONG)
+    client = await sent(responses, rotation=Rotation(LONG))
     assert client.bodies == [event("a"), event("b") + event(long), event(long), event("c")]
 
 

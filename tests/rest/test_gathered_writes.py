@@ -1,8 +1,16 @@
 import asyncio
+import socket
+from typing import Any
 
 import pytest
+import uvloop
 
-from mlserver_streaming.rest.gathered_writes import RECORD_BYTES, WAITING_BYTES, GatheredWrites
+from mlserver_streaming.rest.gathered_writes import (
+    RECORD_BYTES,
+    WAITING_BYTES,
+    GatheredWrites,
+    write_now,
+)
 
 
 class Transport:
@@ -17,6 +25,12 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         self.done.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"sslcontext": self}.get(name)
 
     def close(self) -> None:
         self.done.append("close")
@@ -73,3 +87,34 @@ async def test_aborting_drops_it(writes: GatheredWrites) -> None:
     writes.abort()
     await asyncio.sleep(0)
     assert writes.done == ["abort"]
+
+
+def test_what_is_written_now_waits_for_no_round_s_end() -> None:
+    near, far = socket.socketpair()
+    far.setblocking(False)
+
+    async def write() -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+        usual = transport.get_write_buffer_limits()
+        write_now(transport, b"a")
+        assert far.recv(9) == b"a"
+        transport.write(b"b")
+        write_now(transport, b"c")
+        with pytest.raises(BlockingIOError):
+            far.recv(9)
+        await asyncio.sleep(0)
+        assert await loop.sock_recv(far, 9) == b"bc"
+        assert transport.get_write_buffer_limits() == usual
+        transport.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, far:
+        runner.run(write())
+
+
+async def test_under_tls_it_is_gathered_and_bounded_as_ever(writes: GatheredWrites) -> None:
+    write_now(writes, b"a")
+    writes.write(b"b")
+    assert writes.done == [] and writes.limit == WAITING_BYTES
+    await asyncio.sleep(0)
+    assert writes.done == [b"ab"]
