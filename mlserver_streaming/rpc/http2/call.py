@@ -175,7 +175,7 @@ class Call:
                     if not self._inbox.is_empty:
                         raise BadCallError(Code.INTERNAL, "The call's last message ends early.")
                     raise StopAsyncIteration
-                if self._came >= self._ahead < MOST_AHEAD_BYTES:
+                if self._came >= self._ahead < MOST_AHEAD_BYTES and not self.is_over:
                     self._look_ahead()
                 if self._inbox.lacking > self._window:
                     self._connection.lacks()
@@ -200,6 +200,8 @@ class Call:
             await self._loan.borrow(self._inbox.coming - self._ahead)
         except BusyError as error:
             raise BadCallError(TOO_LARGE, str(error)) from None
+        if self.is_over:  # and whoever reads does not know yet
+            self._loan.give_back()
 
     def _forget(self) -> None:
         """Nobody reads what has come."""

@@ -148,3 +148,35 @@ async def test_messages_that_are_not_whole_wait_for_room(monkeypatch: pytest.Mon
     with pytest.raises(grpc.aio.AbortError):
         await anext(late)
     assert late.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_calls_that_go_together_leave_nothing_lent_to_whoever_still_reads() -> None:
+    size = 2**20
+    line = Line(running=Running(BOUNDS, room(size)))
+    calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), size) for _ in range(2)]
+    reading = []
+    for call in calls:
+        call.put(b"\0" + size.to_bytes(4), 5)
+        # Not the call's own task, which is cancelled with it.
+        reading.append(asyncio.create_task(anext(call)))
+        await asyncio.sleep(0)
+    for call in calls:
+        call.gone()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert line.running.room.unread.lend(size)
+    for each in reading:
+        each.cancel()
+
+
+async def test_a_call_that_is_gone_looks_no_further_ahead() -> None:
+    line = Line(running=Running(BOUNDS, room(2**20)))
+    call = Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20)
+    reading = asyncio.create_task(_read_all(call))
+    await asyncio.sleep(0)
+    line.fill(call)
+    call.gone()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert line.running.room.unread.lend(2**20)
+    reading.cancel()
