@@ -6,7 +6,7 @@ It knows nothing of frames: the connection gives it what came, and takes what is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
@@ -189,6 +189,19 @@ class Call:
         except BadCallError as error:
             await self.abort(error.code, str(error))
         return message if self.deserializer is None else self.deserializer(message)
+
+    @property
+    async def thrown_away(self) -> AsyncIterator[bytes]:
+        """For whoever refuses the call: pieces of what comes, instead of messages. None of it is
+        kept, so it takes no room."""
+        while not self.is_asked:
+            if self._inbox.held:
+                self._forget()
+                yield b""
+                continue
+            self._coming.clear()
+            self._grant(self._ahead)
+            await self._coming.wait()
 
     async def _find_room(self) -> None:
         """Wait until there is room for all of the message that has begun.

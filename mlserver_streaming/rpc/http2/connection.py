@@ -223,7 +223,8 @@ class Connection(asyncio.Protocol):
         except BadCallError as error:
             self._say(stream, OPENING + trailers(error.code, str(error), ()), is_whole)
         else:
-            call = self.calls[stream] = Call(self, stream, asked, self._bounds.message_bytes)
+            most = self._bounds.message_bytes_of(asked.method)
+            call = self.calls[stream] = Call(self, stream, asked, most)
             self.running.enter()
             if is_whole:
                 call.end_requests()

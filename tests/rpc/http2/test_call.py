@@ -180,3 +180,25 @@ async def test_a_call_that_is_gone_looks_no_further_ahead() -> None:
         await asyncio.sleep(0)
     assert line.running.room.unread.lend(2**20)
     reading.cancel()
+
+
+async def test_what_a_refused_call_says_takes_no_room() -> None:
+    size = 2**20
+    line = Line(running=Running(BOUNDS, room(size)))
+    call = Call(line, 1, Asked("/s/m", (), None, "identity"), size)
+    assert line.running.room.unread.lend(size)
+    call.put(b"\0" + size.to_bytes(4), 5)
+
+    async def said() -> int:
+        return len([piece async for piece in call.thrown_away])
+
+    hearing, sent = asyncio.create_task(said()), 0
+    while sent < size:
+        await asyncio.sleep(0)
+        assert call._inbox.held == 0 and line.ahead >= 1024
+        line.ahead -= 1024
+        call.put(bytes(1024), 1024)
+        sent += 1024
+        await asyncio.sleep(0)
+    call.end_requests()
+    assert await hearing == 1 + size // 1024
