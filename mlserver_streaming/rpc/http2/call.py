@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from ...streams.room import BusyError, Loan
+from ...streams.room import FREE_BYTES, BusyError, Loan
 from ...streams.turns import in_turns
 from ...tensors.steps import Steps
 from .messages import TOO_LARGE, Inbox, framed
@@ -80,6 +80,8 @@ class Call:
         self._came, self._came_since = 0, monotonic()
         # Of the room for far windows, for wider ones and for the message that comes.
         self._lent, self._widened = 0, 0
+        # Its client may send more than there was room for.
+        self._is_narrow = False
         self._loan = Loan(connection.running.room.unread)
         self._coming = asyncio.Event()
         self._code: Any = 0
@@ -155,6 +157,8 @@ class Call:
         self._came += size
         if data and not self.is_over:
             self._inbox.put(data)
+            if self._is_narrow and self._inbox.held > FREE_BYTES + self._loan.size:
+                self._have_room_or_end()
         self._coming.set()
 
     def end_requests(self) -> None:
@@ -178,8 +182,8 @@ class Call:
                 if self._came >= self._ahead < MOST_AHEAD_BYTES and not self.is_over:
                     self._look_ahead()
                 if self._inbox.lacking > self._window:
-                    self._connection.lacks()
                     await self._find_room()
+                    self._connection.lacks()
                 # Whoever waits has room for all that the message still lacks.
                 self._grant(max(self._ahead, self._inbox.lacking))
                 await self._coming.wait()
@@ -251,13 +255,20 @@ class Call:
         """
         self._window += size
         more = self._connection.window - self._ahead
-        if more <= 0:
-            return True
-        if not self._connection.running.room.unread.lend(more):
-            return False
+        self._is_narrow = more > 0 and not self._connection.running.room.unread.lend(more)
+        if more <= 0 or self._is_narrow:
+            return not self._is_narrow
         self._widened += more
         self._ahead += more
         return True
+
+    def _have_room_or_end(self) -> None:
+        """More has come than is anybody's without a loan."""
+        if not self.widen():
+            self._code, self._details = TOO_LARGE, str(BusyError())
+            self.finish()
+            if self.task is not None:
+                self.task.cancel()
 
     def _grant(self, window: int) -> None:
         """Let the client send up to so much; not each byte of it alone."""
@@ -320,13 +331,6 @@ class Call:
             self.is_begun, self.opening = True, None
             self.closing = OPENING + self.closing
         self._connection.has_ready(self)
-
-    def refuse(self) -> None:
-        """There is no room for it."""
-        self._code, self._details = TOO_LARGE, str(BusyError())
-        self.finish()
-        if self.task is not None:
-            self.task.cancel()
 
     def gone(self) -> None:
         """There is nobody any more, or nothing left to send."""

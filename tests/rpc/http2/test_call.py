@@ -16,7 +16,7 @@ from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.settings.limits import UNREAD_BYTES
 from mlserver_streaming.streams import room as of_rooms
-from mlserver_streaming.streams.room import RequestRoom
+from mlserver_streaming.streams.room import FREE_BYTES, RequestRoom
 
 MESSAGE = b"".join(framed([bytes(32 * 1024)]))
 # A line that is so far that whatever comes comes in time, and one that is not.
@@ -112,7 +112,11 @@ async def test_wider_windows_are_for_as_many_as_there_is_room_for() -> None:
     line.window = FAR_WINDOW_BYTES
     calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20) for _ in range(5)]
     assert [call.widen() for call in calls] == [True, True, True, False, False]
-    calls[3].refuse()
+    # Where there is none, what is small goes on.
+    calls[3].put(bytes(FREE_BYTES), FREE_BYTES)
+    assert not calls[3].is_over
+    calls[3].put(b"x", 1)
+    assert calls[3].is_over
     assert calls[3].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     calls[0].gone()
     assert calls[4].widen()
