@@ -22,13 +22,14 @@ from ..errors import (
 )
 from ..models.messages import put_headers
 from ..rest.accepting import accepts_gzip
-from ..rest.body import read_body
+from ..rest.body import read_body, room_of
 from ..rest.hang_up import unless_hung_up
 from ..rest.written_events import WrittenEventsResponse
 from ..resume import Runs
 from ..streams.answers import One
 from ..streams.calls import NO_SLOT, REST, Call
 from ..streams.data_plane import StreamingDataPlane
+from ..streams.room import Loan
 from ..streams.turns import in_turns
 from ..tensors.bounds import check_counts
 from ..tensors.json_pieces import SMALL_BODY_BYTES
@@ -72,12 +73,13 @@ class Calls:
 
     async def fields(self, request: Request) -> tuple[Fields, int]:
         """A body's fields, and how many bytes it was."""
-        body = await read_body(request, self.most_bytes)
-        reading = parse(body, self._limits)
-        if len(body) < SMALL_BODY_BYTES:
-            parsed, rows = finish(reading)
-        else:
-            parsed, rows = await unless_hung_up(request.receive, in_turns(reading))
+        with Loan(room_of(request).unpacked) as unpacked:
+            body = await read_body(request, self.most_bytes, unpacked)
+            reading = parse(body, self._limits)
+            if len(body) < SMALL_BODY_BYTES:
+                parsed, rows = finish(reading)
+            else:
+                parsed, rows = await unless_hung_up(request.receive, in_turns(reading))
         if rows:
             raise MLServerError(LONG_NUMBERS, 400)
         return Fields(parsed), len(body)

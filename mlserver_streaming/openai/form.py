@@ -14,7 +14,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from ..errors import BadRequestError
-from ..rest.body import read_body
+from ..rest.body import read_body, room_of
+from ..streams.room import Loan
 from ..streams.turns import in_turns
 from ..tensors.steps import COPIED_BYTES, gathered
 from .errors import FieldError
@@ -41,13 +42,14 @@ async def read_form(request: Request, limit: int) -> tuple[FormData, int]:
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != MULTIPART:
         raise BadRequestError(f"This takes a form with a file in it; send it as {MULTIPART}.")
-    body = await read_body(request, limit)
-    parser = InMemory(request.headers, _pieces(body), max_files=1, max_fields=MOST_FIELDS)
-    try:
-        return await parser.parse(), len(body)
-    except (MultiPartException, FormParserError) as error:
-        said = str(error).rstrip(".")
-        raise BadRequestError(f"The form cannot be read: {said}.") from error
+    with Loan(room_of(request).unpacked) as unpacked:
+        body = await read_body(request, limit, unpacked)
+        parser = InMemory(request.headers, _pieces(body), max_files=1, max_fields=MOST_FIELDS)
+        try:
+            return await parser.parse(), len(body)
+        except (MultiPartException, FormParserError) as error:
+            said = str(error).rstrip(".")
+            raise BadRequestError(f"The form cannot be read: {said}.") from error
 
 
 async def file_of(form: FormData) -> bytes:

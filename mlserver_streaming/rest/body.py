@@ -1,7 +1,9 @@
 """Read a request's body, bounded, its compression undone."""
 
 import zlib
+from collections.abc import Awaitable
 from io import BytesIO
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -11,6 +13,9 @@ from ..streams.room import FREE_BYTES, SWELLING, Loan, RequestRoom
 from ..streams.turns import in_turns
 from ..tensors.steps import COPIED_BYTES, READ_BYTES, Steps
 from .cycles import answer_to
+from .hang_up import unless_hung_up
+
+T = TypeVar("T")
 
 # Also what gRPC messages are limited to: one frame, one tensor or one prompt is far below it.
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -26,8 +31,14 @@ FIRST_BYTES = 1024
 MOST_DIGITS = 20
 
 
-async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(
+    request: Request, limit: int = MAX_BODY_BYTES, unpacked: Loan | None = None
+) -> bytes:
     """The whole body.
+
+    Args:
+        unpacked: what is lent of the room for bodies that are unpacked, until what this one became
+            is read; by default it is given back at once.
 
     Raises:
         TooLargeError: it is larger than `limit` bytes, before or after decompression.
@@ -42,15 +53,21 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         raise _too_large(limit)
     answering = answer_to(request.scope)
     body = answering.take_body() if answering is not None else None
-    if body is None:
-        body = await _received(request, limit, size)
-    elif len(body) > limit:
+    if body is not None and len(body) > limit:
         raise _too_large(limit)
     encoding = coding_of(request)
-    if encoding is None:
+    if body is not None and encoding is None:
         return body
-    async with room_of(request).unpacked.lent(min(SWELLING * len(body), limit)):
-        return await in_turns(_inflated(body, encoding, limit))
+    loan = Loan(room_of(request).unread)
+    try:
+        if body is None:
+            body = await _received(request, limit, size, loan)
+        if encoding is None:
+            return body
+        return await _unpacked(request, body, encoding, limit, unpacked)
+    finally:
+        # Those that wait to be unpacked are not read either.
+        loan.give_back()
 
 
 def room_of(request: Request) -> RequestRoom:
@@ -59,26 +76,49 @@ def room_of(request: Request) -> RequestRoom:
     return RequestRoom(LimitSettings()) if answering is None else answering.room
 
 
-async def _received(request: Request, limit: int, size: int) -> bytes:
+async def _received(request: Request, limit: int, size: int, loan: Loan) -> bytes:
     """A body as it comes.
 
     Args:
         size: what it says of itself; 0 where it does not.
     """
     # In place: a list of chunks, joined, is there twice.
-    received, loan = BytesIO(), Loan(room_of(request).unread)
+    received = BytesIO()
+    if size > FREE_BYTES:
+        await _borrow(request, loan, size)
+    async for chunk in request.stream():
+        received.write(chunk)
+        held = received.tell()
+        if held > limit:
+            raise _too_large(limit)
+        await _borrow(request, loan, loan.wanted(held, limit))
+    return received.getvalue()
+
+
+async def _unpacked(
+    request: Request, body: bytes, encoding: str, limit: int, loan: Loan | None
+) -> bytes:
+    own = loan or Loan(room_of(request).unpacked)
     try:
-        if size > FREE_BYTES:
-            await loan.borrow(size)
-        async for chunk in request.stream():
-            received.write(chunk)
-            held = received.tell()
-            if held > limit:
-                raise _too_large(limit)
-            await loan.borrow(loan.wanted(held, limit))
-        return received.getvalue()
+        await _borrow(request, own, min(SWELLING * len(body), limit))
+        plain = await _while_here(request, in_turns(_inflated(body, encoding, limit)))
+        own.keep(len(plain))
+        return plain
     finally:
-        loan.give_back()
+        if loan is None:
+            own.give_back()
+
+
+async def _borrow(request: Request, loan: Loan, size: int) -> None:
+    """Have so much in all lent, for as long as there is somebody who waits for it."""
+    if not loan.lend(size):
+        await _while_here(request, loan.borrow(size))
+
+
+async def _while_here(request: Request, work: Awaitable[T]) -> T:
+    if answer_to(request.scope) is None:  # another server's, which tells behind a body only
+        return await work
+    return await unless_hung_up(request.receive, work, request.scope)
 
 
 def is_here(request: Request) -> bool:

@@ -281,6 +281,8 @@ class Cycle(RequestResponseCycle):
         # Told by uvicorn and by our protocol of the same connection: a task that is cancelled twice
         # does not end quietly.
         before, self._is_disconnected = self._is_disconnected, gone
+        if gone:
+            self.waiting_for_100_continue = False  # nobody does; its connection may be ended
         if gone and not before and self.on_hang_up is not None:
             self.on_hang_up()
 

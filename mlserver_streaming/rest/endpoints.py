@@ -21,6 +21,7 @@ from ..streams.answers import One
 from ..streams.calls import REST, Call
 from ..streams.data_plane import StreamingDataPlane
 from ..streams.headers import Field
+from ..streams.room import Loan
 from ..streams.turns import in_turns
 from ..tensors.json_pieces import SMALL_BODY_BYTES
 from ..tensors.steps import finish
@@ -31,7 +32,7 @@ from .accepting import accepts_gzip, framing_for
 from .answer import cut_off, send_answer, send_json_at_once
 from .asked import App
 from .binary import BinaryOutputs
-from .body import is_here, read_body
+from .body import is_here, read_body, room_of
 from .events import JSON, Answers, EventStreamResponse
 from .hang_up import stop_on_hang_up, unless_hung_up
 from .kept_streams import LAST_EVENT_ID, KeptStreams, form_of, wants_no_answer
@@ -219,23 +220,25 @@ class InferenceEndpoints:
         model = await self._data_plane.model(name, version)
         limits = self._data_plane.streaming.limits
         waits = not is_here(request)
-        body = await read_body(request, limits.request_bytes)
-        came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
-        may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
-        reading = read_request(
-            body,
-            request.headers.get(binary.HEADER),
-            limits,
-            (model.inputs or []) if may_be_flat else None,
-            partial(regions_of, self._data_plane.regions, request),
-        )
-        waits = waits or len(body) >= SMALL_BODY_BYTES
-        if not waits:
-            payload, outputs, answers = finish(reading)
-        else:
-            payload, outputs, answers = await unless_hung_up(
-                request.receive, in_turns(reading), request.scope
+        # What a packed body has become is not bounded by what came: it is read before others are.
+        with Loan(room_of(request).unpacked) as unpacked:
+            body = await read_body(request, limits.request_bytes, unpacked)
+            came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
+            may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
+            reading = read_request(
+                body,
+                request.headers.get(binary.HEADER),
+                limits,
+                (model.inputs or []) if may_be_flat else None,
+                partial(regions_of, self._data_plane.regions, request),
             )
+            waits = waits or len(body) >= SMALL_BODY_BYTES
+            if not waits:
+                payload, outputs, answers = finish(reading)
+            else:
+                payload, outputs, answers = await unless_hung_up(
+                    request.receive, in_turns(reading), request.scope
+                )
         call = calls.current()
         if call is not None:
             call.take(payload, came)

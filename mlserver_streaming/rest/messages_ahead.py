@@ -43,6 +43,11 @@ class MessagesAhead:
         self._coming = size
         self._settle()
 
+    def lend(self, size: int) -> bool:
+        """Lend room for so many bytes that are there at once, if there is some."""
+        held = self._coming + self._bytes + size
+        return held <= FREE_BYTES or self._loan.lend(held)
+
     def put(self, size: int) -> None:
         """A message is whole."""
         self._number += 1
@@ -58,14 +63,18 @@ class MessagesAhead:
         """Nothing more of it comes."""
         self._is_over = True
         self._settle()
-        if self._borrowing is not None:
-            self._borrowing.cancel()
 
     def _settle(self) -> None:
         held = self._coming + self._bytes
         if held <= FREE_BYTES or self._is_over:
+            # What is waited for may have been wanted for messages that are taken now.
+            if self._borrowing is not None:
+                self._borrowing.cancel()
+                self._borrowing = None
             self._loan.give_back()
         elif self._borrowing is None:
+            # It is more where a frame might have swollen more than it did.
+            self._loan.keep(2 * held)
             wanted = self._loan.wanted(held, self._most)
             if not self._loan.lend(wanted):
                 self._borrowing = asyncio.create_task(self._borrow(wanted))

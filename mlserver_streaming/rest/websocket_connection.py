@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.http11 import Response
+from websockets.exceptions import PayloadTooBig
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from ..streams.room import BusyError
+from ..streams.room import FREE_BYTES, SWELLING, BusyError
 
 # A close frame holds no more.
 # https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
@@ -37,17 +43,56 @@ SENTENCES = {
 }
 
 
+class Deflate(PerMessageDeflate):
+    """The library's, which asks its connection before it undoes a frame."""
+
+    connection: WebSocketConnection
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        if frame.rsv1 or (frame.opcode is Opcode.CONT and self.decode_cont_data):
+            return self.connection.decoded(super().decode, frame, max_size)
+        return super().decode(frame, max_size=max_size)
+
+
 class WebSocketConnection(ServerProtocol):
     """The library's protocol, with our words and bounds."""
 
-    def __init__(self, max_size: int | None, deflates: bool):
+    def __init__(self, max_size: int | None, deflates: bool, lend: Callable[[int], bool]):
         """
         Args:
             max_size: bytes of a message; None for any number.
             deflates: whether messages may be compressed.
+            lend: asked for room for what a compressed frame may become.
         """
         most = None if max_size is None else (max_size, min(max_size, FRAME_BYTES))
         super().__init__(extensions=[DEFLATE] if deflates else [], max_size=most, logger=QUIET)
+        self._lend = lend
+        self._lacks_room = False
+
+    def accept(self, request: Request) -> Response:
+        response = super().accept(request)
+        for each in self.extensions:
+            if isinstance(each, PerMessageDeflate):
+                each.__class__ = Deflate
+                each.connection = self  # type: ignore[attr-defined]
+        return response
+
+    def decoded(self, decode: Callable[..., Frame], frame: Frame, most: int | None) -> Frame:
+        """A compressed frame undone, where there is room for what it may become. Nobody can wait
+        here; where there is none, what is small is let through.
+
+        Raises:
+            PayloadTooBig: it is larger than a frame may be, or than there is room for.
+        """
+        size = SWELLING * len(frame.data)
+        size = size if most is None else min(size, most)
+        if self._lend(size):
+            return decode(frame, max_size=most)
+        try:
+            return decode(frame, max_size=FREE_BYTES)
+        except PayloadTooBig:
+            self._lacks_room = True
+            raise
 
     def reject(self, status: Any, text: str) -> Response:
         response = super().reject(status, text)
@@ -63,7 +108,9 @@ class WebSocketConnection(ServerProtocol):
         return response
 
     def fail(self, code: Any, reason: str = "") -> None:
-        if code == 1009:
+        if code == 1009 and self._lacks_room:
+            code = BUSY
+        elif code == 1009:
             reason = f"A message may have {self.max_message_size} bytes"
             if self.max_fragment_size != self.max_message_size:
                 reason += f", {self.max_fragment_size} in a frame"

@@ -61,12 +61,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """
         super().__init__(*arguments, **named)
         config = self.config
-        self.conn = WebSocketConnection(config.ws_max_size, config.ws_per_message_deflate)
+        self._ahead = MessagesAhead(config.ws_max_size, room, self._read, lambda: self.fail(BUSY))
+        self.conn = WebSocketConnection(
+            config.ws_max_size, config.ws_per_message_deflate, self._ahead.lend
+        )
         self.is_gone = False
         self.on_gone: Callable[[], object] | None = None
         self._part: bytearray | None = None
         self._is_text = False
-        self._ahead = MessagesAhead(config.ws_max_size, room, self._read, lambda: self.fail(BUSY))
         self._backlog = b""
         # The rest of what came at once, on its way through the parser.
         self._rest: asyncio.Task[None] | None = None
@@ -158,18 +160,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._begin(event)
 
     def handle_cont(self, event: Frame) -> None:
+        data = _taken_out(event)
         if self._part is None:  # what it is of is not wanted any more
             return
-        self._part += event.data
+        self._part += data
         if event.fin:
             whole, self._part = bytes(self._part), None
             self._put(whole)
 
     def _begin(self, frame: Frame) -> None:
+        data = _taken_out(frame)
         if frame.fin:
-            self._put(bytes(frame.data))
+            self._put(bytes(data))
         else:
-            self._part = bytearray(frame.data)
+            self._part = bytearray(data)
 
     def _put(self, data: bytes) -> None:
         if self.close_sent or self.is_gone:
@@ -364,6 +368,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.handshake_complete:
             self.close(RESTART, SENTENCES[RESTART])
         super().shutdown()
+
+
+def _taken_out(frame: Frame) -> Any:
+    """Its bytes: the parser keeps a frame until the next one comes."""
+    data, frame.data = frame.data, b""
+    return data
 
 
 def frames_of(scope: Scope) -> WebSocketProtocol:

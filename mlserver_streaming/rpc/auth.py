@@ -62,7 +62,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     def _refusal(self, error: MLServerError, streamed: bool) -> Handler:
         async def refuse(messages: AsyncIterator[bytes], context: Any) -> None:
             if streamed:
-                await self._refusals.hear_out(messages)
+                await self._refusals.hear_out(messages, context)
             await abort(context, error)
 
         # A stream's handler for every kind of call, since it need not read: on the wire they are

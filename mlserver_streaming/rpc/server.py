@@ -22,7 +22,7 @@ from ..access.tls import Certificates, open_certificates
 from ..ports import cannot_listen
 from ..streams.data_plane import StreamingDataPlane
 from .admission import Admission
-from .auth import AuthInterceptor
+from .auth import OPEN_METHODS, AuthInterceptor
 from .health import ReadinessHealth
 from .interceptors import StreamMetrics, StreamTracing
 from .repository_servicer import RepositoryServicer
@@ -114,6 +114,7 @@ class StreamingGRPCServer(GRPCServer):
 
             streaming = self._data_plane.streaming
             options.append(("request_seconds", streaming.limits.stream_idle_seconds))
+            options.append(("open_methods", OPEN_METHODS))
             return Http2Server(
                 interceptors, options, self._certificates, self._data_plane.request_room
             )

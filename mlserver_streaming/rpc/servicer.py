@@ -112,7 +112,7 @@ class StreamingServicer(InferenceServicer):
             async with self._open(context, metadata) as call:
                 await self._stream(messages, context, call, without_secrets(metadata))
         except MLServerError as error:
-            await self._refusals.hear_out(messages)
+            await self._refusals.hear_out(messages, context)
             await abort(context, error)
 
     async def _stream(

@@ -91,6 +91,7 @@ class Session:
             self._call.touch()
             if await self._heed(*message, models):
                 return
+            del message  # which may be large, and the next one may be long in coming
 
     async def _heed(self, data: bytes, is_text: bool, models: Substreams) -> bool:
         """Do what a message says; whether it is that no more requests come."""

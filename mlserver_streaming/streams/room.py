@@ -15,7 +15,8 @@ ROOM_SECONDS = 20.0
 FREE_BYTES = 256 * 1024
 # What a byte of a packing may become: https://www.zlib.net/zlib_tech.html
 SWELLING = 1032
-# Requests that are unpacked at once may have as much as so many of the largest.
+# Requests that are unpacked at once may have as much as so many of the largest: three of those, and
+# smaller ones beside them.
 UNPACKED_REQUESTS = 4
 
 
@@ -33,8 +34,8 @@ class Room:
 
     def __init__(self, size: int):
         self._size = self._left = size
-        self._turn = asyncio.Lock()
-        self._returned = asyncio.Event()
+        # What each of those wants who wait, in the order in which they came.
+        self._waiting: dict[asyncio.Future[None], int] = {}
 
     def lend(self, size: int) -> bool:
         """Lend so much, if there is room."""
@@ -45,16 +46,25 @@ class Room:
 
     def take_back(self, size: int) -> None:
         self._left += size
-        self._returned.set()
+        for served, wanted in tuple(self._waiting.items()):
+            # Who wants little finds some behind who wants much, as if it came now.
+            if not served.done() and self.lend(wanted):
+                served.set_result(None)
 
     async def borrow(self, size: int) -> None:
-        """Wait for room, first come, first served: but who finds some needs not wait."""
+        """Wait for room; of those who find some, first come, first served."""
         if self.lend(size):
             return
-        async with self._turn:
-            while not self.lend(size):
-                self._returned.clear()
-                await self._returned.wait()
+        served = asyncio.get_running_loop().create_future()
+        self._waiting[served] = size
+        try:
+            await served
+        except asyncio.CancelledError:
+            if not served.cancelled():  # it had been served
+                self.take_back(size)
+            raise
+        finally:
+            del self._waiting[served]
 
     @asynccontextmanager
     async def lent(self, size: int) -> AsyncIterator[None]:
@@ -67,7 +77,7 @@ class Room:
 
 
 class Loan:
-    """What is borrowed for one request that is not whole.
+    """What is borrowed for one request that is not whole; as a context, until it is left.
 
     Attributes:
         size: bytes that are borrowed.
@@ -78,6 +88,12 @@ class Loan:
     def __init__(self, room: Room):
         self._room = room
         self.size = 0
+
+    def __enter__(self) -> Loan:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.give_back()
 
     async def borrow(self, size: int) -> None:
         """Have so much in all.
@@ -114,11 +130,15 @@ class Loan:
         """
         return min(2 * held, most) if held > FREE_BYTES + self.size else 0
 
+    def keep(self, size: int) -> None:
+        """It is no more than that."""
+        if self.size > size:
+            self._room.take_back(self.size - size)
+            self.size = size
+
     def give_back(self) -> None:
         """The request is whole, or nothing more of it comes."""
-        if self.size:
-            self._room.take_back(self.size)
-            self.size = 0
+        self.keep(0)
 
 
 class RequestRoom:

@@ -7,6 +7,7 @@ import asyncio
 
 import pytest
 
+from mlserver_streaming.rest.cycles import ANSWER
 from tests.rest.serving import PATIENCE, Received, connected, rest, serving
 
 HOST = b"Host: a\r\n"
@@ -291,3 +292,23 @@ async def test_a_body_that_is_not_wanted_may_never_come(monkeypatch):
         said = await rest(reader)
         assert b"\r\nconnection: close\r\n" in said
         assert Received(said).answers() == [(200, "no")]
+
+
+async def test_who_is_refused_is_not_told_to_go_on(monkeypatch, caplog):
+    found = []
+
+    async def late(scope, receive, send):
+        cycle = scope["extensions"][ANSWER]["cycle"]
+        async with asyncio.timeout(PATIENCE):
+            while not cycle.disconnected:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        found.append(await receive())
+
+    async with (
+        serving(monkeypatch, app=late) as port,
+        connected(port) as (reader, writer),
+    ):
+        writer.write(post(b"zz\r\n", b"Expect: 100-continue", b"Transfer-Encoding: chunked"))
+        [(status, _)] = Received(await rest(reader)).answers()
+    assert (status, found) == (400, [{"type": "http.disconnect"}])
+    assert "write_eof" not in caplog.text

@@ -222,3 +222,13 @@ def test_what_is_held_of_a_request_that_is_not_whole(splitter):
     assert splitter.held == 50
     splitter.clear()
     assert splitter.held == 0
+
+
+def test_a_form_holds_its_fields_too():
+    splitter = Parts("multipart/form-data; boundary=b", 1000)
+    field = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n'
+    begun = field % b"one" + b"x" * 50 + b"\r\n" + field % b"two" + b"7\r\n" + field % b"three"
+    assert list(splitter.feed(begun + b"x" * 30)) == []
+    assert splitter.held == 80
+    splitter.clear()
+    assert splitter.held == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import random
 from contextlib import AsyncExitStack
 
 import pytest
@@ -10,12 +11,13 @@ from starlette.responses import PlainTextResponse
 
 from mlserver_streaming.errors import MLServerError
 from mlserver_streaming.rest.body import read_body
+from mlserver_streaming.rest.cycles import ANSWER
 from mlserver_streaming.rest.request_stream.coming import Coming
 from mlserver_streaming.rest.request_stream.lines import Lines
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.streams import room as of_rooms
-from mlserver_streaming.streams.room import FREE_BYTES, RequestRoom
-from tests.rest.serving import Received, connected, rest, serving
+from mlserver_streaming.streams.room import FREE_BYTES, Loan, RequestRoom
+from tests.rest.serving import PATIENCE, Received, connected, rest, serving
 
 SIZE = 1024 * 1024
 LIMITS = LimitSettings(request_bytes=SIZE, unread_bytes=2 * SIZE)
@@ -28,7 +30,10 @@ async def sizes(scope, receive, send):
     try:
         if "x-lines" in request.headers:
             coming = Coming(request, Lines(SIZE), lambda: None)
-            found = [len(asked.body) async for asked in coming]
+            found = []
+            async for asked in coming:
+                found.append(len(asked.body))
+                coming.is_read()
             coming.close()
         else:
             found = [len(await read_body(request, SIZE))]
@@ -120,6 +125,20 @@ async def test_who_hangs_up_leaves_its_room_to_others(clients):
     assert room.is_whole
 
 
+async def test_who_hangs_up_waits_no_longer(clients):
+    room, connect = clients
+    assert room.unread.lend(2 * SIZE)
+    _, waiting = await connect()
+    waiting.write(head(SIZE))
+    await room.lacked.wait()
+    waiting.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        while room.unread._waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    room.unread.take_back(2 * SIZE)
+    assert room.is_whole
+
+
 @pytest.mark.parametrize(
     "begin",
     [
@@ -161,6 +180,64 @@ async def test_a_packed_body_waits_until_there_is_room_for_what_it_holds(clients
     room.unpacked.take_back(4 * SIZE)
     assert await answer(reader) == (200, f"[{SIZE}]")
     assert room.is_whole
+
+
+async def test_a_packed_body_that_waits_to_be_unpacked_is_not_read_either(clients):
+    room, connect = clients
+    assert room.unpacked.lend(4 * SIZE)
+    reader, writer = await connect()
+    packed = gzip.compress(random.Random(1).randbytes(SIZE - 1000))
+    fields = b"\r\nContent-Encoding: gzip\r\n\r\n"
+    writer.write(head(len(packed)).replace(b"\r\n\r\n", fields) + packed)
+    await room.lent.wait()
+    async with asyncio.timeout(PATIENCE):
+        while not room.unpacked._waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert room.unread._left == 2 * SIZE - len(packed)
+    room.unpacked.take_back(4 * SIZE)
+    assert await answer(reader) == (200, f"[{SIZE - 1000}]")
+    assert room.is_whole
+
+
+async def test_a_packed_body_is_lent_its_room_until_it_is_read():
+    """By whoever has a loan for it; for the others, until it is unpacked."""
+    body, room = gzip.compress(bytes(1000)), RequestRoom(LIMITS)
+
+    class Answering:
+        has_body, disconnected, on_hang_up = True, False, None
+
+        def take_body(self):
+            return body
+
+    answering = Answering()
+    answering.room = room
+    scope = {"type": "http", "headers": [(b"content-encoding", b"gzip")]}
+    request = Request({**scope, "extensions": {ANSWER: {"cycle": answering}}})
+    with Loan(room.unpacked) as loan:
+        assert await read_body(request, SIZE, loan) == bytes(1000)
+        assert loan.size == 1000
+        assert await read_body(request, SIZE) == bytes(1000)
+        assert room.unpacked._left == 4 * SIZE - 1000
+    assert room.unpacked._left == 4 * SIZE
+
+
+async def test_a_line_is_lent_its_room_until_it_is_read(clients):
+    room, _ = clients
+    line = b"x" * (SIZE - 1) + b"\n"
+    messages = iter((line[: SIZE // 2], line[SIZE // 2 :], b""))
+
+    async def receive():
+        data = next(messages)
+        return {"type": "http.request", "body": data, "more_body": bool(data)}
+
+    scope = {"type": "http", "headers": []}
+    coming = Coming(Request(scope, receive), Lines(SIZE), lambda: None)
+    coming._loan = Loan(room.unread)
+    assert len((await anext(coming)).body) == SIZE - 1
+    assert room.unread._left < 2 * SIZE
+    coming.is_read()
+    assert room.is_whole
+    assert await anext(coming, None) is None
 
 
 async def test_lines_give_back_what_each_had(clients):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,13 +19,14 @@ from websockets.server import ServerProtocol
 
 from mlserver_streaming.errors import IdleError
 from mlserver_streaming.rest import websocket_protocol
+from mlserver_streaming.rest.messages_ahead import MessagesAhead
 from mlserver_streaming.rest.websocket_connection import FRAME_BYTES
 from mlserver_streaming.rest.websocket_protocol import WebSocketProtocol
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.streams import room as of_rooms
 from mlserver_streaming.streams import turns
 from mlserver_streaming.streams.data_plane import StreamingDataPlane
-from mlserver_streaming.streams.room import RequestRoom
+from mlserver_streaming.streams.room import RequestRoom, Room
 from tests.sockets.serving import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame, raw, serving
 from tests.streams.planes import answer, asked, plane_of
 from tests.streams.test_substreams import Echo
@@ -85,6 +87,13 @@ async def plane(tmp_path: Path) -> AsyncIterator[StreamingDataPlane]:
 async def port(plane: StreamingDataPlane) -> AsyncIterator[int]:
     async with serving(plane, message_bytes=LARGE) as port:
         yield port
+
+
+def _deflated(data: bytes) -> bytes:
+    """A message's bytes, as RFC 7692 has them (7.2.1)."""
+    packing = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = packing.compress(data) + packing.flush(zlib.Z_SYNC_FLUSH)
+    return packed.removesuffix(b"\0\0\xff\xff")
 
 
 def connect(port: int, model: str = "a", **arguments: Any) -> Any:
@@ -389,6 +398,61 @@ async def test_messages_that_are_not_whole_wait_for_room(
             connection.send(frame(TEXT, large))
             assert (await connection.frame())[0] == TEXT
         assert room.unread.lend(2 * size)  # all of it is back
+
+
+async def test_room_that_is_not_wanted_any_more_is_not_waited_for() -> None:
+    size, refused = 1024 * 1024, []
+    room = Room(2 * size)
+    assert room.lend(2 * size)
+    ahead = MessagesAhead(size, room, lambda: None, lambda: refused.append(True))
+    ahead.put(200_000)
+    ahead.come(100_000)
+    assert ahead.is_enough  # and room is waited for
+    await asyncio.sleep(0)
+    ahead.take(200_000)
+    assert not ahead.is_enough
+    room.take_back(2 * size)
+    await asyncio.sleep(0)
+    assert room.lend(2 * size) and not refused
+
+
+async def test_compressed_messages_are_undone_while_there_is_room_for_them(
+    plane: StreamingDataPlane,
+) -> None:
+    size = 1024 * 1024
+    room = RequestRoom(LimitSettings(request_bytes=size, unread_bytes=2 * size))
+    large, small = v2("x" * 900_000).encode(), v2("x" * 10_000).encode()
+    extension = "Sec-WebSocket-Extensions: permessage-deflate"
+    async with serving(plane, message_bytes=size, room=room) as port:
+        async with raw(port, "a", extension) as connection:
+            connection.send(frame(TEXT, _deflated(large), rsv=0x40))
+            assert (await connection.frame())[0] == TEXT
+        assert room.unread.lend(2 * size)  # all of it is back
+        async with raw(port, "a", extension) as connection:
+            connection.send(frame(TEXT, _deflated(small), rsv=0x40))
+            assert (await connection.frame())[0] == TEXT
+            # Nobody knows what it becomes, and it is undone in one.
+            packed = _deflated(large)
+            connection.send(frame(TEXT, packed[:900], fin=False, rsv=0x40))
+            code, reason = await connection.closed()
+            assert code == 4429 and "try again" in reason
+
+
+async def test_the_parser_keeps_nothing_of_a_message(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames: list[Any] = []
+    text = WebSocketProtocol.handle_text
+
+    def noted(self: WebSocketProtocol, event: Any) -> None:
+        frames.append(event)
+        text(self, event)
+
+    monkeypatch.setattr(WebSocketProtocol, "handle_text", noted)
+    async with raw(port, "a") as connection:
+        connection.send(frame(TEXT, v2("x").encode()))
+        assert (await connection.frame())[0] == TEXT
+    assert [each.data for each in frames] == [b""]
 
 
 async def test_what_has_come_of_a_message_goes_with_its_socket(

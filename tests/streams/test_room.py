@@ -53,6 +53,31 @@ async def test_who_waits_is_served_in_turn() -> None:
         await waiting[1]
 
 
+async def test_small_ones_are_served_behind_one_that_waits_for_much() -> None:
+    room = Room(100)
+    assert room.lend(50) and room.lend(25) and room.lend(12)
+    large, small = (asyncio.create_task(room.borrow(size)) for size in (40, 12))
+    await asyncio.sleep(0)
+    room.take_back(12)
+    await small
+    assert not large.done()
+    room.take_back(87)
+    await large
+
+
+async def test_who_is_cancelled_as_it_is_served_takes_nothing() -> None:
+    room = Room(100)
+    assert room.lend(100)
+    first, second = (asyncio.create_task(room.borrow(size)) for size in (100, 90))
+    await asyncio.sleep(0)
+    room.take_back(100)
+    first.cancel()
+    await second
+    assert first.cancelled()
+    room.take_back(90)
+    assert room.lend(100)
+
+
 async def test_a_loan_grows_and_is_given_back() -> None:
     room = Room(100)
     loan = Loan(room)
@@ -63,6 +88,19 @@ async def test_a_loan_grows_and_is_given_back() -> None:
     assert not loan.lend(76)
     loan.give_back()
     assert (loan.size, room.lend(100)) == (0, True)
+
+
+def test_a_loan_is_for_as_much_as_there_is() -> None:
+    room = Room(100)
+    with Loan(room) as loan:
+        assert loan.lend(80)
+        loan.keep(90)
+        assert loan.size == 80
+        loan.keep(10)
+        assert loan.size == 10
+        assert room.lend(45)
+        room.take_back(45)
+    assert room.lend(100)
 
 
 async def test_a_loan_is_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:

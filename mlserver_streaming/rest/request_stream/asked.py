@@ -35,7 +35,7 @@ class Splitter(Protocol):
 
     @property
     def held(self) -> int:
-        """Bytes of a request that is not whole."""
+        """Bytes of a request that is not whole, and of what is kept for all that come."""
 
     def feed(self, data: bytes) -> Iterator[Asked]:
         """The requests that `data` completes.

@@ -149,6 +149,7 @@ class StreamedRequests:
                 if asked is None:
                     break
                 await self._route(asked, models)
+                del asked  # which may be large, and the next one may be long in coming
             if fault is None:
                 self._more_or_end.set()
         if fault is None and not self._count:
@@ -163,11 +164,13 @@ class StreamedRequests:
         begun = perf_counter_ns()
         try:
             request = await in_turns(self._reader.read(asked, self._own))
+            self._coming.is_read()
             put_headers(request.payload, dict(self._headers))
             self._call.check(request.payload)
             wants_no_answer = self._is_async and self._count == 1 and self._is_kept(request.payload)
             read_ns = perf_counter_ns() - begun
         except MLServerError as error:
+            self._coming.is_read()
             models.count()
             await models.fail(self._model.name, id_of(asked), error, JSON)
             return

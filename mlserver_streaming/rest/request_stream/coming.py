@@ -81,6 +81,11 @@ class Coming:
             raise StopAsyncIteration
         return found
 
+    def is_read(self) -> None:
+        """The last one is no bytes any more. Until then it has the room that it had as it came:
+        what was packed would come faster than it is read."""
+        self._loan.give_back()
+
     def close(self) -> None:
         """No more of them are asked for."""
         # By hand: this and what reads for it hold one another, and the collector may take its time.
@@ -99,7 +104,6 @@ class Coming:
             for found in self._requests:
                 if found is not None:
                     self._next = found
-                    self._loan.give_back()
                     return
                 splitter = self._splitter
                 await self._loan.borrow(self._loan.wanted(splitter.held, splitter.limit))

@@ -64,7 +64,8 @@ class Parts:
 
     @property
     def held(self) -> int:
-        return 0 if self._is_taken else self._part.size
+        kept = sum(len(value) for value in self._fields.values() if isinstance(value, str))
+        return kept if self._is_taken else kept + self._part.size
 
     def feed(self, data: bytes) -> Iterator[Asked]:
         if self._parser is None:
@@ -88,7 +89,7 @@ class Parts:
             raise fault
 
     def clear(self) -> None:
-        self._part, self._ready = Part(self.limit), []
+        self._part, self._ready, self._fields = Part(self.limit), [], {}
 
     def end(self) -> Iterator[Asked]:
         if not self._is_over:

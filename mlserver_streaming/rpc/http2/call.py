@@ -6,13 +6,13 @@ It knows nothing of frames: the connection gives it what came, and takes what is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from ...streams.room import BusyError, Loan
+from ...streams.room import FREE_BYTES, BusyError, Loan
 from ...streams.turns import in_turns
 from ...tensors.steps import Steps
 from .messages import TOO_LARGE, Inbox, framed
@@ -80,6 +80,8 @@ class Call:
         self._came, self._came_since = 0, monotonic()
         # Of the room for far windows, for wider ones and for the message that comes.
         self._lent, self._widened = 0, 0
+        # Its client may send more than there was room for.
+        self._is_narrow = False
         self._loan = Loan(connection.running.room.unread)
         self._coming = asyncio.Event()
         self._code: Any = 0
@@ -155,6 +157,8 @@ class Call:
         self._came += size
         if data and not self.is_over:
             self._inbox.put(data)
+            if self._is_narrow and self._inbox.held > FREE_BYTES + self._loan.size:
+                self._have_room_or_end()
         self._coming.set()
 
     def end_requests(self) -> None:
@@ -175,11 +179,11 @@ class Call:
                     if not self._inbox.is_empty:
                         raise BadCallError(Code.INTERNAL, "The call's last message ends early.")
                     raise StopAsyncIteration
-                if self._came >= self._ahead < MOST_AHEAD_BYTES:
+                if self._came >= self._ahead < MOST_AHEAD_BYTES and not self.is_over:
                     self._look_ahead()
                 if self._inbox.lacking > self._window:
-                    self._connection.lacks()
                     await self._find_room()
+                    self._connection.lacks()
                 # Whoever waits has room for all that the message still lacks.
                 self._grant(max(self._ahead, self._inbox.lacking))
                 await self._coming.wait()
@@ -189,6 +193,19 @@ class Call:
         except BadCallError as error:
             await self.abort(error.code, str(error))
         return message if self.deserializer is None else self.deserializer(message)
+
+    @property
+    async def thrown_away(self) -> AsyncIterator[bytes]:
+        """For whoever refuses the call: pieces of what comes, instead of messages. None of it is
+        kept, so it takes no room."""
+        while not self.is_asked:
+            if self._inbox.held:
+                self._forget()
+                yield b""
+                continue
+            self._coming.clear()
+            self._grant(self._ahead)
+            await self._coming.wait()
 
     async def _find_room(self) -> None:
         """Wait until there is room for all of the message that has begun.
@@ -200,6 +217,8 @@ class Call:
             await self._loan.borrow(self._inbox.coming - self._ahead)
         except BusyError as error:
             raise BadCallError(TOO_LARGE, str(error)) from None
+        if self.is_over:  # and whoever reads does not know yet
+            self._loan.give_back()
 
     def _forget(self) -> None:
         """Nobody reads what has come."""
@@ -236,13 +255,20 @@ class Call:
         """
         self._window += size
         more = self._connection.window - self._ahead
-        if more <= 0:
-            return True
-        if not self._connection.running.room.unread.lend(more):
-            return False
+        self._is_narrow = more > 0 and not self._connection.running.room.unread.lend(more)
+        if more <= 0 or self._is_narrow:
+            return not self._is_narrow
         self._widened += more
         self._ahead += more
         return True
+
+    def _have_room_or_end(self) -> None:
+        """More has come than is anybody's without a loan."""
+        if not self.widen():
+            self._code, self._details = TOO_LARGE, str(BusyError())
+            self.finish()
+            if self.task is not None:
+                self.task.cancel()
 
     def _grant(self, window: int) -> None:
         """Let the client send up to so much; not each byte of it alone."""
@@ -305,13 +331,6 @@ class Call:
             self.is_begun, self.opening = True, None
             self.closing = OPENING + self.closing
         self._connection.has_ready(self)
-
-    def refuse(self) -> None:
-        """There is no room for it."""
-        self._code, self._details = TOO_LARGE, str(BusyError())
-        self.finish()
-        if self.task is not None:
-            self.task.cancel()
 
     def gone(self) -> None:
         """There is nobody any more, or nothing left to send."""

@@ -223,13 +223,13 @@ class Connection(asyncio.Protocol):
         except BadCallError as error:
             self._say(stream, OPENING + trailers(error.code, str(error), ()), is_whole)
         else:
-            call = self.calls[stream] = Call(self, stream, asked, self._bounds.message_bytes)
+            most = self._bounds.message_bytes_of(asked.method)
+            call = self.calls[stream] = Call(self, stream, asked, most)
             self.running.enter()
             if is_whole:
                 call.end_requests()
-            if self._is_wide and not call.widen():
-                call.refuse()
-                return
+            if self._is_wide:
+                call.widen()
             call.task = self.loop.create_task(
                 answer(call, self._find, self._bounds.request_seconds)
             )
@@ -259,8 +259,7 @@ class Connection(asyncio.Protocol):
             self.delay = self.loop.time() - self._greeted_at
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             for call in self.calls.values():
-                if not call.widen(FAR_WINDOW_BYTES - WINDOW_BYTES):
-                    call.refuse()
+                call.widen(FAR_WINDOW_BYTES - WINDOW_BYTES)
 
     def grant(self, call: Call, size: int) -> None:
         """Let a call's client send so many bytes more."""

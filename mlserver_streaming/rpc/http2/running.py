@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ CONNECTIONS = 8
 AHEAD_BYTES = 64 * 1024 * 1024
 # How long a call may take until its request is whole, where it has but one.
 REQUEST_SECONDS = 300.0
+# Of a message to a method that needs no key: a service's name.
+OPEN_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is allowed, by grpc.aio's options and one of our own.
+    """What is allowed, by grpc.aio's options and two of our own.
 
     Attributes:
         message_bytes: of one message of a client.
@@ -27,6 +29,8 @@ class Bounds:
         age_seconds: how old a connection may become before its client is sent away; None: any.
         age_grace_seconds: what its calls get then.
         request_seconds: until a call's only request is whole.
+        open_methods: those that anybody may call: their messages have what any client may send by
+            itself, so that nobody without a key takes room from others.
     """
 
     message_bytes: int
@@ -36,6 +40,7 @@ class Bounds:
     age_seconds: float | None = None
     age_grace_seconds: float = 0.0
     request_seconds: float = REQUEST_SECONDS
+    open_methods: Container[str] = ()
 
     @classmethod
     def of(cls, options: Sequence[tuple[str, Any]]) -> Bounds:
@@ -49,7 +54,14 @@ class Bounds:
             age_seconds=None if age is None else age / 1000,
             age_grace_seconds=given.get("grpc.max_connection_age_grace_ms", 0) / 1000,
             request_seconds=given.get("request_seconds", REQUEST_SECONDS),
+            open_methods=given.get("open_methods", ()),
         )
+
+    def message_bytes_of(self, method: str) -> int:
+        """What a message of a call may have."""
+        if method in self.open_methods:
+            return min(OPEN_BYTES, self.message_bytes)
+        return self.message_bytes
 
 
 class Running:

@@ -88,7 +88,7 @@ class TritonServicer(StreamingServicer):
                 except BaseExceptionGroup as group:
                     raise group.exceptions[0] from None
         except MLServerError as error:
-            await self._refusals.hear_out(messages)
+            await self._refusals.hear_out(messages, context)
             await abort(context, error)
 
     def _about_stream(self, response: InferenceResponse) -> bytes:

@@ -16,7 +16,7 @@ from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, WINDOW_BYTES
 from mlserver_streaming.settings import LimitSettings
 from mlserver_streaming.settings.limits import UNREAD_BYTES
 from mlserver_streaming.streams import room as of_rooms
-from mlserver_streaming.streams.room import RequestRoom
+from mlserver_streaming.streams.room import FREE_BYTES, RequestRoom
 
 MESSAGE = b"".join(framed([bytes(32 * 1024)]))
 # A line that is so far that whatever comes comes in time, and one that is not.
@@ -112,7 +112,11 @@ async def test_wider_windows_are_for_as_many_as_there_is_room_for() -> None:
     line.window = FAR_WINDOW_BYTES
     calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20) for _ in range(5)]
     assert [call.widen() for call in calls] == [True, True, True, False, False]
-    calls[3].refuse()
+    # Where there is none, what is small goes on.
+    calls[3].put(bytes(FREE_BYTES), FREE_BYTES)
+    assert not calls[3].is_over
+    calls[3].put(b"x", 1)
+    assert calls[3].is_over
     assert calls[3].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     calls[0].gone()
     assert calls[4].widen()
@@ -148,3 +152,57 @@ async def test_messages_that_are_not_whole_wait_for_room(monkeypatch: pytest.Mon
     with pytest.raises(grpc.aio.AbortError):
         await anext(late)
     assert late.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_calls_that_go_together_leave_nothing_lent_to_whoever_still_reads() -> None:
+    size = 2**20
+    line = Line(running=Running(BOUNDS, room(size)))
+    calls = [Call(line, 1, Asked("/s/m", (), None, "identity"), size) for _ in range(2)]
+    reading = []
+    for call in calls:
+        call.put(b"\0" + size.to_bytes(4), 5)
+        # Not the call's own task, which is cancelled with it.
+        reading.append(asyncio.create_task(anext(call)))
+        await asyncio.sleep(0)
+    for call in calls:
+        call.gone()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert line.running.room.unread.lend(size)
+    for each in reading:
+        each.cancel()
+
+
+async def test_a_call_that_is_gone_looks_no_further_ahead() -> None:
+    line = Line(running=Running(BOUNDS, room(2**20)))
+    call = Call(line, 1, Asked("/s/m", (), None, "identity"), 2**20)
+    reading = asyncio.create_task(_read_all(call))
+    await asyncio.sleep(0)
+    line.fill(call)
+    call.gone()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert line.running.room.unread.lend(2**20)
+    reading.cancel()
+
+
+async def test_what_a_refused_call_says_takes_no_room() -> None:
+    size = 2**20
+    line = Line(running=Running(BOUNDS, room(size)))
+    call = Call(line, 1, Asked("/s/m", (), None, "identity"), size)
+    assert line.running.room.unread.lend(size)
+    call.put(b"\0" + size.to_bytes(4), 5)
+
+    async def said() -> int:
+        return len([piece async for piece in call.thrown_away])
+
+    hearing, sent = asyncio.create_task(said()), 0
+    while sent < size:
+        await asyncio.sleep(0)
+        assert call._inbox.held == 0 and line.ahead >= 1024
+        line.ahead -= 1024
+        call.put(bytes(1024), 1024)
+        sent += 1024
+        await asyncio.sleep(0)
+    call.end_requests()
+    assert await hearing == 1 + size // 1024

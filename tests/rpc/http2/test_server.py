@@ -21,7 +21,7 @@ from mlserver_streaming.rpc.http2.frames import DATA, END_STREAM, IDLE_FRAMES, R
 from mlserver_streaming.rpc.http2.messages import framed
 from mlserver_streaming.rpc.http2.metadata import LIST_BYTES
 from mlserver_streaming.rpc.http2.outgoing import READY_BYTES
-from mlserver_streaming.rpc.http2.running import Bounds, Running
+from mlserver_streaming.rpc.http2.running import OPEN_BYTES, Bounds, Running
 from mlserver_streaming.rpc.http2.server import Http2Server
 from mlserver_streaming.rpc.http2.wire import FAR_WINDOW_BYTES, LAST_STREAM, WINDOW_BYTES
 from mlserver_streaming.settings import LimitSettings
@@ -182,6 +182,15 @@ async def test_how_calls_end(start: Make) -> None:
         await asyncio.wait_for(service.at_it.wait(), PATIENCE)
         call.cancel()
         await asyncio.wait_for(service.cancelled.wait(), PATIENCE)
+
+
+async def test_nobody_without_a_key_takes_room(start: Make) -> None:
+    _, _, port = await start(open_methods=("/s/Echo",))
+    async with channel(port) as client:
+        small, large = bytes(OPEN_BYTES), bytes(OPEN_BYTES + 1)
+        assert await client.unary_unary("/s/Echo")(small) == small
+        code, said = await status(client.unary_unary("/s/Echo")(large))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and str(OPEN_BYTES) in said
 
 
 @pytest.mark.parametrize("packing", [grpc.Compression.Gzip, grpc.Compression.Deflate])
