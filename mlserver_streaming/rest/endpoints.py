@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from time import monotonic, perf_counter_ns
 from typing import NamedTuple
@@ -47,6 +47,8 @@ STREAM_CALLS = ("infer_stream", "generate_stream")
 GENERATE_CALLS = ("generate", "generate_stream")
 JSON_TYPE = "application/json"
 LENGTH_FIELD = binary.HEADER.lower().encode()
+# What is borrowed for a body that is here.
+NOTHING = nullcontext()
 
 
 class Question(NamedTuple):
@@ -221,7 +223,7 @@ class InferenceEndpoints:
         limits = self._data_plane.streaming.limits
         waits = not is_here(request)
         # What a packed body has become is not bounded by what came: it is read before others are.
-        with Loan(room_of(request).unpacked) as unpacked:
+        with Loan(room_of(request).unpacked) if waits else NOTHING as unpacked:
             body = await read_body(request, limits.request_bytes, unpacked)
             came, begun = asyncio.get_running_loop().time(), perf_counter_ns()
             may_be_flat = request.scope["path"].rpartition("/")[2] in GENERATE_CALLS
