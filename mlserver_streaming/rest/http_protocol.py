@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 import httptools
@@ -352,7 +353,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._expect(LINGER_SECONDS)
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # asyncio's own, of who is gone and not yet seen to be
+                self.transport.write_eof()
 
     def _bound(self, size: int) -> None:
         self._header_bytes += size

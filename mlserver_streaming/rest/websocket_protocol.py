@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -339,7 +339,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._is_deaf, self._backlog = True, b""
         self._closing(code, reason)
         if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+            with suppress(OSError):  # asyncio's own, of a peer that is gone and not yet seen to be
+                self.transport.write_eof()
         self._leave()
 
     def _closing(self, code: int, reason: str) -> None:

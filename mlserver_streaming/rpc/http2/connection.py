@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from time import monotonic
 from typing import Any, cast
 
@@ -374,7 +375,10 @@ class Connection(asyncio.Protocol):
                 # What a client still says would, on a closed socket, have what is on its way to it
                 # thrown away; so the client closes first. TLS's close waits by itself.
                 self._transport.resume_reading()
-                self._transport.write_eof()
+                with suppress(
+                    OSError
+                ):  # asyncio's own, of a client that is gone and not yet seen to be
+                    self._transport.write_eof()
             else:
                 self._transport.close()
             self.later(LAST_SECONDS, self._transport.abort)

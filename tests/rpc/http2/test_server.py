@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -502,6 +503,24 @@ class Full:
     def close(self) -> None: ...
 
     abort = close
+
+
+class Gone(Full):
+    """One whose other end has just left, as asyncio's own loop meets it."""
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        raise OSError(errno.ENOTCONN, "")
+
+
+async def test_who_leaves_while_its_connection_is_closed_stops_nothing() -> None:
+    opened = Connection(Running(Bounds.of(list(SETTINGS.items())), RequestRoom(LIMITS)), Any)
+    transport: Any = Gone()
+    opened.connection_made(transport)
+    opened.cut_off()
+    opened.connection_lost(None)
 
 
 async def test_answers_that_nobody_takes_are_bounded() -> None:
