@@ -188,23 +188,11 @@ class Cycle(RequestResponseCycle):
             self._end()
         return True
 
-    def write(self, piece: bytes) -> bool:
-        """Send a piece of the body, neither its first nor its last, and at once, as `send` does.
+    def write(self, piece: bytes, last: bool = False) -> bool:
+        """Send a piece of the body that is not its first, and at once, as `send` does.
 
-        Returns:
-            Whether it is sent, or there is nobody to send it to; not where one must wait to write.
-        """
-        if not self.response_started or self.response_complete or self.flow.write_paused:
-            return False
-        if not self.chunked_encoding:
-            return False
-        self.written = perf_counter()
-        if not self._is_disconnected:
-            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        return True
-
-    def finish(self, piece: bytes) -> bool:
-        """Send the last piece of the body, as `write` does any other; it may be empty.
+        Args:
+            piece: may be empty where it is the last.
 
         Returns:
             Whether it is sent, or there is nobody to send it to; not where one must wait to write.
@@ -216,8 +204,9 @@ class Cycle(RequestResponseCycle):
         self.written = perf_counter()
         if not self._is_disconnected:
             chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            self.transport.write(chunk + b"0\r\n\r\n")
-            self._end()
+            self.transport.write(chunk + b"0\r\n\r\n" if last else chunk)
+            if last:
+                self._end()
         return True
 
     def _end(self) -> None:

@@ -375,7 +375,7 @@ class EventStreamResponse(Response):
                 self._last_sent = self._loop.time()
                 return
             await self._start()
-        elif last and self._is_plain and self._cycle.finish(data):
+        elif last and self._is_plain and self._cycle.write(data, last=True):
             return
         await self._send(self._message(data, last))
         self._writing = last  # nothing may follow the last

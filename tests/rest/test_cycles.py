@@ -144,21 +144,21 @@ async def test_the_last_piece_is_written_at_once_as_it_is_sent(piece):
     wires = [Wire(), Wire()]
     sent, finished = map(made, wires)
     for cycle in sent, finished:
-        assert not cycle.finish(piece), "not before the head"
+        assert not cycle.write(piece, last=True), "not before the head"
         assert cycle.begin([], b"a")
     await sent.send(body(piece))
     finished.flow.pause_writing()
-    assert not finished.finish(piece), "a client that does not read is waited for"
+    assert not finished.write(piece, last=True), "a client that does not read is waited for"
     finished.flow.resume_writing()
-    assert finished.finish(piece)
+    assert finished.write(piece, last=True)
     assert wires[0].written == wires[1].written
-    assert finished.response_complete and not finished.finish(piece)
+    assert finished.response_complete and not finished.write(piece, last=True)
 
 
 async def test_nobody_is_told_of_an_end_whose_client_is_gone(cycle, wire):
     assert cycle.begin([], b"a")
     cycle.disconnected = True
-    assert cycle.finish(b"b")
+    assert cycle.write(b"b", last=True)
     assert len(wire.written) == 1 and not cycle.response_complete
 
 

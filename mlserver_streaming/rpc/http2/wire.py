@@ -130,7 +130,10 @@ class Wire(H2Connection):
         return self.receive_data(frame)
 
     def _opened(self, number: int, block: bytes, is_whole: bool) -> list[Event]:
-        """A new call, as h2 has one, but for a count of all that are open: that looks at each."""
+        """A new call, as h2 has one, but for a count of all that are open: that looks at each.
+
+        findings/h2-counts-all-streams.sh
+        """
         headers = _decode_headers(self.decoder, block)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         if len(self.streams) >= self._sweep_at:
